@@ -1,0 +1,1 @@
+"""Who is calling: accounts, their names, their members and their API keys."""

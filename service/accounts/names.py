@@ -1,0 +1,61 @@
+"""Account names, which are shown to other companies as a fact and therefore guarded.
+
+A name must not pass for one of the two fixed strings of `confirmed_owner`, nor for another
+account's name. Looks are compared as Unicode Technical Standard 39 has it, by *skeleton*: two
+names with equal skeletons can be confused for each other.
+"""
+
+import re
+import unicodedata
+
+import disarm
+
+from service.errors import InvalidName
+
+NO_VERIFIED_ACCOUNT = "No Verified ActiveProspect Account Identified"
+VERIFIED_ACCOUNT = "ActiveProspect Verified Account"
+
+MAX_NAME = 120
+
+# Categories that draw nothing, or change how their neighbours are drawn: controls, formats (bidi
+# and zero-width among them), surrogates, private use, unassigned, line and paragraph separators.
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+# Default-ignorable code points of other categories, which the categories above do not catch
+# (Unicode Character Database, DerivedCoreProperties).
+_IGNORABLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]")
+_URL = re.compile(r"://|\bwww\.|\bhttps?:", re.IGNORECASE)
+
+
+def skeleton(name: str) -> str:
+    """What a name looks like: equal for two names that a reader could take for each other."""
+    return disarm.skeleton_key(name, digit_policy="tr39")
+
+
+def _letters(text: str) -> str:
+    return "".join(c for c in skeleton(text) if c.isalnum())
+
+
+_RESERVED = frozenset(
+    _letters(form)
+    for fixed in (NO_VERIFIED_ACCOUNT, VERIFIED_ACCOUNT)
+    for form in (fixed, fixed.casefold(), fixed.upper())
+)
+
+
+def checked_name(text: str) -> str:
+    """The name as it will be stored and shown: NFC, single inner spaces, 2 to `MAX_NAME` characters.
+
+    Raises `InvalidName`. That no other account's name has the same skeleton is the database's to say.
+    """
+    composed = unicodedata.normalize("NFC", text)
+    if any(unicodedata.category(c) in _UNSEEN for c in composed) or _IGNORABLE.search(composed):
+        raise InvalidName(text, "free of control, invisible and direction-changing characters")
+    name = " ".join(composed.split())
+    if not 2 <= len(name) <= MAX_NAME or not any(c.isalnum() for c in name):
+        raise InvalidName(text, f"2 to {MAX_NAME} characters, with a letter or digit among them")
+    if _URL.search(name):
+        raise InvalidName(text, "a name, not a web address")
+    forms = {_letters(name), _letters(name.casefold())}
+    if not all(forms) or forms & _RESERVED:
+        raise InvalidName(text, "distinct from the fixed answers about owners")
+    return name

@@ -1,0 +1,22 @@
+"""The record of what changed. Written in the transaction that makes the change, or not at all."""
+
+from uuid import UUID
+
+import msgspec
+
+from service.database import Connection
+
+OPERATOR = "operator"
+
+
+async def record(
+    connection: Connection, action: str, *, account_id: UUID, actor: str = OPERATOR, **detail: object
+) -> None:
+    """Add an event: who did what to which account. `detail` is JSON-encodable."""
+    await connection.execute(
+        "INSERT INTO event (actor, action, account_id, detail) VALUES ($1, $2, $3, $4)",
+        actor,
+        action,
+        account_id,
+        msgspec.json.encode(detail).decode(),
+    )

@@ -1,0 +1,184 @@
+"""The connections to PostgreSQL, and its migrations.
+
+Every wait has a deadline: for a connection of the pool, for connecting, and for each statement.
+Whatever shows that the database is out of reach or too slow is raised as `Unavailable`.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+from pogo_core.util import migrate as pogo_migrate
+from pogo_core.util import sql as pogo_sql
+
+from service.errors import ServiceError, Unavailable
+
+Connection: TypeAlias = (
+    "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
+)
+
+ACQUIRE_DEADLINE = 2.0
+CONNECT_DEADLINE = 2.0
+STATEMENT_DEADLINE = 2.0
+
+OLDEST_SERVER = 15
+
+# What every session starts with. JIT compiles for longer than our statements run.
+_SESSION = {"application_name": "confirmed-owner", "jit": "off"}
+
+# The answers' statement touches a handful of rows by index however large the tables are. It is
+# planned once and never by scanning, so a plan made while the tables were small stays right.
+_ANSWERING = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+
+# Errors that say nothing about the statement, only that the server could not take it now.
+_OUT_OF_REACH = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.exceptions.InsufficientResourcesError,
+    asyncpg.exceptions.LockNotAvailableError,
+    asyncpg.exceptions.OperatorInterventionError,
+    asyncpg.exceptions.ReadOnlySQLTransactionError,
+)
+
+_MIGRATION_LOCK = 0x636F6E666F776E  # “confown”
+
+# The migrations' own account of themselves is not worth a line each at every start.
+_migration_log = logging.getLogger("service.migrations")
+_migration_log.setLevel(logging.ERROR)
+
+
+class UnsupportedServer(ServiceError):
+    """The server is older than the schema can do with."""
+
+
+class Pool:
+    """A bounded set of connections, opened when first needed and anew after the server was gone."""
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+        self._pool = pool
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Lend a connection on which each statement commits by itself. Raises `Unavailable`."""
+        with _unavailable_when_out_of_reach():
+            async with self._pool.acquire(timeout=ACQUIRE_DEADLINE) as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """Lend a connection in a transaction that commits at the end. Raises `Unavailable`."""
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+
+class Database:
+    """The pools of one process. Answers have one to themselves, so nothing else holds them up."""
+
+    def __init__(self, answering: Pool, general: Pool) -> None:
+        self.answering = answering
+        self.general = general
+
+
+@asynccontextmanager
+async def open_database(url: str, *, answering: int = 2, general: int = 8) -> AsyncIterator[Database]:
+    """Open the pools of at most so many connections each, and close them at the end.
+
+    Nothing is connected yet: a process starts, and recovers, whether the server is there or not.
+    """
+    async with (
+        _pool(url, answering, _ANSWERING) as for_answers,
+        _pool(url, general, {}) as for_the_rest,
+    ):
+        yield Database(Pool(for_answers), Pool(for_the_rest))
+
+
+@asynccontextmanager
+async def connect(url: str) -> AsyncIterator[Connection]:
+    """A single connection without a deadline for its statements. Raises `Unavailable`."""
+    with _unavailable_when_out_of_reach():
+        connection = await asyncpg.connect(url, timeout=CONNECT_DEADLINE, server_settings=_SESSION)
+        try:
+            yield connection
+        finally:
+            await connection.close(timeout=CONNECT_DEADLINE)
+
+
+async def migrate(url: str) -> None:
+    """Bring the schema up to date. Safe to be called by several processes at once.
+
+    Raises `UnsupportedServer` or `Unavailable`.
+    """
+    async with connect(url) as connection:
+        if connection.get_server_version().major < OLDEST_SERVER:
+            raise UnsupportedServer(
+                f"the database is PostgreSQL {connection.get_server_version().major}; "
+                f"{OLDEST_SERVER} or newer is needed"
+            )
+        await connection.execute("SELECT pg_advisory_lock($1)", _MIGRATION_LOCK)
+        # A migration that can't have its locks soon gives up rather than queue every caller behind it.
+        await connection.execute("SET lock_timeout = '5s'; SET statement_timeout = '10min'")
+        await pogo_migrate.apply(
+            connection, migrations_dir(), schema_name="public", logger=_migration_log
+        )
+
+
+async def is_migrated(connection: Connection) -> bool:
+    """Whether every migration this release knows has been applied."""
+    try:
+        migrations = await pogo_sql.read_migrations(
+            migrations_dir(), connection, schema_name="public"
+        )
+    except asyncpg.UndefinedTableError:
+        return False
+    return all(migration.applied for migration in migrations)
+
+
+def migrations_dir() -> Path:
+    """Where the migrations are: inside the package once installed, beside it in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "sql"
+    return (installed if installed.exists() else package.parent / "sql") / "migrations"
+
+
+@asynccontextmanager
+async def _pool(
+    url: str, size: int, settings: Mapping[str, str]
+) -> AsyncIterator["asyncpg.Pool[asyncpg.Record]"]:
+    pool: Any = asyncpg.create_pool(
+        url,
+        min_size=0,
+        max_size=size,
+        timeout=CONNECT_DEADLINE,
+        command_timeout=STATEMENT_DEADLINE,
+        server_settings={
+            **_SESSION,
+            **settings,
+            "statement_timeout": f"{STATEMENT_DEADLINE * 1000:.0f}",
+        },
+    )
+    async with pool:
+        yield pool
+
+
+@contextmanager
+def _unavailable_when_out_of_reach() -> Iterator[None]:
+    try:
+        yield
+    except _OUT_OF_REACH as error:
+        # asyncpg reports a parameter it can't encode as an InterfaceError that is a ValueError too.
+        if isinstance(error, ValueError):
+            raise
+        raise Unavailable("the database is out of reach") from error

@@ -1,0 +1,177 @@
+"""Everything that can go wrong, as one tree.
+
+ServiceError
+├── InvalidInput          what was sent can't be used: field, value, and what would be right
+│   ├── InvalidHostname
+│   │   ├── NotAHostname
+│   │   ├── IPAddressHost
+│   │   ├── SingleLabelHost
+│   │   └── PublicSuffixHost
+│   ├── InvalidCertificateId
+│   └── InvalidName
+├── UnacceptableBody      the request's body as a whole
+│   ├── MalformedBody
+│   ├── UnsupportedMediaType
+│   ├── BodyTooLarge
+│   └── SchemaViolation
+├── ProductUnavailable    an operation this service does not offer
+├── NotFound              nothing of that kind has that identifier
+├── Conflict              the state of things forbids it
+├── Unauthorized          no API key, or one that is not known
+├── InactiveAccount       the key is known, its account is suspended
+├── CertificateNotFound   unknown, or past its window
+└── Unavailable           try again: saturated, or the database is out of reach
+"""
+
+SHOWN = 80
+
+
+def shorten(value: str) -> str:
+    """`value` in printable characters, cut to at most `SHOWN` of them, for an error message."""
+    printable = value if value.isprintable() else repr(value)[1:-1]
+    return printable if len(printable) <= SHOWN else printable[: SHOWN - 1] + "…"
+
+
+class ServiceError(Exception):
+    """The root of the tree. `str()` of any of these is fit to be shown to whoever caused it."""
+
+
+class InvalidInput(ServiceError):
+    """A value that can't be used.
+
+    `field` is where it was given (dotted for nested fields), `value` what was given, cut short,
+    `expected` a phrase that completes "must be …".
+    """
+
+    def __init__(self, field: str, value: object, expected: str) -> None:
+        self.field = field
+        self.value = shorten(value if isinstance(value, str) else repr(value))
+        self.expected = expected
+        super().__init__(f"{field} must be {expected}, not “{self.value}”")
+
+
+class InvalidHostname(InvalidInput):
+    """A text that names no host a company could own."""
+
+    expected_hostname = "a host name"
+
+    def __init__(self, value: str, field: str = "domain") -> None:
+        super().__init__(field, value, self.expected_hostname)
+
+
+class NotAHostname(InvalidHostname):
+    """Not a DNS name at all: empty labels, forbidden characters, too long, an URL."""
+
+    expected_hostname = "a host name such as www.example.com"
+
+
+class IPAddressHost(InvalidHostname):
+    """An IP address: addresses have no owner here."""
+
+    expected_hostname = "a host name, which an IP address is not"
+
+
+class SingleLabelHost(InvalidHostname):
+    """One label, such as `localhost`: nobody can own it."""
+
+    expected_hostname = "a host name of at least two labels, such as example.com"
+
+
+class PublicSuffixHost(InvalidHostname):
+    """A public suffix, under which others register names of their own."""
+
+    expected_hostname = "a name below a public suffix, such as example.co.uk below co.uk"
+
+
+class InvalidCertificateId(InvalidInput):
+    """Neither a certificate id nor a certificate URL on the vendor's hosts."""
+
+    def __init__(self, value: str, field: str = "cert_id") -> None:
+        super().__init__(
+            field, value, "40 or 80 characters of A-Z a-z 0-9 - _, or begin with “0.”"
+        )
+
+
+class InvalidName(InvalidInput):
+    """An account name that could deceive those it is shown to."""
+
+    def __init__(self, value: str, expected: str) -> None:
+        super().__init__("name", value, expected)
+
+
+class UnacceptableBody(ServiceError):
+    """A request body that can't be read as what it should be; `detail` says what is wrong with it."""
+
+    def __init__(self, detail: str) -> None:
+        self.detail = detail
+        super().__init__(detail)
+
+
+class MalformedBody(UnacceptableBody):
+    """Not JSON at all."""
+
+
+class UnsupportedMediaType(UnacceptableBody):
+    """Not declared to be what this resource takes."""
+
+
+class BodyTooLarge(UnacceptableBody):
+    """Longer than this resource takes."""
+
+
+class SchemaViolation(UnacceptableBody):
+    """JSON, but not of the published shape. `reason` is the published text for it."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        self.reason = reason
+        super().__init__(detail)
+
+
+class ProductUnavailable(ServiceError):
+    """An operation of the Certificate API that this service does not offer."""
+
+    def __init__(self, detail: str) -> None:
+        self.detail = detail
+        super().__init__("Unavailable product requested")
+
+
+class NotFound(ServiceError):
+    """Nothing of this `kind` has this `identifier`."""
+
+    def __init__(self, kind: str, identifier: str) -> None:
+        self.kind = kind
+        self.identifier = shorten(identifier)
+        super().__init__(f"no {kind} “{self.identifier}”")
+
+
+class Conflict(ServiceError):
+    """What was asked is well formed, and the state of things forbids it."""
+
+
+class Unauthorized(ServiceError):
+    """No API key was given, or it is unknown or revoked."""
+
+    def __init__(self) -> None:
+        super().__init__("Unauthorized")
+
+
+class InactiveAccount(ServiceError):
+    """The API key is good, but its account is suspended."""
+
+    def __init__(self) -> None:
+        super().__init__("Account is inactive")
+
+
+class CertificateNotFound(ServiceError):
+    """The certificate is unknown here, or past its window; the vendor tells the two apart neither."""
+
+    def __init__(self) -> None:
+        super().__init__("TrustedForm certificate has expired or could not be found")
+
+
+class Unavailable(ServiceError):
+    """The question could not be answered now. `retry_after` is in whole seconds."""
+
+    def __init__(self, why: str, retry_after: int = 1) -> None:
+        self.retry_after = retry_after
+        super().__init__(why)

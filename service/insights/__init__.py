@@ -1,0 +1,1 @@
+"""The Certificate API: facts about certificates, and the decision who owns one."""

@@ -1,0 +1,96 @@
+"""Natural batching: while one query is in flight, later calls queue up and share the next one.
+
+A lone call goes straight through; nobody ever waits for a timer. What a call gets is what it would
+have got alone, and every query starts after the calls it serves did.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from service.errors import Unavailable
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class NaturalBatcher(Generic[Item, Result]):
+    """Gathers single calls into runs of `run`, which answers a sequence item by item.
+
+    At most `in_flight` runs of at most `largest` items go on at once, at most `longest_queue` items
+    wait for one, and none waits for its result longer than `deadline` seconds.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        *,
+        largest: int = 128,
+        in_flight: int = 2,
+        longest_queue: int = 1024,
+        deadline: float = 3.0,
+        observe: Callable[[int], None] = lambda size: None,
+    ) -> None:
+        self._run = run
+        self._largest = largest
+        self._in_flight = in_flight
+        self._longest_queue = longest_queue
+        self._deadline = deadline
+        self._observe = observe
+        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._workers: set[asyncio.Task[None]] = set()
+
+    async def ask(self, item: Item) -> Result:
+        """The result for one item, or what `run` raised for it.
+
+        Raises `Unavailable` when too many wait already, or the deadline has passed.
+        """
+        if len(self._waiting) >= self._longest_queue:
+            raise Unavailable("too many calls are waiting")
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if len(self._workers) < self._in_flight:
+            worker = asyncio.create_task(self._work())
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+        try:
+            async with asyncio.timeout(self._deadline):
+                return await future
+        except TimeoutError:
+            raise Unavailable("no answer could be had in time") from None
+
+    async def drain(self) -> None:
+        """Wait until every call that is waiting has its result."""
+        while self._workers:
+            await asyncio.wait(self._workers)
+
+    async def _work(self) -> None:
+        while self._waiting:
+            batch: list[tuple[Item, asyncio.Future[Result]]] = []
+            while self._waiting and len(batch) < self._largest:
+                entry = self._waiting.popleft()
+                # Whoever gave up meanwhile, cancelled or out of time, is asked about no more.
+                if not entry[1].done():
+                    batch.append(entry)
+            if batch:
+                self._observe(len(batch))
+                await self._answer(batch)
+
+    async def _answer(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
+        try:
+            results = await self._run([item for item, _ in batch])
+        except Exception as error:
+            if len(batch) == 1 or isinstance(error, Unavailable):
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+            else:
+                # One item spoils the run. Halving finds it, and its neighbours get their results.
+                middle = len(batch) // 2
+                await self._answer(batch[:middle])
+                await self._answer(batch[middle:])
+        else:
+            for (_, future), result in zip(batch, results, strict=True):
+                if not future.done():
+                    future.set_result(result)

@@ -1,0 +1,301 @@
+"""Certificates: importing what is known about them, one JSON object a line.
+
+A line carries what a stored v4 response holds, so a team can import the responses it already keeps.
+Facts imported by the operator are the service's own and serve every caller; facts that an account
+imports with its API key serve that account's calls alone, so that nobody can put words about a
+certificate into another's answers.
+
+Importing again adds what was unknown, replaces what is given anew and never empties anything. While
+a certificate is young its window is still extended and its consumer still active, so of two such
+times the later one counts.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import BinaryIO, TypeVar
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from service.accounts.queries import Caller, select_accounts_called
+from service.database import Connection
+from service.errors import InvalidCertificateId, InvalidHostname, InvalidInput
+from service.insights import queries
+from service.insights.contract import Facts, Kind, cert_id_of_url, checked_cert_id, kinds_of
+from service.insights.queries import Certificate
+from service.ownership.hostname import (
+    SUFFIX_LIST_VERSION,
+    canonical_host,
+    covering_names,
+    host_in_url,
+)
+
+MAX_LINE = 4 * 1024 * 1024
+LINES_AT_ONCE = 2000
+
+_COLUMNS = frozenset({"created_at", "expires_at", "seconds_on_page"})
+_EXPECTED = re.compile(r"Expected (.*), got .*")
+_PATH_PART = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
+_SHA1_HEX = re.compile(r"[0-9a-f]{40}")
+
+
+class _Insights(Struct):
+    properties: Facts | None = None
+
+
+class _Line(Struct):
+    cert_id: str | None = None
+    cert_url: str | None = None
+    kind: Kind | None = None
+    account: str | None = None
+    page_text: str | None = None
+    fingerprints: list[str] | None = None
+    insights: _Insights | None = None
+
+
+class Incoming(Struct, frozen=True):
+    """A line that was understood. `facts` holds neither nulls nor what has a column of its own."""
+
+    cert_id: str
+    kind: Kind | None
+    account: str | None
+    created_at: datetime | None
+    expires_at: datetime | None
+    seconds_on_page: float | None
+    facts: dict[str, object]
+    page_text: str | None
+    fingerprints: list[str] | None
+
+
+class LineError(Struct):
+    """Why a line was not imported: the field, its value cut short, and what would be right."""
+
+    field: str
+    value: str
+    reason: str
+
+
+class LineResult(Struct, omit_defaults=True):
+    """What became of a line, counted from 1: created, updated or unchanged; or the error."""
+
+    line: int
+    cert_id: str | UnsetType = UNSET
+    result: str | UnsetType = UNSET
+    error: LineError | UnsetType = UNSET
+
+
+_Ordered = TypeVar("_Ordered", datetime, float)
+_Known = TypeVar("_Known")
+
+_decode_line = msgspec.json.Decoder(_Line).decode
+
+
+def numbered_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not blank, with their numbers; of an overlong one only its beginning."""
+    number = 0
+    while line := stream.readline(MAX_LINE + 1):
+        number += 1
+        end = line
+        while len(end) > MAX_LINE and not end.endswith(b"\n"):
+            end = stream.readline(MAX_LINE + 1)
+        if line.strip():
+            yield number, line
+
+
+async def import_lines(
+    connection: Connection, lines: Sequence[tuple[int, bytes]], caller: Caller | None = None
+) -> list[LineResult]:
+    """Import lines for a caller, or for everyone if there is none. Needs a transaction.
+
+    A bad line is told of in its result and stops no other.
+    """
+    results: list[LineResult] = []
+    understood: list[tuple[LineResult, Incoming]] = []
+    for number, text in lines:
+        result = LineResult(number)
+        results.append(result)
+        with _reporting(result):
+            understood.append((result, parse_line(text)))
+    imported_by = caller.account_id if caller else None
+    accounts = await _accounts(connection, (incoming for _, incoming in understood), caller)
+    await queries.lock_imports(connection)
+    recorded = await queries.select_certificates(
+        connection, [incoming.cert_id for _, incoming in understood], imported_by
+    )
+    changed: dict[str, Certificate] = {}
+    for result, incoming in understood:
+        with _reporting(result):
+            old = recorded.get(incoming.cert_id)
+            account_id = _account_id(incoming.account, accounts, caller)
+            new = merged(old, incoming, imported_by, account_id)
+            result.cert_id = incoming.cert_id
+            result.result = "created" if old is None else "updated" if new != old else "unchanged"
+            if new != old:
+                recorded[incoming.cert_id] = changed[incoming.cert_id] = new
+    if changed:
+        await queries.upsert_certificates(connection, changed.values())
+    return results
+
+
+def parse_line(text: bytes) -> Incoming:
+    """Understand one line. Raises `InvalidInput`."""
+    if len(text) > MAX_LINE:
+        raise InvalidInput("line", f"more than {MAX_LINE} bytes", f"at most {MAX_LINE} bytes")
+    try:
+        given = _decode_line(text)
+    except msgspec.ValidationError as error:
+        raise _invalid_field(text, str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise InvalidInput("line", text.decode(errors="replace"), "a JSON object") from None
+    if given.cert_id is not None:
+        cert_id = checked_cert_id(given.cert_id)
+    elif given.cert_url is not None:
+        cert_id = cert_id_of_url(given.cert_url)
+    else:
+        raise InvalidCertificateId("nothing")
+    if given.kind is not None and given.kind not in kinds_of(cert_id):
+        raise InvalidInput("kind", given.kind, " or ".join(kinds_of(cert_id)) + " for such an id")
+    properties = (given.insights and given.insights.properties) or Facts()
+    facts: dict[str, object] = msgspec.to_builtins(properties)
+    facts = {
+        name: value
+        for name, value in facts.items()
+        if name not in _COLUMNS and value is not None
+    }
+    incoming = Incoming(
+        cert_id=cert_id,
+        kind=given.kind,
+        account=given.account,
+        created_at=_value(properties.created_at),
+        expires_at=_value(properties.expires_at),
+        seconds_on_page=_value(properties.seconds_on_page),
+        facts=facts,
+        page_text=given.page_text,
+        fingerprints=None
+        if given.fingerprints is None
+        else [_sha1_hex(value, i) for i, value in enumerate(given.fingerprints)],
+    )
+    # PostgreSQL keeps no NUL characters, neither in text nor in jsonb.
+    if b"\\u0000" in text and b"\\u0000" in msgspec.json.encode(incoming):
+        raise InvalidInput("line", "\0", "free of NUL characters")
+    return incoming
+
+
+def merged(
+    old: Certificate | None, new: Incoming, imported_by: UUID | None, account_id: UUID | None
+) -> Certificate:
+    """What is recorded of a certificate once a line is added to what was recorded before.
+
+    Raises `InvalidInput` if the two disagree about the kind.
+    """
+    kind = old.kind if old else new.kind or kinds_of(new.cert_id)[0]
+    if new.kind not in (None, kind):
+        raise InvalidInput("kind", str(new.kind), f"{kind}, as recorded before")
+    facts = {**(old.facts if old else {}), **new.facts}
+    host = host_of(kind, facts)
+    return Certificate(
+        cert_id=new.cert_id,
+        imported_by=imported_by,
+        kind=kind,
+        account_id=account_id or (old.account_id if old else None),
+        host=host,
+        covering_names=None if host is None else list(covering_names(host)),
+        suffix_list=None if host is None else SUFFIX_LIST_VERSION,
+        created_at=new.created_at or (old.created_at if old else None),
+        expires_at=_later(old.expires_at if old else None, new.expires_at),
+        seconds_on_page=_later(old.seconds_on_page if old else None, new.seconds_on_page),
+        facts=facts,
+        page_text=new.page_text or (old.page_text if old else None),
+        fingerprints=new.fingerprints or (old.fingerprints if old else None),
+    )
+
+
+def host_of(kind: str, facts: Mapping[str, object]) -> str | None:
+    """The host by which a certificate's owner is looked for, or None if it has no domain.
+
+    The `domain` fact; else the host of the page the consumer saw, which is the framing page if there
+    is one. Only web certificates have a domain. A masked one has a token in its place, which is no
+    host name. What is no host name otherwise (an IP address, say) stays as it is: nobody owns it.
+    """
+    if kind != "web":
+        return None
+    page = facts.get("page_url")
+    if facts.get("is_framed") and facts.get("parent_page_url"):
+        page = facts["parent_page_url"]
+    host = facts.get("domain") or host_in_url(str(page or ""))
+    if not host:
+        return None
+    try:
+        return canonical_host(str(host))
+    except InvalidHostname:
+        return None if facts.get("is_masked") else str(host).strip().lower()
+
+
+def _value(given: _Known | None | UnsetType) -> _Known | None:
+    return None if isinstance(given, UnsetType) else given
+
+
+def _later(old: _Ordered | None, new: _Ordered | None) -> _Ordered | None:
+    return max((value for value in (old, new) if value is not None), default=None)
+
+
+def _sha1_hex(value: str, index: int) -> str:
+    digest = value.lower()
+    if not _SHA1_HEX.fullmatch(digest):
+        try:
+            digest = base64.b64decode(value, validate=True).hex()
+        except (binascii.Error, ValueError):
+            digest = ""
+    if not _SHA1_HEX.fullmatch(digest):
+        raise InvalidInput(f"fingerprints[{index}]", value, "a SHA-1 in hex or base64")
+    return digest
+
+
+def _invalid_field(text: bytes, message: str) -> InvalidInput:
+    """What msgspec says of a line, with the value it says it of."""
+    what, _, path = message.partition(" - at `$")
+    value = msgspec.json.decode(text)
+    for name, index in _PATH_PART.findall(path.rstrip("`")):
+        value = value[name] if name else value[int(index)]
+    expected = _EXPECTED.match(what)
+    return InvalidInput(
+        path.rstrip("`").removeprefix(".") or "line",
+        value if isinstance(value, str) else msgspec.json.encode(value).decode(),
+        expected[1].replace("`", "") if expected else f"valid ({what})",
+    )
+
+
+async def _accounts(
+    connection: Connection, lines: Iterable[Incoming], caller: Caller | None
+) -> dict[str, UUID]:
+    """The accounts that lines may name, by id and by name. A caller may name its own alone."""
+    if caller is not None:
+        return {str(caller.account_id): caller.account_id, caller.name: caller.account_id}
+    called = {incoming.account for incoming in lines if incoming.account is not None}
+    found = await select_accounts_called(connection, sorted(called)) if called else []
+    names = {account.name: account.id for account in found}
+    return names | {str(account.id): account.id for account in found}
+
+
+def _account_id(
+    called: str | None, accounts: Mapping[str, UUID], caller: Caller | None
+) -> UUID | None:
+    if called is None:
+        return None
+    if called not in accounts:
+        expected = "the id or name of your own account" if caller else "the id or name of an account"
+        raise InvalidInput("account", called, expected)
+    return accounts[called]
+
+
+@contextmanager
+def _reporting(result: LineResult) -> Iterator[None]:
+    try:
+        yield
+    except InvalidInput as error:
+        result.error = LineError(error.field, error.value, f"must be {error.expected}")

@@ -1,0 +1,1 @@
+"""Who owns a domain: host names and the periods during which a claim is verified."""

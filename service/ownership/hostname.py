@@ -1,0 +1,146 @@
+"""Host names: their one canonical form, and which names cover them.
+
+Pure functions over text. The canonical form follows UTS 46 as browsers apply it (the URL
+Standard, "domain to ASCII", not strict), because certificates record what browsers loaded:
+underscores and hyphens anywhere in a label occur there. What may be *claimed* is stricter: see
+`claimable_name`.
+"""
+
+import ipaddress
+import re
+from functools import lru_cache
+from importlib.metadata import version
+from urllib.parse import urlsplit
+
+import idna
+from publicsuffixlist import PublicSuffixList
+
+from service.errors import (
+    InvalidHostname,
+    IPAddressHost,
+    NotAHostname,
+    PublicSuffixHost,
+    SingleLabelHost,
+)
+
+# Covering names are stored with certificates, so what computed them is stored beside them: a new
+# release of the list can move a boundary, and they are then worked out anew.
+SUFFIX_LIST_VERSION = version("publicsuffixlist")
+
+_SUFFIXES = PublicSuffixList()
+_ICANN_SUFFIXES = PublicSuffixList(only_icann=True)
+
+_MAX_HOST = 253
+_MAX_TEXT = 1024
+_LABEL = re.compile(r"[a-z0-9_-]{1,63}")
+_STRICT_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
+_NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")
+
+
+@lru_cache(maxsize=65536)
+def canonical_host(text: str) -> str:
+    """The canonical form of a host name: lower-case A-labels, no trailing dot, no leading `www.`.
+
+    A leading `www.` stays where dropping it would leave a public suffix (`www.co.uk` and
+    `www.github.io` are registrable names of their own) or another `www.`: so the form of a canonical
+    host is that host itself.
+
+    Raises `NotAHostname`, `IPAddressHost` or `SingleLabelHost`.
+    """
+    if len(text) > _MAX_TEXT:
+        raise NotAHostname(text)
+    try:
+        mapped = idna.uts46_remap(text.strip(), std3_rules=False, transitional=False)
+    except idna.IDNAError:
+        raise NotAHostname(text) from None
+    if _is_ip_address(mapped):
+        raise IPAddressHost(text)
+    labels = [_ascii_label(label, text) for label in mapped.removesuffix(".").split(".")]
+    host = ".".join(labels)
+    if len(host) > _MAX_HOST:
+        raise NotAHostname(text)
+    if len(labels) == 1:
+        raise SingleLabelHost(text)
+    if _NUMERIC_LABEL.fullmatch(labels[-1]):
+        # Browsers read a name that ends in a number as an IPv4 address (URL Standard, host parsing).
+        raise IPAddressHost(text)
+    bare = host.removeprefix("www.")
+    if "." not in bare or bare.startswith("www.") or _SUFFIXES.is_public(bare):
+        return host
+    return bare
+
+
+def host_in_url(url: str) -> str | None:
+    """The host that a URL names, as it stands there; None if it names none."""
+    try:
+        return urlsplit(url.strip()).hostname or None
+    except ValueError:
+        return None
+
+
+def registrable_domain(host: str) -> str | None:
+    """The public suffix of a canonical host plus one label, or None if the host is itself a suffix.
+
+    Suffixes of both divisions count, so every `NAME.github.io` is a registrable domain.
+    """
+    return _SUFFIXES.privatesuffix(host)
+
+
+@lru_cache(maxsize=65536)
+def covering_names(host: str) -> tuple[str, ...]:
+    """The names whose owner may own a host, most specific first.
+
+    The host itself, then each ancestor down to its registrable domain. A PRIVATE suffix has only
+    itself; an ICANN suffix, and what is no canonical host, nothing.
+    """
+    try:
+        if canonical_host(host) != host:
+            return ()
+    except InvalidHostname:
+        return ()
+    registrable = registrable_domain(host)
+    if registrable is None:
+        return () if _ICANN_SUFFIXES.is_public(host) else (host,)
+    names = [host]
+    while names[-1] != registrable:
+        names.append(names[-1].partition(".")[2])
+    return tuple(names)
+
+
+def claimable_name(text: str, *, covers_subdomains: bool = False) -> str:
+    """The canonical form of a domain that an account may claim.
+
+    Labels must be letters, digits and inner hyphens (RFC 1123), A-labels valid under IDNA 2008. An
+    ICANN suffix can't be claimed; a PRIVATE one only without its subdomains, which belong to others.
+
+    Raises a subclass of `InvalidHostname`.
+    """
+    host = canonical_host(text)
+    for label in host.split("."):
+        if not _STRICT_LABEL.fullmatch(label):
+            raise NotAHostname(text)
+        if label.startswith("xn--"):
+            try:
+                idna.ulabel(label)
+            except idna.IDNAError:
+                raise NotAHostname(text) from None
+    if registrable_domain(host) is None and (covers_subdomains or not covering_names(host)):
+        raise PublicSuffixHost(text)
+    return host
+
+
+def _is_ip_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _ascii_label(label: str, text: str) -> str:
+    if not label.isascii():
+        label = "xn--" + label.encode("punycode").decode("ascii")
+    if not _LABEL.fullmatch(label):
+        raise NotAHostname(text)
+    return label
+

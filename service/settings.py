@@ -1,0 +1,79 @@
+"""Settings, read from the environment and checked before anything starts."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, get_args
+from urllib.parse import urlsplit
+
+import msgspec
+
+from service.errors import InvalidInput
+
+LogFormat = Literal["console", "json"]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a process is told from outside. Field `x_y` is the environment variable `X_Y`."""
+
+    database_url: str | None = None
+    """A PostgreSQL 15 or newer; None means the embedded one."""
+    state_dir: Path = Path("var")
+    """Where the embedded database and other files of ours live."""
+    host: str = "127.0.0.1"
+    port: int = 8000
+    workers: int = 1
+    public_url: str
+    """How clients reach the service, without a trailing slash."""
+    log_format: LogFormat = "console"
+
+
+def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings. An empty variable counts as unset.
+
+    Raises `InvalidInput` that names the variable.
+    """
+    host = environ.get("HOST") or "127.0.0.1"
+    port = _whole_number(environ, "PORT", default=8000, highest=65535)
+    return Settings(
+        database_url=_database_url(environ),
+        state_dir=Path(environ.get("STATE_DIR") or "var").absolute(),
+        host=host,
+        port=port,
+        workers=_whole_number(environ, "WORKERS", default=1, highest=256),
+        public_url=_public_url(environ, f"http://{f'[{host}]' if ':' in host else host}:{port}"),
+        log_format=_log_format(environ),
+    )
+
+
+def _whole_number(environ: Mapping[str, str], name: str, *, default: int, highest: int) -> int:
+    text = environ.get(name) or str(default)
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= highest):
+        raise InvalidInput(name, text, f"a whole number from 1 to {highest}")
+    return int(text)
+
+
+def _database_url(environ: Mapping[str, str]) -> str | None:
+    url = environ.get("DATABASE_URL")
+    if not url:
+        return None
+    if urlsplit(url).scheme not in ("postgresql", "postgres"):
+        # The value may hold a password, so only what stands before the first colon is repeated.
+        raise InvalidInput("DATABASE_URL", url.partition(":")[0], "a postgresql:// URL")
+    return url
+
+
+def _public_url(environ: Mapping[str, str], default: str) -> str:
+    url = environ.get("PUBLIC_URL") or default
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise InvalidInput("PUBLIC_URL", url, "an http:// or https:// URL")
+    return url.rstrip("/")
+
+
+def _log_format(environ: Mapping[str, str]) -> LogFormat:
+    text = environ.get("LOG_FORMAT") or "console"
+    for known in get_args(LogFormat):
+        if text == known:
+            return known
+    raise InvalidInput("LOG_FORMAT", text, " or ".join(get_args(LogFormat)))
