@@ -87,9 +87,9 @@ class InvalidCertificateId(InvalidInput):
     """Neither a certificate id nor a certificate URL on the vendor's hosts."""
 
     def __init__(self, value: str, field: str = "cert_id") -> None:
-        super().__init__(
-            field, value, "40 or 80 characters of A-Z a-z 0-9 - _, or begin with “0.”"
-        )
+        form = "40 or 80 characters of A-Z a-z 0-9 - _, or begin with “0.”"
+        url = f"a certificate URL of the vendor's, ending in an id: {form}"
+        super().__init__(field, value, url if field == "cert_url" else form)
 
 
 class InvalidName(InvalidInput):
@@ -175,3 +175,32 @@ class Unavailable(ServiceError):
     def __init__(self, why: str, retry_after: int = 1) -> None:
         self.retry_after = retry_after
         super().__init__(why)
+
+
+_STATUSES: dict[type[ServiceError], int] = {
+    InvalidInput: 422,
+    InvalidCertificateId: 400,
+    MalformedBody: 400,
+    UnsupportedMediaType: 415,
+    BodyTooLarge: 413,
+    SchemaViolation: 422,
+    ProductUnavailable: 403,
+    NotFound: 404,
+    Conflict: 409,
+    Unauthorized: 401,
+    InactiveAccount: 402,
+    CertificateNotFound: 404,
+    Unavailable: 503,
+}
+
+
+def http_status(error: ServiceError) -> int:
+    """The HTTP status that tells a client of this error; 500 for what should never reach one."""
+    return next((_STATUSES[kind] for kind in type(error).__mro__ if kind in _STATUSES), 500)
+
+
+def http_headers(error: ServiceError) -> dict[str, str]:
+    """The headers that go with that status."""
+    if isinstance(error, Unauthorized):
+        return {"WWW-Authenticate": 'Basic realm="API key as the password", charset="UTF-8"'}
+    return {"Retry-After": str(error.retry_after)} if isinstance(error, Unavailable) else {}

@@ -123,3 +123,7 @@ async def select_caller(connection: Connection, digest: bytes) -> Caller | None:
         digest,
     )
     return None if row is None else Caller(*row)
+
+
+async def count_accounts(connection: Connection) -> int:
+    return await connection.fetchval("SELECT count(*) FROM account")

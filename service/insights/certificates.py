@@ -24,7 +24,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from service.accounts.queries import Caller, select_accounts_called
 from service.database import Connection
-from service.errors import InvalidCertificateId, InvalidHostname, InvalidInput
+from service.errors import InvalidHostname, InvalidInput
 from service.insights import queries
 from service.insights.contract import Facts, Kind, cert_id_of_url, checked_cert_id, kinds_of
 from service.insights.queries import Certificate
@@ -157,7 +157,7 @@ def parse_line(text: bytes) -> Incoming:
     elif given.cert_url is not None:
         cert_id = cert_id_of_url(given.cert_url)
     else:
-        raise InvalidCertificateId("nothing")
+        raise InvalidInput("cert_id", "nothing", "given, or cert_url in its place")
     if given.kind is not None and given.kind not in kinds_of(cert_id):
         raise InvalidInput("kind", given.kind, " or ".join(kinds_of(cert_id)) + " for such an id")
     properties = (given.insights and given.insights.properties) or Facts()

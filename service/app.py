@@ -1,0 +1,173 @@
+"""The one place where the parts meet: the web application of a process."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import structlog
+import swagger_ui_bundle
+import yaml
+from litestar import Litestar, get
+from litestar.datastructures import State
+from litestar.di import NamedDependency, Provide
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import SwaggerRenderPlugin
+from litestar.openapi.spec import Components, License, SecurityScheme
+from litestar.plugins.problem_details import (
+    ProblemDetailsConfig,
+    ProblemDetailsException,
+    ProblemDetailsPlugin,
+)
+from litestar.plugins.prometheus import PrometheusController
+from litestar.static_files import create_static_files_router
+from litestar.types import Scope
+
+from service import __version__, metrics
+from service.database import Database, is_migrated, open_database
+from service.errors import InvalidInput, ServiceError, Unavailable, http_headers, http_status
+from service.insights.api import Resolver, import_certificates, run_operations
+from service.insights.batching import NaturalBatcher
+from service.insights.confirmed_owner import confirmed_owner
+
+# Two, so that one batch is being gathered and read in this process while the other is in the server.
+BATCHES_IN_FLIGHT = 2
+
+_log = structlog.get_logger("service")
+
+
+def create_app(database_url: str) -> Litestar:
+    """The application that answers from that database. It starts whether the database is up or not."""
+
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        async with open_database(database_url, answering=BATCHES_IN_FLIGHT) as database:
+            app.state.database = database
+            app.state.resolver = resolver = NaturalBatcher(
+                partial(confirmed_owner, database.answering),
+                in_flight=BATCHES_IN_FLIGHT,
+                observe=metrics.BATCH_SIZE.observe,
+            )
+            yield
+            await resolver.drain()
+
+    return Litestar(
+        [
+            run_operations,
+            import_certificates,
+            health,
+            ready,
+            _Metrics,
+            create_static_files_router(
+                "/schema/static",
+                [str(swagger_ui_bundle.swagger_ui_path)],
+                include_in_schema=False,
+            ),
+        ],
+        lifespan=[lifespan],
+        dependencies={
+            "database": Provide(_database, sync_to_thread=False),
+            "resolver": Provide(_resolver, sync_to_thread=False),
+        },
+        plugins=[
+            ProblemDetailsPlugin(
+                ProblemDetailsConfig(
+                    enable_for_all_http_exceptions=True,
+                    exception_to_problem_detail_map={
+                        ServiceError: _problem,
+                        Exception: _unexpected,
+                    },
+                )
+            )
+        ],
+        after_exception=[_log_unexpected],
+        openapi_config=_openapi(),
+        logging_config=None,
+    )
+
+
+@get("/health", tags=["Operations"], operation_id="health")
+async def health() -> dict[str, str]:
+    """Whether the process answers at all."""
+    return {"status": "ok", "version": __version__}
+
+
+@get("/ready", tags=["Operations"], operation_id="ready")
+async def ready(database: NamedDependency[Database]) -> dict[str, str]:
+    """Whether calls can be answered: the database is within reach and its schema is current."""
+    async with database.general.connection() as connection:
+        if not await is_migrated(connection):
+            raise Unavailable("the database's schema is not current: run “confirmed-owner migrate”")
+    return {"status": "ready"}
+
+
+class _Metrics(PrometheusController):
+    include_in_schema = False
+
+
+def _database(state: State) -> Database:
+    return state.database
+
+
+def _resolver(state: State) -> Resolver:
+    return state.resolver
+
+
+def _problem(error: ServiceError) -> ProblemDetailsException:
+    return ProblemDetailsException(
+        status_code=http_status(error),
+        title=type(error).__name__,
+        detail=str(error),
+        headers=http_headers(error),
+        extra={"field": error.field} if isinstance(error, InvalidInput) else None,
+    )
+
+
+def _unexpected(error: Exception) -> ProblemDetailsException:
+    return ProblemDetailsException(status_code=500, title="Internal Server Error")
+
+
+async def _log_unexpected(error: Exception, scope: Scope) -> None:
+    """Log what no client caused: what is unknown, and why the database was out of reach."""
+    if isinstance(error, Unavailable):
+        _log.warning("unavailable", why=str(error), cause=type(error.__cause__).__name__)
+    elif not isinstance(error, ServiceError | HTTPException):
+        _log.error("unexpected error", path=scope["path_template"], exc_info=error)
+
+
+def openapi_yaml() -> str:
+    """The OpenAPI document, as it is committed."""
+    # No database is asked for it.
+    schema = create_app("postgresql://").openapi_schema.to_schema()
+    return yaml.safe_dump(schema, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _openapi() -> OpenAPIConfig:
+    return OpenAPIConfig(
+        title="confirmed-owner",
+        version=__version__,
+        summary="Who owns the site this lead came from?",
+        description=(
+            "The Certificate API v4, with `confirmed_owner` decided from verified ownership and "
+            "connection permissions. An independent implementation, not affiliated with "
+            "ActiveProspect or TrustedForm."
+        ),
+        license=License(name="MIT", identifier="MIT"),
+        components=Components(
+            security_schemes={
+                "Basic": SecurityScheme(
+                    type="http",
+                    scheme="basic",
+                    description="The password is your API key; the user name is ignored.",
+                )
+            }
+        ),
+        render_plugins=[
+            SwaggerRenderPlugin(
+                js_url="/schema/static/swagger-ui-bundle.js",
+                css_url="/schema/static/swagger-ui.css",
+                standalone_preset_js_url="/schema/static/swagger-ui-standalone-preset.js",
+                path="/",
+            )
+        ],
+    )

@@ -1,0 +1,293 @@
+"""The demo: a few companies, what is between them, and certificates that show every kind of answer.
+
+Its API keys are public, so it is not loaded into a database that other companies already use.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from service.accounts import accounts, keys
+from service.accounts.names import NO_VERIFIED_ACCOUNT, VERIFIED_ACCOUNT
+from service.accounts.queries import (
+    count_accounts,
+    select_accounts_called,
+    select_caller,
+)
+from service.connections.connections import connect
+from service.connections.grants import grant
+from service.database import Connection
+from service.errors import Conflict
+from service.insights.certificates import import_lines
+from service.ownership.ownerships import attest
+
+HARBOR = "Harbor Insurance Group"
+SUMMIT = "Summit Solar Buyers"
+BRIGHT = "BrightQuote Media"
+SPRING = "LeadSpring Networks"
+HERON = "Blue Heron Marketing"
+MUNICH = "München Leads GmbH"
+LAPSED = "Closed Door Media"
+
+_ROLES = {
+    HARBOR: "buyer",
+    SUMMIT: "buyer",
+    BRIGHT: "seller",
+    SPRING: "seller",
+    HERON: "seller",
+    MUNICH: "seller",
+}
+_SUSPENDED = LAPSED
+
+# Owner, domain, and whether all its subdomains are covered.
+_DOMAINS = (
+    (BRIGHT, "brightquote.example", True),
+    (HERON, "partners.brightquote.example", False),
+    (SPRING, "quotes.leadspring.example", False),
+    (HERON, "blueheron.example", True),
+    (MUNICH, "münchen-leads.example", False),
+    (LAPSED, "closeddoor.example", True),
+)
+
+# Buyer, seller, and whether the seller lets the buyer see its name.
+_CONNECTIONS = (
+    (HARBOR, BRIGHT, True),
+    (HARBOR, SPRING, False),
+    (HARBOR, MUNICH, True),
+    (SUMMIT, HERON, True),
+)
+
+
+class DemoAccount(msgspec.Struct):
+    """A company of the demo, and the key to call as it."""
+
+    id: str
+    api_key: str
+    role: str
+
+
+class DemoCertificate(msgspec.Struct):
+    """A certificate of the demo, and what each company is told of it; a 404 tells nobody anything."""
+
+    cert_id: str
+    kind: str
+    domain: str | None
+    shows: str
+    http_status: int
+    expect: dict[str, str | None]
+
+
+class Demo(msgspec.Struct):
+    """Everything the demo holds."""
+
+    url: str
+    accounts: dict[str, DemoAccount]
+    certificates: list[DemoCertificate]
+
+
+class _Sample(msgspec.Struct):
+    """A certificate to be made, what it shows, and by hand: whose it is, and who is to see that."""
+
+    shows: str
+    properties: dict[str, object]
+    kind: str = "web"
+    account: str | None = None
+    owner: str | None = None
+    named_for: Sequence[str] = ()
+    has_domain: bool = True
+    expired: bool = False
+
+
+_SAMPLES = (
+    _Sample(
+        "owned by a partner that lets Harbor see its name",
+        {"domain": "brightquote.example", "page_url": "https://brightquote.example/auto"},
+        owner=BRIGHT,
+        named_for=(HARBOR, BRIGHT),
+    ),
+    _Sample(
+        "a subdomain of a domain owned with all its subdomains",
+        {"domain": "www.auto.brightquote.example"},
+        owner=BRIGHT,
+        named_for=(HARBOR, BRIGHT),
+    ),
+    _Sample(
+        "a subdomain with an owner of its own",
+        {"domain": "partners.brightquote.example"},
+        owner=HERON,
+        named_for=(SUMMIT, HERON),
+    ),
+    _Sample(
+        "owned by a partner that shows its name to nobody",
+        {"domain": "quotes.leadspring.example"},
+        owner=SPRING,
+        named_for=(SPRING,),
+    ),
+    _Sample(
+        "a subdomain of a domain owned without its subdomains",
+        {"domain": "news.quotes.leadspring.example"},
+    ),
+    _Sample(
+        "a form framed by the page the consumer saw",
+        {
+            "is_framed": True,
+            "page_url": "https://forms.widgets.example/solar",
+            "parent_page_url": "https://www.blueheron.example/solar?source=search",
+        },
+        owner=HERON,
+        named_for=(SUMMIT, HERON),
+    ),
+    _Sample(
+        "an internationalised domain",
+        {"domain": "www.münchen-leads.example", "page_url": "https://www.münchen-leads.example/"},
+        owner=MUNICH,
+        named_for=(HARBOR, MUNICH),
+    ),
+    _Sample("owned by nobody", {"domain": "unclaimed-offers.example"}),
+    _Sample("owned by a suspended account", {"domain": "closeddoor.example"}),
+    _Sample(
+        "masked: a token instead of a domain, its own account plays the owner",
+        {"is_masked": True, "domain": "f3a9c1d27be84650"},
+        account=BRIGHT,
+        owner=BRIGHT,
+        named_for=(HARBOR, BRIGHT),
+        has_domain=False,
+    ),
+    _Sample(
+        "from a mobile app of a known account",
+        {"seconds_on_page": 80, "os": {"name": "Android", "is_mobile": True}},
+        kind="mobile",
+        account=HERON,
+        owner=HERON,
+        named_for=(SUMMIT, HERON),
+        has_domain=False,
+    ),
+    _Sample(
+        "a Meta lead ad of a known account",
+        {},
+        kind="meta",
+        account=BRIGHT,
+        owner=BRIGHT,
+        named_for=(HARBOR, BRIGHT),
+        has_domain=False,
+    ),
+    _Sample("a Meta lead ad of no known account", {}, kind="meta", has_domain=False),
+    _Sample("expired", {"domain": "brightquote.example"}, expired=True),
+)
+
+
+async def load(connection: Connection, url: str) -> Demo:
+    """Load the demo, or what of it is missing. Needs a transaction.
+
+    Raises `Conflict` where other companies than the demo's are, and the demo is not.
+    """
+    names = [*_ROLES, _SUSPENDED]
+    known = {found.name: found for found in await select_accounts_called(connection, names)}
+    if not known and await count_accounts(connection):
+        raise Conflict(
+            "this database is in use, and the demo's API keys are public: load it into another one"
+        )
+    for number, name in enumerate(names):
+        if name not in known:
+            email = f"admin@company{number}.example"
+            known[name] = await accounts.create_account(connection, name, email)
+    for name in _ROLES:
+        if await select_caller(connection, keys.digest_of(_key(name))) is None:
+            await keys.create_key(connection, known[name].id, _key(name))
+    for owner, domain, covers_subdomains in _DOMAINS:
+        await attest(connection, known[owner].id, domain, covers_subdomains=covers_subdomains)
+    for buyer, seller, shows_name in _CONNECTIONS:
+        await connect(connection, buyer_id=known[buyer].id, seller_id=known[seller].id)
+        if shows_name:
+            await grant(connection, owner_id=known[seller].id, viewer_id=known[buyer].id)
+    if known[_SUSPENDED].suspended_at is None:
+        await accounts.suspend_account(connection, known[_SUSPENDED].id)
+    lines = [(number, _line(number, sample)) for number, sample in enumerate(_SAMPLES, start=1)]
+    await import_lines(connection, lines)
+    return Demo(
+        url=url,
+        accounts={
+            name: DemoAccount(id=str(known[name].id), api_key=_key(name), role=role)
+            for name, role in _ROLES.items()
+        },
+        certificates=[_certificate(number, sample) for number, sample in enumerate(_SAMPLES, 1)],
+    )
+
+
+def show(demo: Demo, console: Console) -> None:
+    """Print who sees what, and how to ask."""
+    table = Table(title="What each company is told", show_lines=True)
+    table.add_column("Certificate")
+    for name in _ROLES:
+        table.add_column(name)
+    short = {NO_VERIFIED_ACCOUNT: "[dim]No Verified…[/]", VERIFIED_ACCOUNT: "Verified Account", None: "null"}
+    for certificate in demo.certificates:
+        told = certificate.expect.values()
+        cells = [f"[green]{value}[/]" if value not in short else short[value] for value in told]
+        if certificate.http_status != 200:
+            cells = [f"[red]{certificate.http_status}[/]"] * len(cells)
+        domain = certificate.domain or certificate.kind
+        table.add_row(f"[bold]{domain}[/]\n{certificate.shows}", *cells)
+    console.print(table)
+    key = demo.accounts[HARBOR].api_key
+    console.print(f"\nAsk as {HARBOR}:")
+    for certificate in demo.certificates:
+        console.print(f"\n# {certificate.shows}", style="dim", highlight=False)
+        console.print(
+            f"curl -u X:{key} {demo.url}/{certificate.cert_id} -H 'Content-Type: application/json' "
+            """-d '{"insights": {"properties": ["confirmed_owner", "domain"]}}'""",
+            soft_wrap=True,
+            highlight=False,
+            markup=False,
+        )
+
+
+def _key(name: str) -> str:
+    return keys.PREFIX + hashlib.sha256(f"the demo's key of {name}".encode()).hexdigest()[:48]
+
+
+def _cert_id(number: int, kind: str) -> str:
+    digest = hashlib.sha1(f"the demo's certificate {number}".encode(), usedforsecurity=False)
+    forms = {"web": "{0}", "mobile": "{0}{0}", "meta": "0.{0}.demo"}
+    return forms[kind].format(digest.hexdigest())
+
+
+def _line(number: int, sample: _Sample) -> bytes:
+    now = datetime.now(UTC).replace(microsecond=0)
+    created_at = now - (timedelta(days=200) if sample.expired else timedelta(hours=1))
+    properties = {
+        "created_at": created_at,
+        "expires_at": created_at + timedelta(days=90),
+        **sample.properties,
+    }
+    line: dict[str, object] = {
+        "cert_id": _cert_id(number, sample.kind),
+        "kind": sample.kind,
+        "insights": {"properties": properties},
+    }
+    if sample.account:
+        line["account"] = sample.account
+    return msgspec.json.encode(line)
+
+
+def _certificate(number: int, sample: _Sample) -> DemoCertificate:
+    def told(name: str) -> str | None:
+        if sample.expired or (sample.owner is None and not sample.has_domain):
+            return None
+        if sample.owner is None:
+            return NO_VERIFIED_ACCOUNT
+        return sample.owner if name in sample.named_for else VERIFIED_ACCOUNT
+
+    domain = sample.properties.get("domain")
+    return DemoCertificate(
+        cert_id=_cert_id(number, sample.kind),
+        kind=sample.kind,
+        domain=None if domain is None else str(domain),
+        shows=sample.shows,
+        http_status=404 if sample.expired else 200,
+        expect={name: told(name) for name in _ROLES},
+    )

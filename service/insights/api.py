@@ -1,0 +1,236 @@
+"""The Certificate API over HTTP, and the import of certificates."""
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from io import BytesIO
+from itertools import islice
+from typing import Annotated, Any, TypeAlias, TypeVar
+
+import msgspec
+from litestar import Request, Response, post
+from litestar.datastructures import State
+from litestar.di import NamedDependency
+from litestar.exceptions import HTTPException
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody
+from litestar.params import PathParameter
+
+from service import metrics
+from service.accounts.keys import authenticate, key_of
+from service.database import Database
+from service.errors import (
+    BodyTooLarge,
+    InvalidCertificateId,
+    SchemaViolation,
+    ServiceError,
+    UnacceptableBody,
+    UnsupportedMediaType,
+    http_headers,
+    http_status,
+)
+from service.insights.batching import NaturalBatcher
+from service.insights.certificates import (
+    LINES_AT_ONCE,
+    LineResult,
+    import_lines,
+    numbered_lines,
+)
+from service.insights.contract import (
+    MALFORMED_ID,
+    MAX_BODY,
+    MAX_CERT_ID,
+    SCHEMA,
+    ErrorResponse,
+    OperationsRequest,
+    OperationsResponse,
+    checked_cert_id,
+)
+from service.insights.operations import asked_properties, question_of, response_body
+from service.insights.queries import Answer, Question
+
+MAX_IMPORT = 16 * 1024 * 1024
+
+Resolver: TypeAlias = NaturalBatcher[Question, Answer]
+HttpRequest: TypeAlias = Request[Any, Any, State]
+_Element = TypeVar("_Element")
+
+_JSON = "application/json"
+_NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl", _JSON)
+_INTERNAL_ERROR = "An unexpected error occurred"
+
+
+class ImportReport(msgspec.Struct):
+    """What became of each line of an import, in order."""
+
+    items: list[LineResult]
+
+
+class _Operations(Operation):
+    """The request body of `POST /{cert_id}`, which the handler reads for itself."""
+
+    def __post_init__(self) -> None:
+        self.request_body = RequestBody(
+            content={_JSON: OpenAPIMediaType(schema=_inline_schema(OperationsRequest))}
+        )
+
+
+class _Import(Operation):
+    """The request body of `POST /v1/certificates`: lines, which no schema describes as a whole."""
+
+    def __post_init__(self) -> None:
+        self.request_body = RequestBody(
+            description="One JSON object a line.",
+            content={_NDJSON[0]: OpenAPIMediaType(schema={"type": "string"})},
+            required=True,
+        )
+
+
+def _response(body: type, what: str) -> ResponseSpec:
+    # Litestar's examples are random, and the document is compared with the committed one.
+    return ResponseSpec(body, description=what, generate_examples=False)
+
+
+def v4_error(request: HttpRequest, error: Exception) -> Response[bytes]:
+    """Any error, in the shape the Certificate API gives it."""
+    if isinstance(error, InvalidCertificateId):
+        body = {
+            "errors": {"detail": MALFORMED_ID},
+            "message": MALFORMED_ID,
+            "outcome": "error",
+            "reason": MALFORMED_ID,
+        }
+    elif isinstance(error, UnacceptableBody):
+        reason = error.reason if isinstance(error, SchemaViolation) else SCHEMA
+        body = {"errors": {"detail": error.detail}, "outcome": "error", "reason": reason}
+    else:
+        known = isinstance(error, ServiceError)
+        body = {"outcome": "error", "reason": str(error) if known else _INTERNAL_ERROR}
+    status = http_status(error) if isinstance(error, ServiceError) else 500
+    metrics.REQUESTS.labels(status).inc()
+    return Response(
+        msgspec.json.encode(body),
+        status_code=status,
+        headers=http_headers(error) if isinstance(error, ServiceError) else {},
+        media_type=_JSON,
+    )
+
+
+@post(
+    "/{cert_id:str}",
+    status_code=200,
+    tags=["Certificate API"],
+    operation_id="runOperations",
+    operation_class=_Operations,
+    security=[{"Basic": []}],
+    request_max_body_size=MAX_BODY,
+    exception_handlers={Exception: v4_error},
+    responses={
+        200: _response(OperationsResponse, "OK"),
+        **{
+            status: _response(ErrorResponse, what)
+            for status, what in {
+                400: "Malformed certificate id, or a body that is not JSON",
+                401: "Incorrect API key",
+                402: "The account is inactive",
+                403: "An operation that is not offered",
+                404: "The certificate has expired or could not be found",
+                413: "The body is longer than 64 KB",
+                415: "The body is not declared to be application/json",
+                422: "The body does not meet the schema",
+                503: "No answer could be had now; see Retry-After",
+            }.items()
+        },
+    },
+)
+async def run_operations(
+    request: HttpRequest,
+    cert_id: Annotated[str, PathParameter(max_length=MAX_CERT_ID)],
+    database: NamedDependency[Database],
+    resolver: NamedDependency[Resolver],
+) -> Response[bytes]:
+    """Run the operations the body names on a certificate, as the vendor's Certificate API v4 does."""
+    started = time.perf_counter()
+    key = key_of(request.headers.get("authorization"))
+    try:
+        checked_cert_id(cert_id)
+        asked = asked_properties(await _body(request, (_JSON,)))
+    except ServiceError:
+        # Whoever calls without a good key is told that, and nothing else.
+        async with database.general.connection() as connection:
+            await authenticate(connection, request.headers.get("authorization"))
+        raise
+    question = question_of(key, cert_id, asked)
+    answer = await resolver.ask(question)
+    body = response_body(question, asked, answer)
+    metrics.REQUESTS.labels(200).inc()
+    metrics.ANSWERS.labels(answer.status or "not_asked").inc()
+    metrics.DURATION.observe(time.perf_counter() - started)
+    return Response(body, media_type=_JSON)
+
+
+@post(
+    "/v1/certificates",
+    status_code=200,
+    tags=["Certificates"],
+    operation_id="importCertificates",
+    operation_class=_Import,
+    security=[{"Basic": []}],
+    request_max_body_size=MAX_IMPORT,
+    responses={
+        200: _response(ImportReport, "Every line was imported"),
+        207: _response(ImportReport, "Some lines were not; each says why"),
+        422: _response(ImportReport, "No line was imported; each says why"),
+    },
+)
+async def import_certificates(
+    request: HttpRequest, database: NamedDependency[Database]
+) -> Response[bytes]:
+    """Import what is known about certificates, for the caller's own calls; all of it or nothing.
+
+    One JSON object a line: `{"cert_id"|"cert_url", "kind"?, "account"?, "page_text"?,
+    "fingerprints"?, "insights": {"properties": {…}}}`, where `insights.properties` is what a stored
+    v4 response holds. Importing a line again changes nothing. At most 16 MB.
+    """
+    async with database.general.connection() as connection:
+        caller = await authenticate(connection, request.headers.get("authorization"))
+    lines = numbered_lines(BytesIO(await _body(request, _NDJSON)))
+    items: list[LineResult] = []
+    async with database.general.transaction() as connection:
+        while some := list(islice(lines, LINES_AT_ONCE)):
+            items += await import_lines(connection, some, caller)
+    failed = sum(item.result is msgspec.UNSET for item in items)
+    for result, count in Counter(str(item.result or "failed") for item in items).items():
+        metrics.IMPORTED.labels(result).inc(count)
+    return Response(
+        msgspec.json.encode(ImportReport(items)),
+        status_code=200 if not failed else 207 if failed < len(items) else 422,
+        media_type=_JSON,
+    )
+
+
+async def _body(request: HttpRequest, media_types: tuple[str, ...]) -> bytes:
+    try:
+        body = await request.body()
+    except HTTPException as error:
+        if error.status_code != 413:
+            raise
+        limit = request.route_handler.resolve_request_max_body_size()
+        raise BodyTooLarge(f"the body must be at most {limit} bytes long") from None
+    if body and request.content_type[0] not in media_types:
+        raise UnsupportedMediaType(f"the Content-Type must be {media_types[0]}")
+    return body
+
+
+def _inline_schema(struct: type) -> Any:
+    """The JSON Schema of a struct with its references replaced by what they refer to."""
+    (schema,), components = msgspec.json.schema_components((struct,))
+
+    def resolved(node: Any) -> Any:
+        if isinstance(node, dict):
+            if "$ref" in node:
+                return resolved(components[node["$ref"].rpartition("/")[2]])
+            return {name: resolved(value) for name, value in node.items() if name != "title"}
+        return [resolved(value) for value in node] if isinstance(node, list) else node
+
+    return resolved(schema)

@@ -1,0 +1,45 @@
+"""Structured logs: one line an event, for people (console) or machines (json).
+
+Only what is passed by name is logged. No handler passes headers, bodies or anything about a
+consumer, so keys and personal data have no way in.
+"""
+
+import logging
+import sys
+
+import structlog
+
+from service.settings import LogFormat
+
+
+def configure_logs(log_format: LogFormat) -> None:
+    """Send our own and every library's log lines to standard error, in one format."""
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: structlog.types.Processor = structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+    )
+    if log_format == "json":
+        shared.append(structlog.processors.format_exc_info)
+        renderer = structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            foreign_pre_chain=shared,
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.INFO)
+    for name in ("_granian", "granian.access"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [], True

@@ -1,0 +1,29 @@
+"""What the service counts, for Prometheus. Nothing here says who asked, or about whom."""
+
+from prometheus_client import Counter, Histogram
+
+REQUESTS = Counter(
+    "confirmed_owner_requests",
+    "Calls of the Certificate API, by HTTP status.",
+    ["status"],
+)
+ANSWERS = Counter(
+    "confirmed_owner_answers",
+    "Answers on record, by what they say of the owner.",
+    ["status"],
+)
+DURATION = Histogram(
+    "confirmed_owner_request_seconds",
+    "How long calls of the Certificate API took that were answered.",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
+BATCH_SIZE = Histogram(
+    "confirmed_owner_batch_size",
+    "How many calls shared a query.",
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128),
+)
+IMPORTED = Counter(
+    "confirmed_owner_imported_lines",
+    "Lines of certificate imports over HTTP, by what became of them.",
+    ["result"],
+)
