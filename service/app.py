@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from http import HTTPStatus
 
 import structlog
 import swagger_ui_bundle
@@ -116,7 +117,7 @@ def _resolver(state: State) -> Resolver:
 def _problem(error: ServiceError) -> ProblemDetailsException:
     return ProblemDetailsException(
         status_code=http_status(error),
-        title=type(error).__name__,
+        title=HTTPStatus(http_status(error)).phrase,
         detail=str(error),
         headers=http_headers(error),
         extra={"field": error.field} if isinstance(error, InvalidInput) else None,
@@ -167,6 +168,7 @@ def _openapi() -> OpenAPIConfig:
                 js_url="/schema/static/swagger-ui-bundle.js",
                 css_url="/schema/static/swagger-ui.css",
                 standalone_preset_js_url="/schema/static/swagger-ui-standalone-preset.js",
+                favicon="<link rel='icon' href='/schema/static/favicon-32x32.png'>",
                 path="/",
             )
         ],

@@ -1,8 +1,10 @@
 """The `confirmed-owner` command."""
 
 import asyncio
+import multiprocessing
 import os
 import shutil
+import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -35,7 +37,7 @@ from service.insights.certificates import (
     import_lines,
     numbered_lines,
 )
-from service.logs import configure_logs
+from service.logs import GRANIAN_LOGGING, configure_logs
 from service.ownership import ownerships
 from service.settings import Settings, load_settings
 
@@ -89,17 +91,29 @@ def run(settings: Settings) -> None:
             workers=settings.workers,
             loop=Loops.uvloop,
             websockets=False,
+            log_dictconfig=GRANIAN_LOGGING,
             respawn_failed_workers=True,
             workers_kill_timeout=10,
-        ).serve(target_loader=_loader(settings, url), wrap_loader=False)
+        ).serve(target_loader=_loader(url), wrap_loader=False)
 
 
-def _loader(settings: Settings, database_url: str) -> Callable[[], Litestar]:
+def _loader(database_url: str) -> Callable[[], Litestar]:
+    """What makes the application in each worker, a fork of this process."""
+    multiprocessing.set_start_method("fork", force=True)
+    parent_is_gone, parent_lives = os.pipe()
+
+    def watch_parent() -> None:
+        # Nothing is ever written: reading returns when the last process that could write is gone.
+        os.read(parent_is_gone, 1)
+        os._exit(1)
+
     def load() -> Litestar:
         # Imported in the worker: the Prometheus client reads its directory when it is imported.
         from service.app import create_app
 
-        configure_logs(settings.log_format)
+        # Orphaned by a killed parent, a worker would go on holding the port.
+        os.close(parent_lives)
+        threading.Thread(target=watch_parent, daemon=True).start()
         return create_app(database_url)
 
     return load

@@ -11,6 +11,13 @@ import structlog
 
 from service.settings import LogFormat
 
+# For Granian, which would otherwise write its own lines in its own form.
+GRANIAN_LOGGING = {
+    "loggers": {
+        name: {"handlers": [], "propagate": True} for name in ("_granian", "granian.access")
+    }
+}
+
 
 def configure_logs(log_format: LogFormat) -> None:
     """Send our own and every library's log lines to standard error, in one format."""
@@ -40,6 +47,3 @@ def configure_logs(log_format: LogFormat) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.INFO)
-    for name in ("_granian", "granian.access"):
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [], True

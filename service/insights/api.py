@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from dataclasses import dataclass
 from collections.abc import Iterable, Iterator
 from io import BytesIO
 from itertools import islice
@@ -66,6 +67,7 @@ class ImportReport(msgspec.Struct):
     items: list[LineResult]
 
 
+@dataclass
 class _Operations(Operation):
     """The request body of `POST /{cert_id}`, which the handler reads for itself."""
 
@@ -75,6 +77,7 @@ class _Operations(Operation):
         )
 
 
+@dataclass
 class _Import(Operation):
     """The request body of `POST /v1/certificates`: lines, which no schema describes as a whole."""
 
@@ -124,7 +127,7 @@ def v4_error(request: HttpRequest, error: Exception) -> Response[bytes]:
     operation_class=_Operations,
     security=[{"Basic": []}],
     request_max_body_size=MAX_BODY,
-    exception_handlers={Exception: v4_error},
+    exception_handlers={ServiceError: v4_error, HTTPException: v4_error, Exception: v4_error},
     responses={
         200: _response(OperationsResponse, "OK"),
         **{

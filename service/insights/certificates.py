@@ -161,10 +161,10 @@ def parse_line(text: bytes) -> Incoming:
     if given.kind is not None and given.kind not in kinds_of(cert_id):
         raise InvalidInput("kind", given.kind, " or ".join(kinds_of(cert_id)) + " for such an id")
     properties = (given.insights and given.insights.properties) or Facts()
-    facts: dict[str, object] = msgspec.to_builtins(properties)
-    facts = {
-        name: value
-        for name, value in facts.items()
+    facts: dict[str, object] = {
+        # Whole numbers stay whole, as the vendor writes them.
+        name: int(value) if isinstance(value, float) and value.is_integer() else value
+        for name, value in msgspec.to_builtins(properties).items()
         if name not in _COLUMNS and value is not None
     }
     incoming = Incoming(

@@ -119,7 +119,7 @@ class ConfirmedOwnerDetail(Struct):
     verified_at: str | None = None
 
 
-Count: TypeAlias = Annotated[int, Meta(ge=0)] | Annotated[float, Meta(ge=0)]
+Count: TypeAlias = Annotated[float, Meta(ge=0)]
 Time: TypeAlias = Annotated[datetime, Meta(tz=True)]
 InputMethod: TypeAlias = Literal["autofill", "paste", "typing", "pre-populated"]
 
