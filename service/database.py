@@ -99,7 +99,8 @@ async def open_database(url: str, *, answering: int = 2, general: int = 8) -> As
     Nothing is connected yet: a process starts, and recovers, whether the server is there or not.
     """
     async with (
-        _pool(url, answering, _ANSWERING) as for_answers,
+        # The one statement there leaves nothing behind in its session that would need a reset.
+        _pool(url, answering, _ANSWERING, reset=_no_reset) as for_answers,
         _pool(url, general, {}) as for_the_rest,
     ):
         yield Database(Pool(for_answers), Pool(for_the_rest))
@@ -155,7 +156,7 @@ def migrations_dir() -> Path:
 
 @asynccontextmanager
 async def _pool(
-    url: str, size: int, settings: Mapping[str, str]
+    url: str, size: int, settings: Mapping[str, str], **options: Any
 ) -> AsyncIterator["asyncpg.Pool[asyncpg.Record]"]:
     pool: Any = asyncpg.create_pool(
         url,
@@ -168,9 +169,14 @@ async def _pool(
             **settings,
             "statement_timeout": f"{STATEMENT_DEADLINE * 1000:.0f}",
         },
+        **options,
     )
     async with pool:
         yield pool
+
+
+async def _no_reset(connection: object) -> None:
+    pass
 
 
 @contextmanager

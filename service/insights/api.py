@@ -149,8 +149,6 @@ def v4_error(request: HttpRequest, error: Exception) -> Response[bytes]:
 async def run_operations(
     request: HttpRequest,
     cert_id: Annotated[str, PathParameter(max_length=MAX_CERT_ID)],
-    database: NamedDependency[Database],
-    resolver: NamedDependency[Resolver],
 ) -> Response[bytes]:
     """Run the operations the body names on a certificate, as the vendor's Certificate API v4 does."""
     started = time.perf_counter()
@@ -160,11 +158,11 @@ async def run_operations(
         asked = asked_properties(await _body(request, (_JSON,)))
     except ServiceError:
         # Whoever calls without a good key is told that, and nothing else.
-        async with database.general.connection() as connection:
+        async with request.app.state.database.general.connection() as connection:
             await authenticate(connection, request.headers.get("authorization"))
         raise
     question = question_of(key, cert_id, asked)
-    answer = await resolver.ask(question)
+    answer = await request.app.state.resolver.ask(question)
     body = response_body(question, asked, answer)
     metrics.REQUESTS.labels(200).inc()
     metrics.ANSWERS.labels(answer.status or "not_asked").inc()
