@@ -10,7 +10,12 @@ OPERATOR = "operator"
 
 
 async def record(
-    connection: Connection, action: str, *, account_id: UUID, actor: str = OPERATOR, **detail: object
+    connection: Connection,
+    action: str,
+    *,
+    account_id: UUID,
+    actor: str = OPERATOR,
+    **detail: object,
 ) -> None:
     """Add an event: who did what to which account. `detail` is JSON-encodable."""
     await connection.execute(

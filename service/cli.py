@@ -147,7 +147,9 @@ def import_command(context: click.Context, file: BinaryIO, as_json: bool) -> Non
             errors[len(errors) :] = [result] if len(errors) < _ERRORS_KEPT else []
         else:
             error = result.error
-            click.echo(f"line {result.line}: {error.field} {error.reason}, not “{error.value}”", err=True)
+            click.echo(
+                f"line {result.line}: {error.field} {error.reason}, not “{error.value}”", err=True
+            )
 
     async def work(connection: Connection) -> None:
         with _progress(file) as advance:
@@ -194,7 +196,7 @@ def account_create(settings: Settings, name: str, email: str, as_json: bool) -> 
 @_as_json
 @click.pass_obj
 def account_suspend(settings: Settings, account_called: str, as_json: bool) -> None:
-    """Refuse the keys of ACCOUNT (an id or exact name), and let it own nothing, from the next call on."""
+    """Refuse the keys of ACCOUNT (an id or exact name) and let it own nothing, with the next call."""
 
     async def work(connection: Connection) -> dict[str, object]:
         found = await accounts.find_account(connection, account_called)
@@ -336,7 +338,9 @@ def _with_database(settings: Settings, work: Callable[[Connection], Awaitable[_R
         return asyncio.run(connected(url))
 
 
-def _in_transaction(settings: Settings, work: Callable[[Connection], Awaitable[_Result]]) -> _Result:
+def _in_transaction(
+    settings: Settings, work: Callable[[Connection], Awaitable[_Result]]
+) -> _Result:
     async def transacted(connection: Connection) -> _Result:
         async with connection.transaction():
             return await work(connection)

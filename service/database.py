@@ -17,9 +17,7 @@ from pogo_core.util import sql as pogo_sql
 
 from service.errors import ServiceError, Unavailable
 
-Connection: TypeAlias = (
-    "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
-)
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
 
 ACQUIRE_DEADLINE = 2.0
 CONNECT_DEADLINE = 2.0
@@ -93,7 +91,9 @@ class Database:
 
 
 @asynccontextmanager
-async def open_database(url: str, *, answering: int = 2, general: int = 8) -> AsyncIterator[Database]:
+async def open_database(
+    url: str, *, answering: int = 2, general: int = 8
+) -> AsyncIterator[Database]:
     """Open the pools of at most so many connections each, and close them at the end.
 
     Nothing is connected yet: a process starts, and recovers, whether the server is there or not.

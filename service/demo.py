@@ -224,10 +224,14 @@ def show(demo: Demo, console: Console) -> None:
     table.add_column("Certificate")
     for name in _ROLES:
         table.add_column(name)
-    short = {NO_VERIFIED_ACCOUNT: "[dim]No Verified…[/]", VERIFIED_ACCOUNT: "Verified Account", None: "null"}
+    short = {
+        NO_VERIFIED_ACCOUNT: "[dim]No Verified…[/]",
+        VERIFIED_ACCOUNT: "Verified Account",
+        None: "null",
+    }
     for certificate in demo.certificates:
         told = certificate.expect.values()
-        cells = [f"[green]{value}[/]" if value not in short else short[value] for value in told]
+        cells = [short.get(value, f"[green]{value}[/]") for value in told]
         if certificate.http_status != 200:
             cells = [f"[red]{certificate.http_status}[/]"] * len(cells)
         domain = certificate.domain or certificate.kind

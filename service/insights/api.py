@@ -3,10 +3,9 @@
 import time
 from collections import Counter
 from dataclasses import dataclass
-from collections.abc import Iterable, Iterator
 from io import BytesIO
 from itertools import islice
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 from litestar import Request, Response, post
@@ -14,7 +13,13 @@ from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.exceptions import HTTPException
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody
+from litestar.openapi.spec import (
+    OpenAPIMediaType,
+    OpenAPIType,
+    Operation,
+    RequestBody,
+    Schema,
+)
 from litestar.params import PathParameter
 
 from service import metrics
@@ -54,7 +59,6 @@ MAX_IMPORT = 16 * 1024 * 1024
 
 Resolver: TypeAlias = NaturalBatcher[Question, Answer]
 HttpRequest: TypeAlias = Request[Any, Any, State]
-_Element = TypeVar("_Element")
 
 _JSON = "application/json"
 _NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl", _JSON)
@@ -84,7 +88,7 @@ class _Import(Operation):
     def __post_init__(self) -> None:
         self.request_body = RequestBody(
             description="One JSON object a line.",
-            content={_NDJSON[0]: OpenAPIMediaType(schema={"type": "string"})},
+            content={_NDJSON[0]: OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))},
             required=True,
         )
 
@@ -163,7 +167,7 @@ async def run_operations(
         raise
     question = question_of(key, cert_id, asked)
     answer = await request.app.state.resolver.ask(question)
-    body = response_body(question, asked, answer)
+    body = response_body(asked, answer)
     metrics.REQUESTS.labels(200).inc()
     metrics.ANSWERS.labels(answer.status or "not_asked").inc()
     metrics.DURATION.observe(time.perf_counter() - started)

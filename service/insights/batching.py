@@ -80,7 +80,7 @@ class NaturalBatcher(Generic[Item, Result]):
     async def _answer(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:
             results = await self._run([item for item, _ in batch])
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is given to those who asked
             if len(batch) == 1 or isinstance(error, Unavailable):
                 for _, future in batch:
                     if not future.done():

@@ -288,7 +288,9 @@ def _account_id(
     if called is None:
         return None
     if called not in accounts:
-        expected = "the id or name of your own account" if caller else "the id or name of an account"
+        expected = (
+            "the id or name of your own account" if caller else "the id or name of an account"
+        )
         raise InvalidInput("account", called, expected)
     return accounts[called]
 

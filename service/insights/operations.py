@@ -72,7 +72,7 @@ def question_of(key: str, cert_id: str, asked: tuple[str, ...]) -> Question:
     )
 
 
-def response_body(question: Question, asked: tuple[str, ...], answer: Answer) -> bytes:
+def response_body(asked: tuple[str, ...], answer: Answer) -> bytes:
     """The body of a 200.
 
     Raises `Unauthorized`, `InactiveAccount` or `CertificateNotFound`, as the answer's verdict says.
@@ -85,29 +85,29 @@ def response_body(question: Question, asked: tuple[str, ...], answer: Answer) ->
     for name in asked:
         if name in has:
             compute = _COMPUTED.get(name)
-            properties[name] = compute(question, answer) if compute else facts.get(name)
+            properties[name] = compute(answer) if compute else facts.get(name)
     return msgspec.json.encode(
         {"outcome": "success", "reason": None, "insights": {"properties": properties}}
     )
 
 
-def _age_seconds(question: Question, answer: Answer) -> int | None:
+def _age_seconds(answer: Answer) -> int | None:
     if answer.created_at is None:
         return None
     last_seen = answer.created_at + timedelta(seconds=answer.seconds_on_page or 0)
     return max(0, int((answer.answered_at - last_seen).total_seconds()))
 
 
-def _seconds_on_page(question: Question, answer: Answer) -> float | None:
+def _seconds_on_page(answer: Answer) -> float | None:
     seconds = answer.seconds_on_page
     return int(seconds) if seconds is not None and seconds.is_integer() else seconds
 
 
-def _confirmed_owner_detail(question: Question, answer: Answer) -> dict[str, object]:
+def _confirmed_owner_detail(answer: Answer) -> dict[str, object]:
     return {
         "status": answer.status,
         "domain": answer.host,
-        "answer_id": question.answer_id,
+        "answer_id": answer.answer_id,
         "covered_by": answer.covered_by,
         "owner_account_id": answer.owner_account_id,
         "verified_at": _time(answer.verified_at),
@@ -116,14 +116,14 @@ def _confirmed_owner_detail(question: Question, answer: Answer) -> dict[str, obj
 
 def _time(value: datetime | None) -> str | None:
     """A time as the vendor writes it: UTC, whole seconds."""
-    return value and value.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return None if value is None else value.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 _COMPUTED = {
     "age_seconds": _age_seconds,
-    "confirmed_owner": lambda question, answer: value_of(answer),
+    "confirmed_owner": lambda answer: value_of(answer),
     "confirmed_owner_detail": _confirmed_owner_detail,
-    "created_at": lambda question, answer: _time(answer.created_at),
-    "expires_at": lambda question, answer: _time(answer.expires_at),
+    "created_at": lambda answer: _time(answer.created_at),
+    "expires_at": lambda answer: _time(answer.expires_at),
     "seconds_on_page": _seconds_on_page,
 }

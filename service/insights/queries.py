@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 
 from service.database import Connection
+from service.insights.contract import Kind, Status
 
 Verdict: TypeAlias = Literal[
     "answered", "unauthorized", "inactive", "not_found", "expired", "outdated"
@@ -25,20 +26,21 @@ class Question(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What one call is told about one certificate; `facts` is JSON.
+    """What one call is told about one certificate; `facts` is JSON. Without a certificate, only why.
 
     The owner's name, id, domain and time of verification are there only if the caller may see them.
     """
 
+    answer_id: UUID
     verdict: Verdict
     answered_at: datetime
-    kind: str | None
+    kind: Kind
     created_at: datetime | None
     expires_at: datetime | None
     seconds_on_page: float | None
     facts: str | None
     host: str | None
-    status: str | None
+    status: Status | None
     owner_account_id: UUID | None
     owner_name: str | None
     covered_by: str | None
@@ -162,7 +164,7 @@ async def insert_answers(
         [question.facts_asked for question in questions],
         suffix_list,
     )
-    return [Answer(*row) for row in rows]
+    return [Answer(question.answer_id, *row) for question, row in zip(questions, rows, strict=True)]
 
 
 async def update_covering_names(

@@ -143,4 +143,3 @@ def _ascii_label(label: str, text: str) -> str:
     if not _LABEL.fullmatch(label):
         raise NotAHostname(text)
     return label
-

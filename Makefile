@@ -1,0 +1,53 @@
+# `make run` serves the demo, `make test` tests, `make check` lints. The first of each sets up .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+
+.PHONY: setup run test check bench openapi schema lock clean
+
+setup: .venv/for-running
+
+run: .venv/for-running
+	$(BIN)/confirmed-owner demo
+	exec $(BIN)/confirmed-owner run
+
+test: .venv/for-testing
+	$(BIN)/pytest
+
+check: .venv/for-testing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Needs wrk: apt-get install wrk
+bench: .venv/for-testing
+	$(BIN)/python -m tests.bench
+
+openapi: .venv/for-running
+	$(BIN)/confirmed-owner openapi > openapi.yaml
+
+schema: .venv/for-testing
+	$(BIN)/python -m tests.schema > sql/schema.sql
+
+lock: .venv/for-testing
+	$(PIP) uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--upgrade --group build pyproject.toml --output-file requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--group build --group dev --constraint requirements.lock pyproject.toml \
+		--output-file requirements-dev.lock
+
+clean:
+	rm -rf .venv
+
+.venv/for-running: requirements.lock pyproject.toml
+	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
+	$(PIP) --require-hashes -r requirements.lock
+	$(PIP) --no-deps --no-build-isolation --editable .
+	touch $@
+
+.venv/for-testing: requirements-dev.lock .venv/for-running
+	$(PIP) --require-hashes -r requirements-dev.lock
+	touch $@

@@ -1,0 +1,161 @@
+"""What tests build the world from: companies, what is between them, and certificates."""
+
+import base64
+import itertools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import httpx
+
+from service.accounts import accounts, keys
+from service.connections import connections, grants
+from service.database import Database
+from service.insights.certificates import LineResult, import_lines
+from service.ownership import ownerships
+
+NO_VERIFIED = "No Verified ActiveProspect Account Identified"
+VERIFIED = "ActiveProspect Verified Account"
+
+_counter = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Company:
+    """An account with a key."""
+
+    id: UUID
+    name: str
+    key: str
+    key_id: UUID
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return basic(self.key)
+
+
+def basic(key: str, user: str = "X") -> dict[str, str]:
+    """The header of HTTP Basic authentication."""
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{key}".encode()).decode()}
+
+
+def web_id() -> str:
+    """A certificate id that no other call returns."""
+    return f"{next(_counter):040x}"
+
+
+def mobile_id() -> str:
+    return f"Mobile-{next(_counter):073d}"
+
+
+def meta_id() -> str:
+    return f"0.{next(_counter)}.meta"
+
+
+class World:
+    """Changes the world through the functions the service has for it, and asks over HTTP."""
+
+    def __init__(self, database: Database, client: httpx.AsyncClient) -> None:
+        self.database = database
+        self.client = client
+
+    async def company(self, name: str | None = None) -> Company:
+        number = next(_counter)
+        name = name or f"Company number {number}"
+        async with self.database.general.transaction() as connection:
+            account = await accounts.create_account(connection, name, f"a{number}@example.com")
+            key_id, key = await keys.create_key(connection, account.id)
+        return Company(account.id, name, key, key_id)
+
+    async def own(self, owner: Company, domain: str, *, covers_subdomains: bool = False) -> None:
+        async with self.database.general.transaction() as connection:
+            await ownerships.attest(
+                connection, owner.id, domain, covers_subdomains=covers_subdomains
+            )
+
+    async def lapse(self, domain: str) -> None:
+        async with self.database.general.transaction() as connection:
+            await ownerships.lapse(connection, domain, reason="Code not found")
+
+    async def connect(self, buyer: Company, seller: Company) -> None:
+        async with self.database.general.transaction() as connection:
+            await connections.connect(connection, buyer_id=buyer.id, seller_id=seller.id)
+
+    async def disconnect(self, buyer: Company, seller: Company) -> None:
+        async with self.database.general.transaction() as connection:
+            await connections.disconnect(connection, buyer_id=buyer.id, seller_id=seller.id)
+
+    async def grant(self, owner: Company, viewer: Company) -> None:
+        async with self.database.general.transaction() as connection:
+            await grants.grant(connection, owner_id=owner.id, viewer_id=viewer.id)
+
+    async def revoke(self, owner: Company, viewer: Company) -> None:
+        async with self.database.general.transaction() as connection:
+            await grants.revoke(connection, owner_id=owner.id, viewer_id=viewer.id)
+
+    async def permit(self, owner: Company, viewer: Company) -> None:
+        """Connect the two, and let the viewer see the owner's name."""
+        await self.connect(viewer, owner)
+        await self.grant(owner, viewer)
+
+    async def rename(self, company: Company, name: str) -> None:
+        async with self.database.general.transaction() as connection:
+            account = await accounts.find_account(connection, str(company.id))
+            await accounts.rename_account(connection, account, name)
+
+    async def suspend(self, company: Company) -> None:
+        async with self.database.general.transaction() as connection:
+            await accounts.suspend_account(connection, company.id)
+
+    async def reinstate(self, company: Company) -> None:
+        async with self.database.general.transaction() as connection:
+            await accounts.reinstate_account(connection, company.id)
+
+    async def certificate(
+        self,
+        cert_id: str | None = None,
+        *,
+        account: Company | None = None,
+        created: timedelta = timedelta(hours=-1),
+        **properties: Any,
+    ) -> str:
+        """Record a certificate, as the operator would, and give its id. It is an hour old."""
+        cert_id = cert_id or web_id()
+        created_at = datetime.now(UTC) + created
+        line: dict[str, Any] = {
+            "cert_id": cert_id,
+            "insights": {"properties": {"created_at": created_at.isoformat(), **properties}},
+        }
+        if account:
+            line["account"] = str(account.id)
+        (result,) = await self.import_lines(line)
+        assert not result.error, result.error
+        return cert_id
+
+    async def import_lines(self, *lines: Mapping[str, Any] | bytes) -> list[LineResult]:
+        """Import lines as the operator would."""
+        encoded = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
+        async with self.database.general.transaction() as connection:
+            return await import_lines(connection, list(enumerate(encoded, start=1)))
+
+    async def ask(self, viewer: Company, cert_id: str, *properties: str) -> httpx.Response:
+        """Call the endpoint; for `confirmed_owner` unless other properties are named."""
+        return await self.client.post(
+            f"/{cert_id}",
+            headers=viewer.headers,
+            json={"insights": {"properties": properties or ["confirmed_owner"]}},
+        )
+
+    async def confirmed_owner(self, viewer: Company, cert_id: str) -> str | None:
+        """What a viewer is told of a certificate."""
+        response = await self.ask(viewer, cert_id)
+        assert response.status_code == 200, response.text
+        return response.json()["insights"]["properties"]["confirmed_owner"]
+
+    async def fetch(self, statement: str, *arguments: Any) -> list[Any]:
+        """Look into the database."""
+        async with self.database.general.connection() as connection:
+            return await connection.fetch(statement, *arguments)

@@ -1,0 +1,127 @@
+"""A real PostgreSQL for every test: the embedded one, or the server that DATABASE_URL names.
+
+Each run makes databases of its own there and drops them again. Tests share one database and find
+its tables empty; they run in one event loop, as the service does.
+"""
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import httpx
+import pytest
+from hypothesis import settings as hypothesis_settings
+from litestar import Litestar
+
+from service.app import create_app
+from service.database import Database, migrate, open_database
+from service.embedded import embedded_postgres
+from tests.builders import World
+
+# Examples are found anew in each run; how long one takes says nothing about it being right.
+hypothesis_settings.register_profile("here", deadline=None, max_examples=100)
+hypothesis_settings.load_profile("here")
+
+
+@pytest.fixture(scope="session")
+def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A PostgreSQL server, by the URL of a database on it that is not ours to change."""
+    if given := os.environ.get("DATABASE_URL"):
+        yield given
+    else:
+        with embedded_postgres(tmp_path_factory.mktemp("state")) as url:
+            yield url
+
+
+@asynccontextmanager
+async def fresh_database(server_url: str) -> AsyncIterator[str]:
+    """An empty database of its own, dropped at the end."""
+    name = f"confirmed_owner_test_{secrets.token_hex(6)}"
+    admin = await asyncpg.connect(server_url)
+    await admin.execute(f"CREATE DATABASE {name}")
+    try:
+        yield urlunsplit(urlsplit(server_url)._replace(path=f"/{name}"))
+    finally:
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await admin.close()
+
+
+@pytest.fixture
+async def empty_database_url(server_url: str) -> AsyncIterator[str]:
+    """A database without any schema."""
+    async with fresh_database(server_url) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+async def migrated_url(server_url: str) -> AsyncIterator[str]:
+    async with fresh_database(server_url) as url:
+        await migrate(url)
+        yield url
+
+
+@pytest.fixture(scope="session")
+async def shared_database(migrated_url: str) -> AsyncIterator[Database]:
+    async with open_database(migrated_url) as database:
+        yield database
+
+
+@pytest.fixture
+async def database(shared_database: Database) -> Database:
+    """The database, with all its tables empty."""
+    async with shared_database.general.connection() as connection:
+        await connection.execute(
+            """
+            TRUNCATE account, app_user, membership, api_key, certificate, ownership, connection,
+                visibility_grant, event, answer
+            """
+        )
+    return shared_database
+
+
+@pytest.fixture
+def database_url(database: Database, migrated_url: str) -> str:  # noqa: ARG001 - empties the tables
+    """The URL of the database, with all its tables empty."""
+    return migrated_url
+
+
+@pytest.fixture(scope="session")
+async def app(migrated_url: str) -> AsyncIterator[Litestar]:
+    app = create_app(migrated_url)
+    started, finished = asyncio.Event(), asyncio.Event()
+
+    async def live() -> None:
+        # In a task of its own: what a lifespan opens must be closed by the task that opened it.
+        async with app.lifespan():
+            started.set()
+            await finished.wait()
+
+    life = asyncio.create_task(live())
+    await started.wait()
+    yield app
+    finished.set()
+    await life
+
+
+@pytest.fixture
+async def client(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
+    """Calls the application without a network between."""
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        yield client
+
+
+@pytest.fixture
+def world(database: Database, client: httpx.AsyncClient) -> World:
+    """Companies, domains and certificates at a test's command, and the endpoint to ask about them."""
+    return World(database, client)
+
+
+@pytest.fixture
+def state_dir(tmp_path: Path) -> Path:
+    return tmp_path / "state"
