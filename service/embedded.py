@@ -105,8 +105,8 @@ def embedded_postgres(state_dir: Path) -> Iterator[str]:
             if not (place.data / "PG_VERSION").exists():
                 _initialise(place)
             sockets = _socket_dir(place)
-            if _server(place) is None:
-                _start(place, sockets)
+            # Held on to, since Python warns of a child whose handle is dropped while it runs.
+            started = _start(place, sockets) if _server(place) is None else None
         try:
             yield f"postgresql://postgres@/postgres?host={quote(str(sockets))}"
         finally:
@@ -115,6 +115,8 @@ def embedded_postgres(state_dir: Path) -> Iterator[str]:
                 with suppress(BlockingIOError):
                     fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     _stop(place)
+            if started is not None:
+                started.poll()
 
 
 def _place(state_dir: Path) -> _Place:
@@ -261,7 +263,7 @@ def _is_ready(place: _Place, pid: int) -> bool:
     return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready"
 
 
-def _start(place: _Place, sockets: Path) -> None:
+def _start(place: _Place, sockets: Path) -> subprocess.Popen[bytes]:
     # We hold the lock and no server runs here, so a pid file is a dead server's; its number may by
     # now be another process's, which would make PostgreSQL refuse to start.
     (place.data / "postmaster.pid").unlink(missing_ok=True)
@@ -281,6 +283,7 @@ def _start(place: _Place, sockets: Path) -> None:
             process.wait()
             raise place.failed("to start")
         time.sleep(0.01)
+    return process
 
 
 def _options(**settings: str) -> Sequence[str]:
