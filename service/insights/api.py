@@ -111,8 +111,10 @@ def v4_error(request: HttpRequest, error: Exception) -> Response[bytes]:
         reason = error.reason if isinstance(error, SchemaViolation) else SCHEMA
         body = {"errors": {"detail": error.detail}, "outcome": "error", "reason": reason}
     else:
-        known = isinstance(error, ServiceError)
-        body = {"outcome": "error", "reason": str(error) if known else _INTERNAL_ERROR}
+        body = {
+            "outcome": "error",
+            "reason": str(error) if isinstance(error, ServiceError) else _INTERNAL_ERROR,
+        }
     status = http_status(error) if isinstance(error, ServiceError) else 500
     metrics.REQUESTS.labels(status).inc()
     return Response(
@@ -152,7 +154,7 @@ def v4_error(request: HttpRequest, error: Exception) -> Response[bytes]:
 )
 async def run_operations(
     request: HttpRequest,
-    cert_id: Annotated[str, PathParameter(max_length=MAX_CERT_ID)],
+    cert_id: Annotated[str, PathParameter(schema_extra={"maxLength": MAX_CERT_ID})],
 ) -> Response[bytes]:
     """Run the operations the body names on a certificate, as the vendor's Certificate API v4 does."""
     started = time.perf_counter()

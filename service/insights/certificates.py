@@ -150,7 +150,7 @@ def parse_line(text: bytes) -> Incoming:
         given = _decode_line(text)
     except msgspec.ValidationError as error:
         raise _invalid_field(text, str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InvalidInput("line", text.decode(errors="replace"), "a JSON object") from None
     if given.cert_id is not None:
         cert_id = checked_cert_id(given.cert_id)

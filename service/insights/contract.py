@@ -6,7 +6,7 @@ it is decided. Absent and null are told apart by `UNSET`.
 
 import re
 from datetime import datetime
-from typing import Annotated, Literal, TypeAlias, get_args
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 from urllib.parse import urlsplit
 
 import msgspec
@@ -201,17 +201,17 @@ PROPERTIES_OF: dict[str, frozenset[str]] = {
 class InsightsParameters(Struct):
     """What to tell about the certificate."""
 
-    properties: list[str]
-    scans: dict[str, object] | None = None
+    properties: list[Annotated[str, Meta(extra_json_schema={"enum": sorted(PROPERTIES)})]]
+    scans: dict[str, Any] | None = None
 
 
 class OperationsRequest(Struct):
     """The operations to perform on one certificate. Only `insights` is offered so far."""
 
     insights: InsightsParameters | None = None
-    match_lead: dict[str, object] | None = None
-    retain: dict[str, object] | None = None
-    verify: dict[str, object] | None = None
+    match_lead: dict[str, Any] | None = None
+    retain: dict[str, Any] | None = None
+    verify: dict[str, Any] | None = None
 
 
 class InsightsResult(Struct):

@@ -48,6 +48,8 @@ def asked_properties(body: bytes) -> tuple[str, ...]:
         raise SchemaViolation(SCHEMA, str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedBody(f"the body is not JSON: {error}") from None
+    except RecursionError:
+        raise MalformedBody("the body is nested too deeply") from None
     for name in ("match_lead", "retain", "verify"):
         if getattr(request, name) is not None:
             raise ProductUnavailable(f"the operation {name} is not offered here")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -99,7 +99,7 @@ async def test_masked_certificate_with_a_token_has_no_domain(world: World) -> No
     owner, viewer = await world.company("Acme, Inc."), await world.company()
     await world.own(owner, "example.com")
     await world.permit(owner, viewer)
-    facts = {"is_masked": True, "domain": "c0ffee", "page_url": "https://example.com/"}
+    facts: dict[str, Any] = {"is_masked": True, "domain": "c0ffee", "page_url": "https://example.com/"}
     assert await world.confirmed_owner(viewer, await world.certificate(**facts)) is None
     accounted = await world.certificate(account=owner, **facts)
     assert await world.confirmed_owner(viewer, accounted) == "Acme, Inc."
@@ -139,7 +139,7 @@ async def test_certificates_account_does_not_own_what_has_a_domain(world: World)
     ],
 )
 async def test_owner_is_looked_for_by_the_host_the_consumer_saw(
-    world: World, facts: dict[str, object], host: str
+    world: World, facts: dict[str, Any], host: str
 ) -> None:
     owner = await world.company("Acme, Inc.")
     await world.own(owner, host)

@@ -1,0 +1,77 @@
+"""Account names: what is accepted, and what could deceive."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.accounts.names import checked_name, skeleton
+from service.errors import InvalidName
+from tests.builders import NO_VERIFIED, VERIFIED, World
+
+# Characters that draw nothing, or turn the direction of what follows.
+INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff\u00ad\u202e\u2066\u2069\u061c\u034f\u3164\ufe0f\U000e0041\0\x1b\n\r\t\u2028"
+# Look-alikes of letters in the two fixed answers.
+LOOKALIKES = {
+    "A": "АΑᎪ𝐀Ａ", "c": "сϲ𝐜ｃ", "i": "іⅰ𝐢ｉ", "e": "е𝐞ｅ", "o": "оο𝐨ｏ", "P": "РΡ𝐏Ｐ", "N": "Ν𝐍Ｎ",
+    "I": "lІΙ1|", "a": "а𝐚ａ", "p": "рｐ", "s": "ѕｓ", "V": "Ｖ", " ": "\u00a0\u2003\u3000  -_.",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Acme, Inc.", "Acme, Inc."),
+        ("  Acme   Leads ", "Acme Leads"),
+        ("A\u030angstro\u0308m Media", "Ångström Media"),
+        ("株式会社リード", "株式会社リード"),
+        ("3M", "3M"),
+        ("ActiveProspect, Inc.", "ActiveProspect, Inc."),
+        ("O’Neill & Söhne (Leads) GmbH", "O’Neill & Söhne (Leads) GmbH"),
+    ],
+)
+def test_name_is_kept_as(text: str, name: str) -> None:
+    assert checked_name(text) == name
+    assert checked_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "A", "…!", "x" * 121, "https://acme.example", "Acme www.acme.example", "http:acme"],
+)
+def test_name_is_refused(text: str) -> None:
+    with pytest.raises(InvalidName):
+        checked_name(text)
+
+
+@given(st.sampled_from(INVISIBLE), st.integers(0, 9))
+def test_name_with_an_unseen_character_is_refused(character: str, place: int) -> None:
+    with pytest.raises(InvalidName):
+        checked_name("Acme Leads"[:place] + character + "Acme Leads"[place:])
+
+
+@given(st.data())
+def test_name_that_looks_like_a_fixed_answer_is_refused(data: st.DataObject) -> None:
+    fixed = data.draw(st.sampled_from([NO_VERIFIED, VERIFIED]))
+    disguised = "".join(
+        data.draw(st.sampled_from([letter, *LOOKALIKES.get(letter, "")])) for letter in fixed
+    )
+    change_case = data.draw(st.sampled_from([str, str.upper, str.lower, str.title]))
+    with pytest.raises(InvalidName):
+        checked_name(change_case(disguised) if disguised == fixed else disguised)
+
+
+async def test_no_two_accounts_may_look_alike(world: World) -> None:
+    await world.company("Paypal Leads")
+    with pytest.raises(InvalidName, match="unlike every other"):
+        await world.company("PaypaI Leads")
+    other = await world.company("Other Leads")
+    with pytest.raises(InvalidName, match="unlike every other"):
+        await world.rename(other, "Раypal Leads")
+    assert skeleton("Paypal Leads") == skeleton("PaypaI Leads")
+
+
+async def test_account_may_be_renamed_to_what_looks_like_its_own_name(world: World) -> None:
+    company = await world.company("Acme Leads")
+    await world.rename(company, "ACME Leads")
+    rows = await world.fetch("SELECT name FROM account")
+    assert [row["name"] for row in rows] == ["ACME Leads"]

@@ -1,0 +1,165 @@
+"""Natural batching, against a run that is finished when the test says so."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from service.errors import Unavailable
+from service.insights.batching import NaturalBatcher
+
+
+class Runs:
+    """Records batches; each waits to be let go, unless the gate is open from the start."""
+
+    def __init__(self, *, gated: bool = False) -> None:
+        self.batches: list[list[int]] = []
+        self.gate = asyncio.Event()
+        if not gated:
+            self.gate.set()
+
+    async def __call__(self, items: Sequence[int]) -> list[int]:
+        self.batches.append(list(items))
+        await self.gate.wait()
+        if 13 in items:
+            raise ValueError("poisoned")
+        return [item * 10 for item in items]
+
+
+async def started(runs: Runs, batches: int) -> None:
+    """Wait until so many batches have begun."""
+    async with asyncio.timeout(5):
+        while len(runs.batches) < batches:
+            await asyncio.sleep(0)
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_lone_call_goes_straight_through() -> None:
+    runs = Runs()
+    batcher = NaturalBatcher(runs)
+    assert await batcher.ask(1) == 10
+    assert await batcher.ask(2) == 20
+    assert runs.batches == [[1], [2]]
+
+
+async def test_calls_during_a_query_share_the_next_one_and_get_their_own_results() -> None:
+    runs = Runs(gated=True)
+    batcher = NaturalBatcher(runs, in_flight=1)
+    first = asyncio.create_task(batcher.ask(1))
+    await started(runs, 1)
+    others = [asyncio.create_task(batcher.ask(n)) for n in (2, 3, 4)]
+    await settle()
+    runs.gate.set()
+    assert await asyncio.gather(first, *others) == [10, 20, 30, 40]
+    assert runs.batches == [[1], [2, 3, 4]]
+
+
+async def test_batches_are_no_larger_than_allowed() -> None:
+    runs = Runs(gated=True)
+    batcher = NaturalBatcher(runs, in_flight=1, largest=2)
+    calls = [asyncio.create_task(batcher.ask(n)) for n in range(1, 6)]
+    await started(runs, 1)
+    runs.gate.set()
+    assert await asyncio.gather(*calls) == [10, 20, 30, 40, 50]
+    assert [len(batch) for batch in runs.batches] == [2, 2, 1]
+
+
+async def test_no_more_queries_are_in_flight_than_allowed() -> None:
+    runs = Runs(gated=True)
+    batcher = NaturalBatcher(runs, in_flight=2, largest=1)
+    calls = [asyncio.create_task(batcher.ask(n)) for n in range(1, 6)]
+    await settle()
+    assert len(runs.batches) == 2
+    runs.gate.set()
+    await asyncio.gather(*calls)
+
+
+async def test_full_queue_refuses_at_once() -> None:
+    runs = Runs(gated=True)
+    batcher = NaturalBatcher(runs, in_flight=1, longest_queue=2)
+    calls = [asyncio.create_task(batcher.ask(1))]
+    await started(runs, 1)
+    calls += [asyncio.create_task(batcher.ask(n)) for n in (2, 3)]
+    await settle()
+    with pytest.raises(Unavailable) as raised:
+        await batcher.ask(4)
+    assert raised.value.retry_after == 1
+    runs.gate.set()
+    assert await asyncio.gather(*calls) == [10, 20, 30]
+
+
+async def test_call_that_waits_too_long_is_told_so_and_is_not_asked_about_later() -> None:
+    runs = Runs(gated=True)
+    batcher = NaturalBatcher(runs, in_flight=1, deadline=0.05)
+    first, second = asyncio.create_task(batcher.ask(1)), asyncio.create_task(batcher.ask(2))
+    await started(runs, 1)
+    third = asyncio.create_task(batcher.ask(3))
+    for call in (first, second, third):
+        with pytest.raises(Unavailable):
+            await call
+    runs.gate.set()
+    await batcher.drain()
+    assert runs.batches == [[1, 2]]
+
+
+async def test_cancelled_calls_harm_nobody() -> None:
+    runs = Runs(gated=True)
+    batcher = NaturalBatcher(runs, in_flight=1)
+    in_flight = asyncio.create_task(batcher.ask(1))
+    await started(runs, 1)
+    waiting, neighbour = asyncio.create_task(batcher.ask(2)), asyncio.create_task(batcher.ask(3))
+    await settle()
+    in_flight.cancel()
+    waiting.cancel()
+    await settle()
+    runs.gate.set()
+    assert await neighbour == 30
+    assert runs.batches == [[1], [3]]
+    assert await batcher.ask(4) == 40
+
+
+async def test_poisoned_item_fails_alone() -> None:
+    runs = Runs(gated=True)
+    batcher = NaturalBatcher(runs, in_flight=1)
+    first = asyncio.create_task(batcher.ask(1))
+    await started(runs, 1)
+    calls = [asyncio.create_task(batcher.ask(n)) for n in (11, 12, 13, 14, 15)]
+    await settle()
+    runs.gate.set()
+    results = await asyncio.gather(first, *calls, return_exceptions=True)
+    assert [r if isinstance(r, int) else type(r) for r in results] == [
+        10, 110, 120, ValueError, 140, 150,
+    ]  # fmt: skip
+
+
+async def test_unavailable_database_is_not_asked_again_for_each_of_the_batch() -> None:
+    tries = 0
+
+    async def run(items: Sequence[int]) -> list[int]:
+        nonlocal tries
+        tries += 1
+        await asyncio.sleep(0)
+        raise Unavailable("the database is out of reach")
+
+    batcher = NaturalBatcher(run, in_flight=1)
+    calls = [asyncio.create_task(batcher.ask(n)) for n in range(8)]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(result, Unavailable) for result in results)
+    assert tries == 1
+
+
+async def test_draining_waits_for_every_call() -> None:
+    runs = Runs(gated=True)
+    batcher = NaturalBatcher(runs, in_flight=1)
+    calls = [asyncio.create_task(batcher.ask(n)) for n in (1, 2)]
+    await settle()
+    drained = asyncio.create_task(batcher.drain())
+    await settle()
+    assert not drained.done()
+    runs.gate.set()
+    await drained
+    assert all(call.done() for call in calls)

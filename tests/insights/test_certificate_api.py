@@ -1,0 +1,234 @@
+"""`POST /{cert_id}` as the vendor documents it: properties, windows, and every refusal."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from service.insights.contract import PROPERTIES
+from tests.builders import World, basic, meta_id, mobile_id, web_id
+
+JSON = {"Content-Type": "application/json"}
+
+WEB_FACTS: dict[str, Any] = {
+    "approx_ip_geo": {"city": "Dallas", "country_code": "US", "lat": 32.7451, "lon": -96.8038,
+                      "postal_code": "75203", "state": "Texas", "time_zone": "America/Chicago"},
+    "bot_detected": False,
+    "browser": {"full": "Chrome 128.0.0.0", "name": "Chrome", "user_agent": "Mozilla/5.0",
+                "version": {"full": "128.0.0.0", "major": "128", "minor": "0", "patch": "0"}},
+    "domain": "example.com",
+    "form_input_kpm": 234.92560689115115,
+    "form_input_method": ["typing", "pre-populated"],
+    "form_input_wpm": 47.355958958168905,
+    "ip": "192.0.2.44",
+    "is_framed": False,
+    "is_masked": False,
+    "num_sensitive_content_elements": 0,
+    "num_sensitive_form_elements": 2,
+    "os": {"full": "Mac OS X 10.15.7", "is_mobile": False, "name": "Mac OS X",
+           "version": {"full": "10.15.7", "major": "10", "minor": "15", "patch": "7"}},
+    "page_url": "https://www.example.com/contact.html",
+    "parent_page_url": None,
+    "seconds_on_page": 1129,
+}  # fmt: skip
+
+
+async def properties(world: World, cert_id: str, *asked: str) -> dict[str, Any]:
+    viewer = await world.company()
+    response = await world.ask(viewer, cert_id, *asked)
+    assert response.status_code == 200, response.text
+    body = response.json()
+    assert (body["outcome"], body["reason"]) == ("success", None)
+    return body["insights"]["properties"]
+
+
+async def test_web_certificate_has_every_recorded_property(world: World) -> None:
+    cert_id = await world.certificate(**WEB_FACTS)
+    told = await properties(world, cert_id, *WEB_FACTS)
+    assert told == WEB_FACTS
+
+
+async def test_times_are_written_as_the_vendor_does_and_age_counts_from_the_last_event(
+    world: World,
+) -> None:
+    cert_id = web_id()
+    created = datetime.now(UTC) - timedelta(hours=2)
+    await world.import_lines(
+        {
+            "cert_id": cert_id,
+            "insights": {
+                "properties": {
+                    "created_at": created.isoformat(),
+                    "expires_at": "2999-12-20T17:07:09.123Z",
+                    "seconds_on_page": 600,
+                }
+            },
+        }
+    )
+    told = await properties(world, cert_id, "created_at", "expires_at", "age_seconds")
+    assert told["created_at"] == created.strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert told["expires_at"] == "2999-12-20T17:07:09Z"
+    assert 7200 - 600 <= told["age_seconds"] < 7200 - 600 + 60
+
+
+@pytest.mark.parametrize(
+    ("cert_id", "has"),
+    [
+        (mobile_id(), {"age_seconds", "approx_ip_geo", "confirmed_owner_detail", "created_at", "ip",
+                       "is_masked", "os", "seconds_on_page"}),
+        (meta_id(), {"age_seconds", "confirmed_owner_detail", "created_at"}),
+    ],
+)  # fmt: skip
+async def test_properties_a_kind_does_not_have_are_null(
+    world: World, cert_id: str, has: set[str]
+) -> None:
+    await world.certificate(cert_id, **WEB_FACTS)
+    told = await properties(world, cert_id, *sorted(PROPERTIES))
+    assert set(told) == PROPERTIES
+    assert {name for name, value in told.items() if value is not None} == has
+
+
+async def test_only_what_was_asked_for_is_returned_once_in_the_order_asked(world: World) -> None:
+    cert_id = await world.certificate(**WEB_FACTS)
+    told = await properties(world, cert_id, "ip", "domain", "ip")
+    assert list(told) == ["ip", "domain"]
+
+
+async def test_no_properties_are_no_error(world: World) -> None:
+    viewer, cert_id = await world.company(), await world.certificate(**WEB_FACTS)
+    response = await world.client.post(
+        f"/{cert_id}", headers=viewer.headers, json={"insights": {"properties": []}}
+    )
+    assert response.json() == {"outcome": "success", "reason": None, "insights": {"properties": {}}}
+
+
+async def test_vendors_own_clients_are_understood(world: World) -> None:
+    viewer, cert_id = await world.company(), await world.certificate(**WEB_FACTS)
+    response = await world.client.post(
+        f"/{cert_id}/",
+        headers={
+            **basic(viewer.key, "API"),
+            "content-type": "application/json; charset=utf-8",
+            "api-version": "4.0",
+            "accept": "application/json",
+        },
+        content=b'{"insights": {"properties": ["domain"]}, "retain": null, "future": {}}',
+    )
+    assert response.json()["insights"]["properties"] == {"domain": "example.com"}
+    assert response.headers["content-type"] == "application/json"
+
+
+REQUEST = b'{"insights": {"properties": ["confirmed_owner"]}}'
+SCHEMA = "The request cannot be processed because it does not meet the expected schema."
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "content", "headers"),
+    [
+        (422, "No valid products detected", b"", {}),
+        (422, "No valid products detected", b"{}", JSON),
+        (422, "No valid products detected", b'{"insights": null}', JSON),
+        (422, "Invalid property key(s) requested", b'{"insights": {"properties": ["x"]}}', JSON),
+        (422, SCHEMA, b'{"insights": {}}', JSON),
+        (422, SCHEMA, b'{"insights": {"properties": "domain"}}', JSON),
+        (422, SCHEMA, b'{"insights": {"properties": [1]}}', JSON),
+        (422, SCHEMA, b'{"insights": []}', JSON),
+        (422, SCHEMA, b"[]", JSON),
+        (422, SCHEMA, b"null", JSON),
+        (422, SCHEMA, b"1", JSON),
+        (400, SCHEMA, b"{", JSON),
+        (400, SCHEMA, b'{"insights": {"properties": ["domain"]}} x', JSON),
+        (400, SCHEMA, b"\xff", JSON),
+        (400, SCHEMA, b'{"insights": ' + b'{"a": [' * 8_000, JSON),
+        (400, SCHEMA, b'{"retain": ' + b'{"a": [' * 8_000, JSON),
+        (415, SCHEMA, REQUEST, {}),
+        (415, SCHEMA, REQUEST, {"Content-Type": "application/x-www-form-urlencoded"}),
+        (413, SCHEMA, b" " * (64 * 1024 + 1), JSON),
+        (403, "Unavailable product requested", b'{"verify": {}}', JSON),
+        (403, "Unavailable product requested", b'{"retain": {}}', JSON),
+    ],
+)
+async def test_unusable_body(
+    world: World, status: int, reason: str, content: bytes, headers: dict[str, str]
+) -> None:
+    viewer, cert_id = await world.company(), await world.certificate(**WEB_FACTS)
+    response = await world.client.post(
+        f"/{cert_id}", headers={**viewer.headers, **headers}, content=content
+    )
+    assert response.status_code == status
+    body = response.json()
+    assert (body["outcome"], body["reason"]) == ("error", reason)
+    assert set(body) <= {"outcome", "reason", "errors", "message"}
+
+
+@pytest.mark.parametrize(
+    "cert_id",
+    ["a", "a" * 39, "a" * 41, "a" * 79, "a" * 81, "g!" * 20, "0.", "0." + "a" * 254, "0.a%00b", "0.%C3%A9"],
+)
+async def test_malformed_certificate_id(world: World, cert_id: str) -> None:
+    viewer = await world.company()
+    response = await world.ask(viewer, cert_id)
+    assert response.status_code == 400
+    assert response.json() == {
+        "errors": {"detail": "Malformed certificate id"},
+        "message": "Malformed certificate id",
+        "outcome": "error",
+        "reason": "Malformed certificate id",
+    }
+
+
+async def test_wrong_key_is_told_that_before_anything_else(world: World) -> None:
+    stranger = basic("cok_unknown")
+    cert_id = await world.certificate(**WEB_FACTS)
+    for path, content in ((cert_id, REQUEST), (web_id(), REQUEST), ("malformed", b""), (cert_id, b"{")):
+        for headers in ({**stranger, **JSON}, JSON):
+            response = await world.client.post(f"/{path}", headers=headers, content=content)
+            assert response.status_code == 401
+            assert response.json() == {"outcome": "error", "reason": "Unauthorized"}
+            assert response.headers["www-authenticate"].startswith("Basic ")
+
+
+async def test_suspended_account_is_inactive_with_the_next_call(world: World) -> None:
+    viewer, cert_id = await world.company(), await world.certificate(**WEB_FACTS)
+    await world.suspend(viewer)
+    for path in (cert_id, web_id(), "malformed"):
+        response = await world.ask(viewer, path)
+        assert response.status_code == 402
+        assert response.json() == {"outcome": "error", "reason": "Account is inactive"}
+    await world.reinstate(viewer)
+    assert (await world.ask(viewer, cert_id)).status_code == 200
+
+
+GONE = {
+    "outcome": "error",
+    "reason": "TrustedForm certificate has expired or could not be found",
+}
+
+
+async def test_unknown_certificate_is_not_found(world: World) -> None:
+    response = await world.ask(await world.company(), web_id())
+    assert (response.status_code, response.json()) == (404, GONE)
+
+
+@pytest.mark.parametrize(
+    ("created", "facts", "status"),
+    [
+        (timedelta(days=-89), {}, 200),
+        (timedelta(days=-91), {}, 404),
+        (timedelta(days=-91), {"expires_at": "2999-01-01T00:00:00Z"}, 200),
+        (timedelta(days=-1), {"expires_at": "2020-01-01T00:00:00Z"}, 404),
+    ],
+)
+async def test_certificate_past_its_window_is_not_found(
+    world: World, created: timedelta, facts: dict[str, Any], status: int
+) -> None:
+    cert_id = await world.certificate(created=created, **facts)
+    response = await world.ask(await world.company(), cert_id)
+    assert response.status_code == status
+    assert status == 200 or response.json() == GONE
+
+
+async def test_browser_is_told_that_a_certificate_is_asked_for_with_post(world: World) -> None:
+    response = await world.client.get(f"/{web_id()}")
+    assert response.status_code == 405
+    assert response.headers["content-type"] == "application/problem+json"
