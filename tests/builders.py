@@ -62,6 +62,16 @@ class World:
         self.database = database
         self.client = client
 
+    async def reset(self) -> None:
+        """Empty every table."""
+        async with self.database.general.connection() as connection:
+            await connection.execute(
+                """
+                TRUNCATE account, app_user, membership, api_key, certificate, ownership, connection,
+                    visibility_grant, event, answer
+                """
+            )
+
     async def company(self, name: str | None = None) -> Company:
         number = next(_counter)
         name = name or f"Company number {number}"

@@ -71,25 +71,6 @@ async def shared_database(migrated_url: str) -> AsyncIterator[Database]:
         yield database
 
 
-@pytest.fixture
-async def database(shared_database: Database) -> Database:
-    """The database, with all its tables empty."""
-    async with shared_database.general.connection() as connection:
-        await connection.execute(
-            """
-            TRUNCATE account, app_user, membership, api_key, certificate, ownership, connection,
-                visibility_grant, event, answer
-            """
-        )
-    return shared_database
-
-
-@pytest.fixture
-def database_url(database: Database, migrated_url: str) -> str:  # noqa: ARG001 - empties the tables
-    """The URL of the database, with all its tables empty."""
-    return migrated_url
-
-
 @pytest.fixture(scope="session")
 async def app(migrated_url: str) -> AsyncIterator[Litestar]:
     app = create_app(migrated_url)
@@ -117,9 +98,11 @@ async def client(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-def world(database: Database, client: httpx.AsyncClient) -> World:
+async def world(shared_database: Database, client: httpx.AsyncClient) -> World:
     """Companies, domains and certificates at a test's command, and the endpoint to ask about them."""
-    return World(database, client)
+    world = World(shared_database, client)
+    await world.reset()
+    return world
 
 
 @pytest.fixture

@@ -151,7 +151,7 @@ def parse_line(text: bytes) -> Incoming:
     except msgspec.ValidationError as error:
         raise _invalid_field(text, str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise InvalidInput("line", text.decode(errors="replace"), "a JSON object") from None
+        raise InvalidInput("line", text.strip().decode(errors="replace"), "a JSON object") from None
     if given.cert_id is not None:
         cert_id = checked_cert_id(given.cert_id)
     elif given.cert_url is not None:

@@ -1,0 +1,214 @@
+CREATE TABLE public.account (
+    id uuid NOT NULL,
+    name text NOT NULL,
+    name_skeleton text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    suspended_at timestamp with time zone,
+    CONSTRAINT account_name_check CHECK (((length(name) >= 2) AND (length(name) <= 120)))
+);
+
+CREATE TABLE public.answer (
+    id uuid NOT NULL,
+    account_id uuid NOT NULL,
+    api_key_id uuid NOT NULL,
+    cert_id text NOT NULL,
+    domain text,
+    status text,
+    owner_account_id uuid,
+    owner_name text,
+    covered_by text,
+    verified_at timestamp with time zone,
+    answered_at timestamp with time zone NOT NULL,
+    CONSTRAINT answer_check CHECK (((NOT (status IS DISTINCT FROM 'named'::text)) OR (num_nonnulls(owner_account_id, owner_name, covered_by, verified_at) = 0))),
+    CONSTRAINT answer_status_check CHECK ((status = ANY (ARRAY['named'::text, 'verified'::text, 'none'::text, 'not_applicable'::text])))
+);
+
+CREATE TABLE public.api_key (
+    id uuid NOT NULL,
+    account_id uuid NOT NULL,
+    digest bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    revoked_at timestamp with time zone,
+    CONSTRAINT api_key_digest_check CHECK ((octet_length(digest) = 32))
+);
+
+CREATE TABLE public.app_user (
+    id uuid NOT NULL,
+    email text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT app_user_email_check CHECK ((email = lower(email)))
+);
+
+CREATE TABLE public.certificate (
+    cert_id text NOT NULL,
+    imported_by uuid,
+    kind text NOT NULL,
+    account_id uuid,
+    host text,
+    covering_names text[],
+    suffix_list text,
+    created_at timestamp with time zone,
+    expires_at timestamp with time zone,
+    seconds_on_page double precision,
+    facts jsonb NOT NULL,
+    page_text text,
+    fingerprints text[],
+    recorded_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT certificate_cert_id_check CHECK (((length(cert_id) >= 3) AND (length(cert_id) <= 255))),
+    CONSTRAINT certificate_check CHECK ((((host IS NULL) = (covering_names IS NULL)) AND ((host IS NULL) = (suffix_list IS NULL)))),
+    CONSTRAINT certificate_kind_check CHECK ((kind = ANY (ARRAY['web'::text, 'mobile'::text, 'meta'::text]))),
+    CONSTRAINT certificate_seconds_on_page_check CHECK ((seconds_on_page >= (0)::double precision))
+);
+
+CREATE TABLE public.connection (
+    id uuid NOT NULL,
+    buyer_id uuid NOT NULL,
+    seller_id uuid NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone,
+    CONSTRAINT connection_check CHECK ((ended_at >= started_at)),
+    CONSTRAINT connection_check1 CHECK ((buyer_id <> seller_id))
+);
+
+CREATE TABLE public.event (
+    id bigint NOT NULL,
+    at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    actor text NOT NULL,
+    action text NOT NULL,
+    account_id uuid,
+    detail jsonb NOT NULL
+);
+
+ALTER TABLE public.event ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.event_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE public.membership (
+    account_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    role text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT membership_role_check CHECK ((role = ANY (ARRAY['admin'::text, 'member'::text])))
+);
+
+CREATE TABLE public.ownership (
+    id uuid NOT NULL,
+    account_id uuid NOT NULL,
+    domain text NOT NULL,
+    covers_subdomains boolean NOT NULL,
+    method text NOT NULL,
+    verified_at timestamp with time zone NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone,
+    end_reason text,
+    CONSTRAINT ownership_check CHECK ((ended_at >= started_at)),
+    CONSTRAINT ownership_check1 CHECK (((ended_at IS NULL) = (end_reason IS NULL))),
+    CONSTRAINT ownership_method_check CHECK ((method = 'attested'::text))
+);
+
+CREATE TABLE public.visibility_grant (
+    id uuid NOT NULL,
+    connection_id uuid NOT NULL,
+    owner_id uuid NOT NULL,
+    viewer_id uuid NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone,
+    CONSTRAINT visibility_grant_check CHECK ((ended_at >= started_at)),
+    CONSTRAINT visibility_grant_check1 CHECK ((owner_id <> viewer_id))
+);
+
+ALTER TABLE ONLY public.account
+    ADD CONSTRAINT account_name_skeleton_unique UNIQUE (name_skeleton);
+
+ALTER TABLE ONLY public.account
+    ADD CONSTRAINT account_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.answer
+    ADD CONSTRAINT answer_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.api_key
+    ADD CONSTRAINT api_key_digest_unique UNIQUE (digest);
+
+ALTER TABLE ONLY public.api_key
+    ADD CONSTRAINT api_key_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.app_user
+    ADD CONSTRAINT app_user_email_unique UNIQUE (email);
+
+ALTER TABLE ONLY public.app_user
+    ADD CONSTRAINT app_user_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.certificate
+    ADD CONSTRAINT certificate_unique UNIQUE NULLS NOT DISTINCT (cert_id, imported_by);
+
+ALTER TABLE ONLY public.connection
+    ADD CONSTRAINT connection_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.event
+    ADD CONSTRAINT event_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.membership
+    ADD CONSTRAINT membership_pkey PRIMARY KEY (account_id, user_id);
+
+ALTER TABLE ONLY public.ownership
+    ADD CONSTRAINT ownership_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.visibility_grant
+    ADD CONSTRAINT visibility_grant_pkey PRIMARY KEY (id);
+
+CREATE INDEX api_key_account ON public.api_key USING btree (account_id);
+
+CREATE UNIQUE INDEX connection_live ON public.connection USING btree (buyer_id, seller_id) WHERE (ended_at IS NULL);
+
+CREATE INDEX connection_seller ON public.connection USING btree (seller_id);
+
+CREATE INDEX event_account ON public.event USING btree (account_id, id);
+
+CREATE INDEX ownership_account ON public.ownership USING btree (account_id);
+
+CREATE UNIQUE INDEX ownership_live ON public.ownership USING btree (domain) WHERE (ended_at IS NULL);
+
+CREATE INDEX visibility_grant_connection ON public.visibility_grant USING btree (connection_id);
+
+CREATE UNIQUE INDEX visibility_grant_live ON public.visibility_grant USING btree (owner_id, viewer_id) WHERE (ended_at IS NULL);
+
+ALTER TABLE ONLY public.api_key
+    ADD CONSTRAINT api_key_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id);
+
+ALTER TABLE ONLY public.certificate
+    ADD CONSTRAINT certificate_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id);
+
+ALTER TABLE ONLY public.certificate
+    ADD CONSTRAINT certificate_imported_by_fkey FOREIGN KEY (imported_by) REFERENCES public.account(id);
+
+ALTER TABLE ONLY public.connection
+    ADD CONSTRAINT connection_buyer_id_fkey FOREIGN KEY (buyer_id) REFERENCES public.account(id);
+
+ALTER TABLE ONLY public.connection
+    ADD CONSTRAINT connection_seller_id_fkey FOREIGN KEY (seller_id) REFERENCES public.account(id);
+
+ALTER TABLE ONLY public.event
+    ADD CONSTRAINT event_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id);
+
+ALTER TABLE ONLY public.membership
+    ADD CONSTRAINT membership_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id);
+
+ALTER TABLE ONLY public.membership
+    ADD CONSTRAINT membership_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.app_user(id);
+
+ALTER TABLE ONLY public.ownership
+    ADD CONSTRAINT ownership_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id);
+
+ALTER TABLE ONLY public.visibility_grant
+    ADD CONSTRAINT visibility_grant_connection_id_fkey FOREIGN KEY (connection_id) REFERENCES public.connection(id);
+
+ALTER TABLE ONLY public.visibility_grant
+    ADD CONSTRAINT visibility_grant_owner_id_fkey FOREIGN KEY (owner_id) REFERENCES public.account(id);
+
+ALTER TABLE ONLY public.visibility_grant
+    ADD CONSTRAINT visibility_grant_viewer_id_fkey FOREIGN KEY (viewer_id) REFERENCES public.account(id);

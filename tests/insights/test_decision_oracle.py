@@ -1,0 +1,188 @@
+"""The endpoint against an oracle: a small world in plain Python, changed and asked at random.
+
+The oracle knows the decision table and nothing of the service. Hypothesis looks for a sequence of
+changes after which the two differ for any viewer and any certificate.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+import hypothesis.strategies as st
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from tests.builders import NO_VERIFIED, VERIFIED, Company, World
+
+# What each host's ancestors are, by hand: the registrable domain is the last.
+HOSTS = {
+    "alpha.example": ["alpha.example"],
+    "shop.alpha.example": ["shop.alpha.example", "alpha.example"],
+    "eu.shop.alpha.example": ["eu.shop.alpha.example", "shop.alpha.example", "alpha.example"],
+    "beta.co.uk": ["beta.co.uk"],
+    "one.github.io": ["one.github.io"],
+    "github.io": ["github.io"],
+}
+CLAIMABLE_WITH_SUBDOMAINS = sorted(set(HOSTS) - {"github.io"})
+COMPANIES = range(3)
+
+companies = st.sampled_from(COMPANIES)
+hosts = st.sampled_from(sorted(HOSTS))
+
+
+@dataclass
+class Oracle:
+    """Who is called what, owns what, and may see whom."""
+
+    names: dict[int, str]
+    suspended: set[int] = field(default_factory=set)
+    owners: dict[str, tuple[int, bool]] = field(default_factory=dict)
+    connections: set[tuple[int, int]] = field(default_factory=set)
+    grants: set[tuple[int, int]] = field(default_factory=set)
+
+    def connected(self, one: int, other: int) -> bool:
+        return (one, other) in self.connections or (other, one) in self.connections
+
+    def owner_of(self, host: str) -> int | None:
+        for name in HOSTS[host]:
+            owner, covers_subdomains = self.owners.get(name, (None, False))
+            if owner is None or owner in self.suspended:
+                continue
+            if name == host or covers_subdomains:
+                return owner
+        return None
+
+    def told(self, viewer: int, owner: int | None, without_owner: str | None) -> str | None:
+        if owner is None:
+            return without_owner
+        if owner == viewer or ((owner, viewer) in self.grants and self.connected(owner, viewer)):
+            return self.names[owner]
+        return VERIFIED
+
+
+class Decision(RuleBasedStateMachine):
+    """Changes the world and the oracle alike, and after each change asks everything."""
+
+    world: World
+    loop: asyncio.AbstractEventLoop
+
+    def do(self, coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
+
+    @initialize()
+    def begin(self) -> None:
+        async def build() -> None:
+            self.companies = [await self.world.company() for _ in COMPANIES]
+            self.with_domain = {host: await self.world.certificate(domain=host) for host in HOSTS}
+            self.accounted = {
+                company: await self.world.certificate(
+                    is_masked=True, domain="token", account=self.companies[company]
+                )
+                for company in COMPANIES
+            }
+
+        self.do(self.world.reset())
+        self.do(build())
+        self.renames = 0
+        self.oracle = Oracle({i: company.name for i, company in enumerate(self.companies)})
+
+    @rule(owner=companies, host=hosts)
+    def verify(self, owner: int, host: str) -> None:
+        self.do(self.world.own(self.companies[owner], host))
+        self.oracle.owners[host] = (owner, False)
+
+    @rule(owner=companies, host=st.sampled_from(CLAIMABLE_WITH_SUBDOMAINS))
+    def verify_with_subdomains(self, owner: int, host: str) -> None:
+        self.do(self.world.own(self.companies[owner], host, covers_subdomains=True))
+        self.oracle.owners[host] = (owner, True)
+
+    @rule(data=st.data())
+    def toggle_subdomains(self, data: st.DataObject) -> None:
+        owned = sorted(set(self.oracle.owners) & set(CLAIMABLE_WITH_SUBDOMAINS))
+        if owned:
+            host = data.draw(st.sampled_from(owned))
+            owner, covers_subdomains = self.oracle.owners[host]
+            company = self.companies[owner]
+            self.do(self.world.own(company, host, covers_subdomains=not covers_subdomains))
+            self.oracle.owners[host] = (owner, not covers_subdomains)
+
+    @rule(data=st.data())
+    def lapse(self, data: st.DataObject) -> None:
+        if self.oracle.owners:
+            host = data.draw(st.sampled_from(sorted(self.oracle.owners)))
+            self.do(self.world.lapse(host))
+            del self.oracle.owners[host]
+
+    @rule(buyer=companies, seller=companies)
+    def connect(self, buyer: int, seller: int) -> None:
+        if buyer != seller:
+            self.do(self.world.connect(self.companies[buyer], self.companies[seller]))
+            self.oracle.connections.add((buyer, seller))
+
+    @rule(data=st.data())
+    def disconnect(self, data: st.DataObject) -> None:
+        if self.oracle.connections:
+            buyer, seller = data.draw(st.sampled_from(sorted(self.oracle.connections)))
+            self.do(self.world.disconnect(self.companies[buyer], self.companies[seller]))
+            self.oracle.connections.remove((buyer, seller))
+            self.oracle.grants -= {(buyer, seller), (seller, buyer)}
+
+    @rule(owner=companies, viewer=companies)
+    def grant(self, owner: int, viewer: int) -> None:
+        if self.oracle.connected(owner, viewer):
+            self.do(self.world.grant(self.companies[owner], self.companies[viewer]))
+            self.oracle.grants.add((owner, viewer))
+
+    @rule(data=st.data())
+    def revoke(self, data: st.DataObject) -> None:
+        if self.oracle.grants:
+            owner, viewer = data.draw(st.sampled_from(sorted(self.oracle.grants)))
+            self.do(self.world.revoke(self.companies[owner], self.companies[viewer]))
+            self.oracle.grants.remove((owner, viewer))
+
+    @rule(company=companies)
+    def rename(self, company: int) -> None:
+        self.renames += 1
+        name = f"{self.companies[company].name}, renamed for the {self.renames}. time"
+        self.do(self.world.rename(self.companies[company], name))
+        self.oracle.names[company] = name
+
+    @rule(company=companies)
+    def suspend_or_reinstate(self, company: int) -> None:
+        if company in self.oracle.suspended:
+            self.do(self.world.reinstate(self.companies[company]))
+        else:
+            self.do(self.world.suspend(self.companies[company]))
+        self.oracle.suspended ^= {company}
+
+    @invariant()
+    def endpoint_and_oracle_agree(self) -> None:
+        if not hasattr(self, "oracle"):
+            return
+        self.do(self.compare())
+
+    async def compare(self) -> None:
+        asked: list[tuple[Company, str, str | None]] = []
+        for viewer in set(COMPANIES) - self.oracle.suspended:
+            for host, cert_id in self.with_domain.items():
+                owner = self.oracle.owner_of(host)
+                asked.append(
+                    (self.companies[viewer], cert_id, self.oracle.told(viewer, owner, NO_VERIFIED))
+                )
+            for account, cert_id in self.accounted.items():
+                holder = None if account in self.oracle.suspended else account
+                asked.append((self.companies[viewer], cert_id, self.oracle.told(viewer, holder, None)))
+        told = await asyncio.gather(
+            *(self.world.confirmed_owner(viewer, cert_id) for viewer, cert_id, _ in asked)
+        )
+        assert told == [expected for _, _, expected in asked]
+
+
+async def test_endpoint_decides_as_the_oracle_does(world: World) -> None:
+    machine = type("Here", (Decision,), {"world": world, "loop": asyncio.get_running_loop()})
+    # Hypothesis is not asynchronous: it has a thread, and the world stays in this loop.
+    await asyncio.to_thread(
+        run_state_machine_as_test,
+        machine,
+        settings=settings(max_examples=30, stateful_step_count=25, deadline=None),
+    )

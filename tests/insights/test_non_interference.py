@@ -1,0 +1,65 @@
+"""A viewer who may not see the owner can't tell one hidden owner from another, by anything."""
+
+import re
+
+import pytest
+
+from tests.builders import Company, World, meta_id
+
+ASKED = ("confirmed_owner", "confirmed_owner_detail", "domain", "age_seconds")
+IDS_AND_TIMES = re.compile(rb"[0-9a-f]{8}-[0-9a-f-]{27}|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|(?<=:)\d+")
+
+
+async def everything_told(world: World, viewer: Company, cert_id: str) -> tuple[object, ...]:
+    """Status, headers and body, apart from ids and times, whose lengths count all the same."""
+    response = await world.ask(viewer, cert_id, *ASKED)
+    headers = {name: value for name, value in response.headers.items() if name != "date"}
+    body = IDS_AND_TIMES.sub(lambda match: b"#" * len(match[0]), response.content)
+    return response.status_code, headers, body
+
+
+@pytest.mark.parametrize("connected", [False, True])
+@pytest.mark.parametrize("has_domain", [False, True])
+async def test_swapping_the_hidden_owner_changes_nothing(
+    world: World, connected: bool, has_domain: bool
+) -> None:
+    viewer = await world.company()
+    owners = (
+        await world.company("Al"),
+        await world.company("A company with a rather longer name, Incorporated"),
+    )
+    if connected:
+        for owner in owners:
+            await world.connect(viewer, owner)
+    await world.own(owners[1], "example.com", covers_subdomains=True)
+    told = []
+    for owner in owners:
+        if has_domain:
+            await world.own(owner, "shop.example.com")
+            cert_id = await world.certificate(domain="shop.example.com")
+        else:
+            cert_id = await world.certificate(meta_id(), account=owner)
+        told.append(await everything_told(world, viewer, cert_id))
+    assert told[0] == told[1]
+
+
+async def test_which_ancestor_is_owned_stays_hidden(world: World) -> None:
+    viewer, owner = await world.company(), await world.company()
+    cert_id = await world.certificate(domain="a.shop.example.com")
+    told = []
+    for domain in ("example.com", "shop.example.com", "a.shop.example.com"):
+        await world.own(owner, domain, covers_subdomains=True)
+        told.append(await everything_told(world, viewer, cert_id))
+        await world.lapse(domain)
+    assert told[0] == told[1] == told[2]
+
+
+async def test_metrics_name_nobody(world: World) -> None:
+    viewer, owner = await world.company("Viewer Leads"), await world.company("Owner Leads")
+    await world.own(owner, "example.com")
+    cert_id = await world.certificate(domain="example.com")
+    await world.ask(viewer, cert_id)
+    metrics = (await world.client.get("/metrics")).text
+    assert 'confirmed_owner_answers_total{status="verified"}' in metrics
+    for secret in (cert_id, "example.com", viewer.name, owner.name, viewer.key, str(owner.id)):
+        assert secret not in metrics
