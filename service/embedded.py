@@ -264,9 +264,7 @@ def _is_ready(place: _Place, pid: int) -> bool:
 
 
 def _start(place: _Place, sockets: Path) -> subprocess.Popen[bytes]:
-    # We hold the lock and no server runs here, so a pid file is a dead server's; its number may by
-    # now be another process's, which would make PostgreSQL refuse to start.
-    (place.data / "postmaster.pid").unlink(missing_ok=True)
+    _clear_up_after_dead_server(place, sockets)
     process = place.spawn(
         "postgres", "-D", str(place.data), *_options(
             listen_addresses="",
@@ -284,6 +282,32 @@ def _start(place: _Place, sockets: Path) -> subprocess.Popen[bytes]:
             raise place.failed("to start")
         time.sleep(0.01)
     return process
+
+
+def _clear_up_after_dead_server(place: _Place, sockets: Path) -> None:
+    """Remove the lock files of a server that was killed.
+
+    We hold our own lock, and its process is gone; but the number in the files may by now be another
+    process's, which would make PostgreSQL refuse to start. What protects the data is that none of
+    the dead server's children, which have its data as their directory, is still at work.
+    """
+    pid_file = place.data / "postmaster.pid"
+    if not pid_file.exists():
+        return
+    deadline = time.monotonic() + _STOP_DEADLINE
+    while any(_works_in(process, place.data) for process in psutil.process_iter()):
+        if time.monotonic() > deadline:
+            raise EmbeddedDatabaseError(f"processes of a dead server still work in {place.data}")
+        time.sleep(0.02)
+    (sockets / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
+    pid_file.unlink()
+
+
+def _works_in(process: psutil.Process, directory: Path) -> bool:
+    try:
+        return process.cwd() == str(directory)
+    except psutil.Error:
+        return False
 
 
 def _options(**settings: str) -> Sequence[str]:

@@ -1,0 +1,96 @@
+"""The real command, in processes of its own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import psutil
+
+COMMAND = [sys.executable, "-m", "service"]
+ROOT = Path(__file__).parent.parent
+
+
+def environment(state_dir: Path, **settings: str) -> dict[str, str]:
+    """The environment of a process that is given these settings and no others."""
+    ours = ("DATABASE_URL", "HOST", "LOG_FORMAT", "PORT", "PUBLIC_URL", "WORKERS")
+    rest = {name: value for name, value in os.environ.items() if name not in ours}
+    return {**rest, "STATE_DIR": str(state_dir), "PYTHONPATH": str(ROOT), **settings}
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def confirmed_owner(
+    *arguments: str, env: Mapping[str, str], stdin: bytes = b"", expect: int = 0
+) -> subprocess.CompletedProcess[bytes]:
+    """Run the command to its end, and see that its exit status is the expected one."""
+    done = subprocess.run(
+        [*COMMAND, *arguments], env=env, input=stdin, capture_output=True, check=False, timeout=120
+    )
+    assert done.returncode == expect, (done.returncode, done.stdout, done.stderr)
+    return done
+
+
+def as_json(*arguments: str, env: Mapping[str, str], stdin: bytes = b"", expect: int = 0) -> Any:
+    """What the command prints with `--json`."""
+    done = confirmed_owner(*arguments, "--json", env=env, stdin=stdin, expect=expect)
+    return msgspec.json.decode(done.stdout)
+
+
+class Running:
+    """A service that serves."""
+
+    def __init__(self, process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+        self.process = process
+        self.url = url
+        self.log = log
+
+    def stop(self, by: signal.Signals = signal.SIGINT) -> int:
+        """Stop it, and give its exit status."""
+        self.process.send_signal(by)
+        return self.process.wait(15)
+
+    def workers(self) -> list[psutil.Process]:
+        children = psutil.Process(self.process.pid).children()
+        return [child for child in children if "postgres" not in " ".join(child.cmdline())]
+
+
+@contextmanager
+def running(env: Mapping[str, str], log: Path) -> Iterator[Running]:
+    """Serve until the end of the block, on a free port unless the environment names one."""
+    port = env.get("PORT") or str(free_port())
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [*COMMAND, "run"], env={**env, "PORT": port}, stdout=output, stderr=output
+        )
+    service = Running(process, f"http://127.0.0.1:{port}", log)
+    try:
+        deadline = time.monotonic() + 60
+        while not _answers(service.url):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+        yield service
+    finally:
+        if process.poll() is None:
+            service.stop()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/ready", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
