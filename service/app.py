@@ -1,5 +1,6 @@
 """The one place where the parts meet: the web application of a process."""
 
+import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -133,7 +134,14 @@ async def _log_unexpected(error: Exception, scope: Scope) -> None:
     if isinstance(error, Unavailable):
         _log.warning("unavailable", why=str(error), cause=type(error.__cause__).__name__)
     elif not isinstance(error, ServiceError | HTTPException):
-        _log.error("unexpected error", path=scope["path_template"], exc_info=error)
+        # Neither the message nor the values of an error: they can hold keys and personal data.
+        frames = traceback.extract_tb(error.__traceback__)
+        _log.error(
+            "unexpected error",
+            path=scope.get("path_template"),
+            error=type(error).__qualname__,
+            where=[f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[-12:]],
+        )
 
 
 def openapi_yaml() -> str:

@@ -71,9 +71,9 @@ async def shared_database(migrated_url: str) -> AsyncIterator[Database]:
         yield database
 
 
-@pytest.fixture(scope="session")
-async def app(migrated_url: str) -> AsyncIterator[Litestar]:
-    app = create_app(migrated_url)
+@asynccontextmanager
+async def living(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
+    """An application between its start and its end, and a client without a network between."""
     started, finished = asyncio.Event(), asyncio.Event()
 
     async def live() -> None:
@@ -84,16 +84,16 @@ async def app(migrated_url: str) -> AsyncIterator[Litestar]:
 
     life = asyncio.create_task(live())
     await started.wait()
-    yield app
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        yield client
     finished.set()
     await life
 
 
-@pytest.fixture
-async def client(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
-    """Calls the application without a network between."""
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+@pytest.fixture(scope="session")
+async def client(migrated_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with living(create_app(migrated_url)) as client:
         yield client
 
 

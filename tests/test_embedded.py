@@ -192,7 +192,10 @@ def test_data_of_another_version_are_refused_with_what_to_do(state_dir: Path) ->
     data = state_dir / "postgres" / "data"
     data.mkdir(parents=True)
     (data / "PG_VERSION").write_text("9\n")
-    with pytest.raises(EmbeddedDatabaseError, match="set DATABASE_URL"), embedded_postgres(state_dir):
+    with (
+        pytest.raises(EmbeddedDatabaseError, match="set DATABASE_URL"),
+        embedded_postgres(state_dir),
+    ):
         pass
 
 

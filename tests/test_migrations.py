@@ -20,7 +20,9 @@ async def test_committed_schema_is_what_the_migrations_make(server_url: str) -> 
         await connection.execute(SCHEMA.read_text())
         await connection.close()
         await migrate(by_migrations)
-        assert await asyncio.to_thread(dump, by_schema) == await asyncio.to_thread(dump, by_migrations)
+        assert await asyncio.to_thread(dump, by_schema) == await asyncio.to_thread(
+            dump, by_migrations
+        )
 
 
 async def test_processes_that_start_at_once_migrate_once(empty_database_url: str) -> None:

@@ -163,7 +163,18 @@ async def test_unusable_body(
 
 @pytest.mark.parametrize(
     "cert_id",
-    ["a", "a" * 39, "a" * 41, "a" * 79, "a" * 81, "g!" * 20, "0.", "0." + "a" * 254, "0.a%00b", "0.%C3%A9"],
+    [
+        "a",
+        "a" * 39,
+        "a" * 41,
+        "a" * 79,
+        "a" * 81,
+        "g!" * 20,
+        "0.",
+        "0." + "a" * 254,
+        "0.a%00b",
+        "0.%C3%A9",
+    ],
 )
 async def test_malformed_certificate_id(world: World, cert_id: str) -> None:
     viewer = await world.company()
@@ -180,7 +191,12 @@ async def test_malformed_certificate_id(world: World, cert_id: str) -> None:
 async def test_wrong_key_is_told_that_before_anything_else(world: World) -> None:
     stranger = basic("cok_unknown")
     cert_id = await world.certificate(**WEB_FACTS)
-    for path, content in ((cert_id, REQUEST), (web_id(), REQUEST), ("malformed", b""), (cert_id, b"{")):
+    for path, content in (
+        (cert_id, REQUEST),
+        (web_id(), REQUEST),
+        ("malformed", b""),
+        (cert_id, b"{"),
+    ):
         for headers in ({**stranger, **JSON}, JSON):
             response = await world.client.post(f"/{path}", headers=headers, content=content)
             assert response.status_code == 401

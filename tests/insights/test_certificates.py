@@ -25,7 +25,9 @@ async def told(world: World, viewer: Company, cert_id: str, *asked: str) -> dict
 
 
 async def post(world: World, caller: Company, *lines: Any) -> tuple[int, list[dict[str, Any]]]:
-    content = b"\n".join(each if isinstance(each, bytes) else json.dumps(each).encode() for each in lines)
+    content = b"\n".join(
+        each if isinstance(each, bytes) else json.dumps(each).encode() for each in lines
+    )
     response = await world.client.post(
         "/v1/certificates", headers={**caller.headers, **NDJSON}, content=content
     )
@@ -97,14 +99,29 @@ A = "a" * 40
             None,
             "must be a certificate URL",
         ),
-        ({"cert_url": "https://cert.trustedform.com/"}, "cert_url", None, "must be a certificate URL"),
+        (
+            {"cert_url": "https://cert.trustedform.com/"},
+            "cert_url",
+            None,
+            "must be a certificate URL",
+        ),
         ({"cert_url": "https://[/"}, "cert_url", None, "must be a certificate URL"),
         ({"cert_id": A, "kind": "mobil"}, "kind", "mobil", "must be valid (Invalid enum value"),
         ({"cert_id": A, "kind": "meta"}, "kind", "meta", "must be web or mobile for such an id"),
         ({"cert_id": "0.x", "kind": "web"}, "kind", "web", "must be meta for such an id"),
         (line(A, domain=5), "insights.properties.domain", "5", "must be str | null"),
-        (line(A, created_at="yesterday"), "insights.properties.created_at", "yesterday", "must be valid"),
-        (line(A, created_at="2026-01-01T00:00:00"), "insights.properties.created_at", None, "must be"),
+        (
+            line(A, created_at="yesterday"),
+            "insights.properties.created_at",
+            "yesterday",
+            "must be valid",
+        ),
+        (
+            line(A, created_at="2026-01-01T00:00:00"),
+            "insights.properties.created_at",
+            None,
+            "must be",
+        ),
         (line(A, seconds_on_page=-1), "insights.properties.seconds_on_page", "-1", "must be valid"),
         (
             line(A, form_input_method=["typing", "magic"]),
@@ -115,13 +132,20 @@ A = "a" * 40
         ({"cert_id": A, "page_text": "a\0b"}, "line", None, "must be free of NUL"),
         (line(A, page_url="https://e.example/\0"), "line", None, "must be free of NUL"),
         ({"cert_id": A, "fingerprints": ["x"]}, "fingerprints[0]", "x", "must be a SHA-1"),
-        ({"cert_id": A, "account": "Nobody"}, "account", "Nobody", "must be the id or name of an account"),
+        (
+            {"cert_id": A, "account": "Nobody"},
+            "account",
+            "Nobody",
+            "must be the id or name of an account",
+        ),
     ],
 )
 async def test_bad_line_is_told_of_and_stops_no_other(
     world: World, given: Any, field: str, value: str | None, reason: str
 ) -> None:
-    before, bad, after = await world.import_lines({"cert_id": web_id()}, given, {"cert_id": web_id()})
+    before, bad, after = await world.import_lines(
+        {"cert_id": web_id()}, given, {"cert_id": web_id()}
+    )
     assert (before.result, after.result) == ("created", "created")
     assert (before.line, bad.line, after.line) == (1, 2, 3)
     assert bad.error
@@ -133,7 +157,10 @@ async def test_bad_line_is_told_of_and_stops_no_other(
 
 
 async def test_importing_again_changes_nothing(world: World) -> None:
-    given = {**line(web_id(), domain="example.com", ip="192.0.2.1", is_framed=False), "page_text": "x"}
+    given = {
+        **line(web_id(), domain="example.com", ip="192.0.2.1", is_framed=False),
+        "page_text": "x",
+    }
     results = [(await world.import_lines(given))[0].result for _ in range(2)]
     within_one = await world.import_lines(given, given)
     assert results == ["created", "unchanged"]
@@ -143,14 +170,22 @@ async def test_importing_again_changes_nothing(world: World) -> None:
 async def test_what_is_known_is_not_overwritten_by_nulls_and_gaps_are_filled(world: World) -> None:
     viewer, cert_id = await world.company(), web_id()
     await world.import_lines(
-        {**line(cert_id, domain="example.com", ip=None), "page_text": "old", "fingerprints": ["a" * 40]}
+        {
+            **line(cert_id, domain="example.com", ip=None),
+            "page_text": "old",
+            "fingerprints": ["a" * 40],
+        }
     )
     (result,) = await world.import_lines(
         {**line(cert_id, domain=None, ip="192.0.2.1"), "page_text": None, "fingerprints": None}
     )
     assert result.result == "updated"
     properties = await told(world, viewer, cert_id, "domain", "ip", "confirmed_owner")
-    assert properties == {"domain": "example.com", "ip": "192.0.2.1", "confirmed_owner": NO_VERIFIED}
+    assert properties == {
+        "domain": "example.com",
+        "ip": "192.0.2.1",
+        "confirmed_owner": NO_VERIFIED,
+    }
     (row,) = await world.fetch("SELECT page_text, fingerprints FROM certificate")
     assert (row["page_text"], row["fingerprints"]) == ("old", ["a" * 40])
 
@@ -168,7 +203,9 @@ async def test_later_of_two_times_counts_in_whichever_order_they_come(world: Wor
 
 async def test_lines_about_one_certificate_in_one_import_add_up(world: World) -> None:
     viewer, cert_id = await world.company(), web_id()
-    results = await world.import_lines(line(cert_id, domain="example.com"), line(cert_id, ip="192.0.2.1"))
+    results = await world.import_lines(
+        line(cert_id, domain="example.com"), line(cert_id, ip="192.0.2.1")
+    )
     assert [result.result for result in results] == ["created", "updated"]
     properties = await told(world, viewer, cert_id, "domain", "ip")
     assert properties == {"domain": "example.com", "ip": "192.0.2.1"}
@@ -209,7 +246,10 @@ async def test_import_over_http_reports_each_line(world: World) -> None:
         207,
         [
             {"line": 1, "cert_id": cert_id, "result": "created"},
-            {"line": 3, "error": {"field": "line", "value": "{", "reason": "must be a JSON object"}},
+            {
+                "line": 3,
+                "error": {"field": "line", "value": "{", "reason": "must be a JSON object"},
+            },
             {"line": 4, "cert_id": cert_id, "result": "unchanged"},
         ],
     )

@@ -69,7 +69,9 @@ no_domain_ids = pytest.mark.parametrize("make_id", [mobile_id, meta_id])
 
 
 @no_domain_ids
-async def test_certificate_without_domain_and_account_is_null(world: World, make_id: MakeId) -> None:
+async def test_certificate_without_domain_and_account_is_null(
+    world: World, make_id: MakeId
+) -> None:
     viewer = await world.company()
     cert_id = await world.certificate(make_id())
     assert await world.confirmed_owner(viewer, cert_id) is None
@@ -99,7 +101,11 @@ async def test_masked_certificate_with_a_token_has_no_domain(world: World) -> No
     owner, viewer = await world.company("Acme, Inc."), await world.company()
     await world.own(owner, "example.com")
     await world.permit(owner, viewer)
-    facts: dict[str, Any] = {"is_masked": True, "domain": "c0ffee", "page_url": "https://example.com/"}
+    facts: dict[str, Any] = {
+        "is_masked": True,
+        "domain": "c0ffee",
+        "page_url": "https://example.com/",
+    }
     assert await world.confirmed_owner(viewer, await world.certificate(**facts)) is None
     accounted = await world.certificate(account=owner, **facts)
     assert await world.confirmed_owner(viewer, accounted) == "Acme, Inc."
@@ -146,10 +152,14 @@ async def test_owner_is_looked_for_by_the_host_the_consumer_saw(
     assert await world.confirmed_owner(owner, await world.certificate(**facts)) == "Acme, Inc."
 
 
-@pytest.mark.parametrize("domain", ["192.0.2.7", "[2001:db8::1]", "localhost", "co.uk", "a b.example"])
+@pytest.mark.parametrize(
+    "domain", ["192.0.2.7", "[2001:db8::1]", "localhost", "co.uk", "a b.example"]
+)
 async def test_what_nobody_can_own_has_no_verified_account(world: World, domain: str) -> None:
     viewer = await world.company()
-    assert await world.confirmed_owner(viewer, await world.certificate(domain=domain)) == NO_VERIFIED
+    assert (
+        await world.confirmed_owner(viewer, await world.certificate(domain=domain)) == NO_VERIFIED
+    )
 
 
 async def test_ownership_of_exactly_the_host_does_not_cover_subdomains(world: World) -> None:
@@ -177,7 +187,9 @@ async def test_most_specific_ownership_wins(world: World) -> None:
     assert await world.confirmed_owner(outer, beside) == "Outer Media"
 
 
-async def test_more_specific_ownership_without_subdomains_leaves_them_to_the_outer(world: World) -> None:
+async def test_more_specific_ownership_without_subdomains_leaves_them_to_the_outer(
+    world: World,
+) -> None:
     outer, inner = await world.company("Outer Media"), await world.company()
     await world.own(outer, "example.com", covers_subdomains=True)
     await world.own(inner, "shop.example.com")

@@ -10,7 +10,13 @@ from typing import Any
 
 import hypothesis.strategies as st
 from hypothesis import settings
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from tests.builders import NO_VERIFIED, VERIFIED, Company, World
 
@@ -171,7 +177,9 @@ class Decision(RuleBasedStateMachine):
                 )
             for account, cert_id in self.accounted.items():
                 holder = None if account in self.oracle.suspended else account
-                asked.append((self.companies[viewer], cert_id, self.oracle.told(viewer, holder, None)))
+                asked.append(
+                    (self.companies[viewer], cert_id, self.oracle.told(viewer, holder, None))
+                )
         told = await asyncio.gather(
             *(self.world.confirmed_owner(viewer, cert_id) for viewer, cert_id, _ in asked)
         )

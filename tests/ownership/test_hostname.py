@@ -20,9 +20,9 @@ from service.ownership.hostname import (
 )
 
 labels = st.text("abcxyz019-_éßäñя食☕", min_size=1, max_size=12)
-hosts = st.lists(labels | st.sampled_from(["www", "WWW", "co", "uk", "github", "io"]), max_size=6).map(
-    ".".join
-)
+hosts = st.lists(
+    labels | st.sampled_from(["www", "WWW", "co", "uk", "github", "io"]), max_size=6
+).map(".".join)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,9 @@ def test_names_that_cover(host: str, names: list[str]) -> None:
 
 
 @given(hosts)
-def test_names_that_cover_a_host_are_its_ancestors_down_to_its_registrable_domain(text: str) -> None:
+def test_names_that_cover_a_host_are_its_ancestors_down_to_its_registrable_domain(
+    text: str,
+) -> None:
     try:
         host = canonical_host(text)
     except InvalidHostname:

@@ -1,0 +1,130 @@
+"""What surrounds the endpoint: health, readiness, metrics, errors, documents, logs."""
+
+import json
+import logging
+from pathlib import Path
+
+import httpx
+import pytest
+import structlog
+
+from service.app import create_app, openapi_yaml
+from service.logs import configure_logs
+from tests.builders import World, basic, web_id
+from tests.conftest import living
+
+OPENAPI = Path(__file__).parent.parent / "openapi.yaml"
+NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
+
+
+async def test_health_and_readiness(world: World) -> None:
+    assert (await world.client.get("/health")).json()["status"] == "ok"
+    assert (await world.client.get("/ready")).json() == {"status": "ready"}
+
+
+async def test_process_without_a_database_lives_but_is_not_ready_and_answers_no_owner() -> None:
+    async with living(create_app(NOWHERE)) as client:
+        assert (await client.get("/health")).status_code == 200
+        for response in (
+            await client.get("/ready"),
+            await client.post(
+                f"/{web_id()}",
+                headers=basic("cok_1"),
+                json={"insights": {"properties": ["confirmed_owner"]}},
+            ),
+            await client.post("/malformed", headers=basic("cok_1"), json={}),
+            await client.post("/v1/certificates", headers=basic("cok_1"), content=b""),
+        ):
+            assert response.status_code == 503
+            assert response.headers["retry-after"] == "1"
+            assert "Account" not in response.text
+
+
+async def test_unavailable_answer_has_the_v4_shape() -> None:
+    async with living(create_app(NOWHERE)) as client:
+        response = await client.post(
+            f"/{web_id()}", headers=basic("cok_1"), json={"insights": {"properties": []}}
+        )
+    assert response.json() == {"outcome": "error", "reason": "the database is out of reach"}
+
+
+async def test_process_is_not_ready_before_its_schema_is(empty_database_url: str) -> None:
+    async with living(create_app(empty_database_url)) as client:
+        response = await client.get("/ready")
+        assert response.status_code == 503
+        assert "confirmed-owner migrate" in response.json()["detail"]
+
+
+async def test_unexpected_error_tells_nothing_and_is_logged_without_values(world: World) -> None:
+    viewer, cert_id = await world.company(), await world.certificate(domain="secret.example")
+    await world.fetch("ALTER TABLE answer RENAME TO gone")
+    try:
+        with structlog.testing.capture_logs() as logged:
+            response = await world.ask(viewer, cert_id)
+    finally:
+        await world.fetch("ALTER TABLE gone RENAME TO answer")
+    assert response.status_code == 500
+    assert response.json() == {"outcome": "error", "reason": "An unexpected error occurred"}
+    (line,) = logged
+    assert (line["event"], line["error"]) == ("unexpected error", "UndefinedTableError")
+    assert any("insert_answers" in frame for frame in line["where"])
+    for secret in (viewer.key, cert_id, "secret.example"):
+        assert secret not in str(line)
+
+
+async def test_unknown_path_is_a_problem_document(world: World) -> None:
+    response = await world.client.get("/v1/nothing")
+    assert response.status_code == 404
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["status"] == 404
+
+
+async def test_metrics_count_answers_and_refusals(world: World) -> None:
+    viewer = await world.company()
+    before = await counts(world.client)
+    await world.ask(viewer, await world.certificate(domain="example.com"))
+    await world.ask(viewer, web_id())
+    after = await counts(world.client)
+    changed = {
+        name: after[name] - before.get(name, 0) for name in after if after[name] != before.get(name)
+    }
+    assert changed['confirmed_owner_requests_total{status="200"}'] == 1
+    assert changed['confirmed_owner_requests_total{status="404"}'] == 1
+    assert changed['confirmed_owner_answers_total{status="none"}'] == 1
+    assert changed["confirmed_owner_batch_size_count"] == 2
+
+
+async def counts(client: httpx.AsyncClient) -> dict[str, float]:
+    lines = (await client.get("/metrics")).text.splitlines()
+    pairs = [line.rsplit(" ", 1) for line in lines if line.startswith("confirmed_owner_")]
+    return {name: float(value) for name, value in pairs if not name.endswith("_created")}
+
+
+async def test_committed_openapi_document_is_the_codes(world: World) -> None:
+    assert OPENAPI.read_text() == openapi_yaml(), "run “make openapi”"
+    del world
+
+
+async def test_documentation_is_served_and_loads_nothing_from_elsewhere(world: World) -> None:
+    page = await world.client.get("/schema")
+    assert page.status_code == 200
+    assert "https://" not in page.text.split("spec:")[0]
+    for name in ("swagger-ui-bundle.js", "swagger-ui.css", "swagger-ui-standalone-preset.js"):
+        assert f"/schema/static/{name}" in page.text
+        assert (await world.client.get(f"/schema/static/{name}")).status_code == 200
+    document = await world.client.get("/schema/openapi.json")
+    assert "/{cert_id}" in document.json()["paths"]
+
+
+def test_log_lines_for_machines_are_json(capsys: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    try:
+        configure_logs("json")
+        logging.getLogger("_granian").warning("a library's line")
+    finally:
+        root.handlers, root.level = handlers, level
+    line = json.loads(capsys.readouterr().err)
+    assert line["event"] == "a library's line"
+    assert line["level"] == "warning"
+    assert line["timestamp"]

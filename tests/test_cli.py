@@ -1,0 +1,184 @@
+"""The operator's commands, run as an operator runs them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import msgspec
+
+from tests.builders import NO_VERIFIED, VERIFIED, basic, web_id
+from tests.processes import as_json, confirmed_owner, environment, running
+
+
+def test_from_nothing_to_a_named_owner_by_commands_alone(tmp_path: Path) -> None:
+    env = environment(tmp_path / "state")
+    seller = as_json("account", "create", "Acme, Inc.", "--email", "jo@acme.example", env=env)
+    buyer = as_json("account", "create", "Buyer, LLC", "--email", "al@buyer.example", env=env)
+    assert seller["name"] == "Acme, Inc."
+    seller_key = as_json("key", "create", "Acme, Inc.", env=env)
+    buyer_key = as_json("key", "create", buyer["id"], env=env)
+    owned = as_json(
+        "domain", "attest", "Acme, Inc.", "WWW.acme.example.", "--covers-subdomains", env=env
+    )
+    assert (owned["domain"], owned["covers_subdomains"]) == ("acme.example", True)
+    cert_id = web_id()
+    line = json.dumps(
+        {"cert_id": cert_id, "insights": {"properties": {"domain": "shop.acme.example"}}}
+    )
+    imported = as_json("import", "-", env=env, stdin=line.encode())
+    assert (imported["created"], imported["failed"]) == (1, 0)
+
+    with running(env, tmp_path / "log") as service:
+
+        def told(key: str) -> tuple[int, str | None]:
+            response = httpx.post(
+                f"{service.url}/{cert_id}",
+                headers=basic(key),
+                json={"insights": {"properties": ["confirmed_owner"]}},
+            )
+            body = response.json()
+            return response.status_code, body.get("insights", {}).get("properties", {}).get(
+                "confirmed_owner"
+            )
+
+        assert told(seller_key["api_key"]) == (200, "Acme, Inc.")
+        assert told(buyer_key["api_key"]) == (200, VERIFIED)
+        # Other processes change the world, and the next call shows it.
+        as_json("account", "suspend", "Acme, Inc.", env=env)
+        assert told(seller_key["api_key"]) == (402, None)
+        assert told(buyer_key["api_key"]) == (200, NO_VERIFIED)
+        as_json("account", "reinstate", seller["id"], env=env)
+        assert told(seller_key["api_key"]) == (200, "Acme, Inc.")
+        as_json("key", "revoke", seller_key["key_id"], env=env)
+        assert told(seller_key["api_key"]) == (401, None)
+    log = (tmp_path / "log").read_text()
+    assert seller_key["api_key"] not in log
+    assert buyer_key["api_key"] not in log
+
+
+def test_slips_are_told_of_in_one_line_and_change_nothing(tmp_path: Path) -> None:
+    env = environment(tmp_path / "state")
+    as_json("account", "create", "Acme, Inc.", "--email", "jo@acme.example", env=env)
+    for arguments, words in (
+        (("account", "create", "ACME, Inc.", "--email", "nobody"), "email must be"),
+        (("account", "create", "Αcme, Inc.", "--email", "a@b.example"), "unlike every other"),
+        (
+            ("account", "create", "ActiveProspect Verified Account", "--email", "a@b.example"),
+            "fixed",
+        ),
+        (("account", "suspend", "Nobody"), "no account “Nobody”"),
+        (("account", "reinstate", "Acme, Inc."), "not suspended"),
+        (("key", "create", "Nobody"), "no account “Nobody”"),
+        (("key", "revoke", "123"), "key id must be"),
+        (("key", "revoke", "00000000-0000-0000-0000-000000000000"), "no live key"),
+        (("domain", "attest", "Acme, Inc.", "co.uk"), "below a public suffix"),
+        (("domain", "attest", "Acme, Inc.", "https://acme.example/"), "a host name"),
+        (("domain", "attest", "Acme, Inc.", "github.io", "--covers-subdomains"), "public suffix"),
+    ):
+        failed = confirmed_owner(*arguments, env=env, expect=1)
+        message = failed.stderr.decode()
+        assert message.startswith("Error: ")
+        assert words in message
+        assert "Traceback" not in message
+    demo = confirmed_owner("demo", env=env, expect=1)
+    assert "this database is in use" in demo.stderr.decode()
+
+
+def test_import_goes_on_after_bad_lines_and_says_which(tmp_path: Path) -> None:
+    env = environment(tmp_path / "state")
+    file = tmp_path / "certificates.ndjson"
+    file.write_text(f'{{"cert_id": "{web_id()}"}}\nnonsense\n\n{{"cert_id": "{web_id()}"}}\r\n')
+    done = confirmed_owner("import", str(file), env=env, expect=1)
+    assert done.stderr.decode() == "line 2: line must be a JSON object, not “nonsense”\n"
+    assert done.stdout.decode() == "3 lines, 2 created, 0 updated, 0 unchanged, 1 failed\n"
+    again = as_json("import", str(file), env=env, expect=1)
+    assert again == {
+        "lines": 3,
+        "created": 0,
+        "updated": 0,
+        "unchanged": 2,
+        "failed": 1,
+        "errors": [
+            {
+                "line": 2,
+                "error": {"field": "line", "value": "nonsense", "reason": "must be a JSON object"},
+            }
+        ],
+    }
+    file.write_text("")
+    assert as_json("import", str(file), env=env)["lines"] == 0
+
+
+def test_wrong_setting_and_unreachable_database_are_told_of_in_one_line(tmp_path: Path) -> None:
+    for settings, words in (
+        ({"PORT": "x"}, "PORT must be a whole number"),
+        ({"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x"}, "the database is out of reach"),
+        ({"STATE_DIR": "/proc/nowhere"}, "/proc/nowhere"),
+    ):
+        failed = confirmed_owner(
+            "migrate", env={**environment(tmp_path / "state"), **settings}, expect=1
+        )
+        message = failed.stderr.decode()
+        assert words in message
+        assert "Traceback" not in message
+
+
+def test_help_needs_no_setting(tmp_path: Path) -> None:
+    env = environment(tmp_path / "state", PORT="nonsense")
+    for arguments in (["--help"], ["--version"]):
+        assert confirmed_owner(*arguments, env=env).stdout
+    assert not (tmp_path / "state").exists()
+
+
+def test_demo_tells_what_the_service_answers(tmp_path: Path) -> None:
+    env = environment(tmp_path / "state")
+    first = as_json("demo", env=env)
+    second = as_json("demo", env=env)
+    assert first == second
+    shown = confirmed_owner("demo", env=env).stdout.decode()
+    with running(env, tmp_path / "log") as service:
+        for certificate in first["certificates"]:
+            assert f"/{certificate['cert_id']} " in shown
+            for name, account in first["accounts"].items():
+                response = httpx.post(
+                    f"{service.url}/{certificate['cert_id']}",
+                    headers=basic(account["api_key"]),
+                    json={"insights": {"properties": ["confirmed_owner"]}},
+                )
+                assert response.status_code == certificate["http_status"]
+                if response.status_code == 200:
+                    told = response.json()["insights"]["properties"]["confirmed_owner"]
+                    assert told == certificate["expect"][name], (certificate["shows"], name)
+    told = {value for each in first["certificates"] for value in each["expect"].values()}
+    sellers = {name for name, each in first["accounts"].items() if each["role"] == "seller"}
+    assert told == {None, VERIFIED, NO_VERIFIED, *sellers}
+    assert {certificate["kind"] for certificate in first["certificates"]} == {
+        "web",
+        "mobile",
+        "meta",
+    }
+
+
+def test_import_keeps_its_memory_however_long_the_file(tmp_path: Path) -> None:
+    env = environment(tmp_path / "state")
+    peaks = []
+    for lines in (5_000, 50_000):
+        file = tmp_path / f"{lines}.ndjson"
+        with file.open("w") as out:
+            for _ in range(lines):
+                facts = {"properties": {"domain": "shop.example.com", "ip": "192.0.2.1"}}
+                out.write(json.dumps({"cert_id": web_id(), "insights": facts}) + "\n")
+        command = ["import", str(file), "--json"]
+        measured = (
+            "import resource, sys; from service.cli import main\n"
+            "try: main(sys.argv[1:])\n"
+            "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", measured, *command], env=env, capture_output=True, check=True
+        )
+        assert msgspec.json.decode(done.stdout)["created"] == lines
+        peaks.append(int(done.stderr))
+    assert peaks[1] < peaks[0] * 1.2

@@ -1,0 +1,61 @@
+"""Settings: defaults, and what is said of a wrong one."""
+
+from pathlib import Path
+
+import pytest
+
+from service.errors import InvalidInput
+from service.settings import load_settings
+
+
+def test_defaults_serve_on_this_machine_alone() -> None:
+    settings = load_settings({})
+    assert (settings.host, settings.port, settings.workers) == ("127.0.0.1", 8000, 1)
+    assert settings.public_url == "http://127.0.0.1:8000"
+    assert settings.database_url is None
+    assert settings.state_dir == Path("var").absolute()
+
+
+def test_empty_variable_counts_as_unset() -> None:
+    given = dict.fromkeys(
+        ("DATABASE_URL", "HOST", "PORT", "PUBLIC_URL", "STATE_DIR", "WORKERS"), ""
+    )
+    assert load_settings(given) == load_settings({})
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ({"HOST": "::1", "PORT": "80"}, "http://[::1]:80"),
+        ({"PUBLIC_URL": "https://owner.example/"}, "https://owner.example"),
+    ],
+)
+def test_public_url(given: dict[str, str], url: str) -> None:
+    assert load_settings(given).public_url == url
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "http"),
+        ("PORT", "0"),
+        ("PORT", "65536"),
+        ("PORT", "-1"),
+        ("PORT", "٨"),
+        ("WORKERS", "0"),
+        ("WORKERS", "two"),
+        ("PUBLIC_URL", "owner.example"),
+        ("PUBLIC_URL", "ftp://owner.example"),
+        ("DATABASE_URL", "mysql://host/db"),
+        ("LOG_FORMAT", "xml"),
+    ],
+)
+def test_wrong_setting_is_named(name: str, value: str) -> None:
+    with pytest.raises(InvalidInput, match=f"^{name} must be "):
+        load_settings({name: value})
+
+
+def test_password_in_a_wrong_database_url_is_not_repeated() -> None:
+    with pytest.raises(InvalidInput) as raised:
+        load_settings({"DATABASE_URL": "postgres+x://user:secret@host/db"})
+    assert "secret" not in str(raised.value)
