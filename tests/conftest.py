@@ -10,6 +10,7 @@ import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, cast
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -84,7 +85,8 @@ async def living(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
 
     life = asyncio.create_task(live())
     await started.wait()
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    # Litestar and httpx type the same protocol in their own words.
+    transport = httpx.ASGITransport(app=cast("Any", app), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
         yield client
     finished.set()

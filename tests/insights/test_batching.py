@@ -28,9 +28,11 @@ class Runs:
 
 async def started(runs: Runs, batches: int) -> None:
     """Wait until so many batches have begun."""
-    async with asyncio.timeout(5):
-        while len(runs.batches) < batches:
-            await asyncio.sleep(0)
+    for _ in range(100):
+        if len(runs.batches) >= batches:
+            return
+        await asyncio.sleep(0)
+    raise AssertionError(runs.batches)
 
 
 async def settle() -> None:

@@ -36,7 +36,7 @@ async def post(world: World, caller: Company, *lines: Any) -> tuple[int, list[di
 
 async def test_stored_v4_response_is_imported_as_it_is(world: World) -> None:
     viewer, cert_id = await world.company(), web_id()
-    stored = {
+    stored: dict[str, Any] = {
         "outcome": "success",
         "reason": None,
         "insights": {
