@@ -1,5 +1,6 @@
 """The one place where the parts meet: the web application of a process."""
 
+import asyncio
 import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -35,6 +36,9 @@ from service.insights.confirmed_owner import confirmed_owner
 # Two, so that one batch is being gathered and read in this process while the other is in the server.
 BATCHES_IN_FLIGHT = 2
 
+# Fewer than the general connections, so that imports never take the last one.
+IMPORTS_AT_ONCE = 2
+
 _log = structlog.get_logger("service")
 
 
@@ -45,6 +49,7 @@ def create_app(database_url: str) -> Litestar:
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         async with open_database(database_url, answering=BATCHES_IN_FLIGHT) as database:
             app.state.database = database
+            app.state.imports = asyncio.Semaphore(IMPORTS_AT_ONCE)
             app.state.resolver = resolver = NaturalBatcher(
                 partial(confirmed_owner, database.answering),
                 in_flight=BATCHES_IN_FLIGHT,

@@ -13,15 +13,22 @@ async def record(
     connection: Connection,
     action: str,
     *,
-    account_id: UUID,
+    account_id: UUID | None,
     actor: str = OPERATOR,
     **detail: object,
 ) -> None:
-    """Add an event: who did what to which account. `detail` is JSON-encodable."""
+    """Add an event: who did what to which account, if to one. `detail` is JSON-encodable."""
     await connection.execute(
         "INSERT INTO event (actor, action, account_id, detail) VALUES ($1, $2, $3, $4)",
         actor,
         action,
         account_id,
         msgspec.json.encode(detail).decode(),
+    )
+
+
+async def happened(connection: Connection, action: str) -> bool:
+    """Whether there is an event of that action that concerns no account."""
+    return await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM event WHERE action = $1 AND account_id IS NULL)", action
     )

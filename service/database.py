@@ -49,6 +49,7 @@ _OUT_OF_REACH = (
     asyncpg.exceptions.LockNotAvailableError,
     asyncpg.exceptions.OperatorInterventionError,
     asyncpg.exceptions.ReadOnlySQLTransactionError,
+    asyncpg.exceptions.TransactionRollbackError,
 )
 
 _MIGRATION_LOCK = 0x636F6E666F776E  # “confown”
@@ -187,4 +188,4 @@ def _unavailable_when_out_of_reach() -> Iterator[None]:
         # asyncpg reports a parameter it can't encode as an InterfaceError that is a ValueError too.
         if isinstance(error, ValueError):
             raise
-        raise Unavailable("the database is out of reach") from error
+        raise Unavailable("the database is out of reach, or too busy") from error

@@ -6,18 +6,16 @@ Its API keys are public, so it is not loaded into a database that other companie
 import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from service import audit
 from service.accounts import accounts, keys
 from service.accounts.names import NO_VERIFIED_ACCOUNT, VERIFIED_ACCOUNT
-from service.accounts.queries import (
-    count_accounts,
-    select_accounts_called,
-    select_caller,
-)
+from service.accounts.queries import count_accounts, select_key_holders
 from service.connections.connections import connect
 from service.connections.grants import grant
 from service.database import Connection
@@ -42,6 +40,9 @@ _ROLES = {
     MUNICH: "seller",
 }
 _SUSPENDED = LAPSED
+
+# The event that tells a database with the demo from one with companies of its own.
+_LOADED = "demo.loaded"
 
 # Owner, domain, and whether all its subdomains are covered.
 _DOMAINS = (
@@ -181,41 +182,47 @@ _SAMPLES = (
 
 
 async def load(connection: Connection, url: str) -> Demo:
-    """Load the demo, or what of it is missing. Needs a transaction.
+    """Load the demo, if it is not loaded, and give its certificates another 90 days. Needs a transaction.
 
-    Raises `Conflict` where other companies than the demo's are, and the demo is not.
+    Raises `Conflict` where other companies are, and the demo is not.
     """
-    names = [*_ROLES, _SUSPENDED]
-    known = {found.name: found for found in await select_accounts_called(connection, names)}
-    if not known and await count_accounts(connection):
-        raise Conflict(
-            "this database is in use, and the demo's API keys are public: load it into another one"
-        )
-    for number, name in enumerate(names):
-        if name not in known:
-            email = f"admin@company{number}.example"
-            known[name] = await accounts.create_account(connection, name, email)
-    for name in _ROLES:
-        if await select_caller(connection, keys.digest_of(_key(name))) is None:
-            await keys.create_key(connection, known[name].id, _key(name))
-    for owner, domain, covers_subdomains in _DOMAINS:
-        await attest(connection, known[owner].id, domain, covers_subdomains=covers_subdomains)
-    for buyer, seller, shows_name in _CONNECTIONS:
-        await connect(connection, buyer_id=known[buyer].id, seller_id=known[seller].id)
-        if shows_name:
-            await grant(connection, owner_id=known[seller].id, viewer_id=known[buyer].id)
-    if known[_SUSPENDED].suspended_at is None:
-        await accounts.suspend_account(connection, known[_SUSPENDED].id)
+    if not await audit.happened(connection, _LOADED):
+        if await count_accounts(connection):
+            raise Conflict(
+                "this database is in use, and the demo's API keys are public: load it into another"
+            )
+        await _load_companies(connection)
+        await audit.record(connection, _LOADED, account_id=None)
     lines = [(number, _line(number, sample)) for number, sample in enumerate(_SAMPLES, start=1)]
     await import_lines(connection, lines)
+    # By their keys, since a company may have been renamed, and whether they are revoked or not.
+    holders = await select_key_holders(connection, [keys.digest_of(_key(name)) for name in _ROLES])
     return Demo(
         url=url,
         accounts={
-            name: DemoAccount(id=str(known[name].id), api_key=_key(name), role=role)
+            name: DemoAccount(
+                id=str(holders[keys.digest_of(_key(name))]), api_key=_key(name), role=role
+            )
             for name, role in _ROLES.items()
         },
         certificates=[_certificate(number, sample) for number, sample in enumerate(_SAMPLES, 1)],
     )
+
+
+async def _load_companies(connection: Connection) -> None:
+    ids: dict[str, UUID] = {}
+    for number, name in enumerate([*_ROLES, _SUSPENDED]):
+        account = await accounts.create_account(connection, name, f"admin@company{number}.example")
+        ids[name] = account.id
+    for name in _ROLES:
+        await keys.create_key(connection, ids[name], _key(name))
+    for owner, domain, covers_subdomains in _DOMAINS:
+        await attest(connection, ids[owner], domain, covers_subdomains=covers_subdomains)
+    for buyer, seller, shows_name in _CONNECTIONS:
+        await connect(connection, buyer_id=ids[buyer], seller_id=ids[seller])
+        if shows_name:
+            await grant(connection, owner_id=ids[seller], viewer_id=ids[buyer])
+    await accounts.suspend_account(connection, ids[_SUSPENDED])
 
 
 def show(demo: Demo, console: Console) -> None:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, cast, get_args
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
@@ -48,7 +48,7 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
 
 def _whole_number(environ: Mapping[str, str], name: str, *, default: int, highest: int) -> int:
     text = environ.get(name) or str(default)
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= highest):
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= highest):
         raise InvalidInput(name, text, f"a whole number from 1 to {highest}")
     return int(text)
 
@@ -57,16 +57,33 @@ def _database_url(environ: Mapping[str, str]) -> str | None:
     url = environ.get("DATABASE_URL")
     if not url:
         return None
-    if urlsplit(url).scheme not in ("postgresql", "postgres"):
+    parts = _split(url)
+    if parts is None or parts.scheme not in ("postgresql", "postgres"):
         # The value may hold a password, so only what stands before the first colon is repeated.
-        raise InvalidInput("DATABASE_URL", url.partition(":")[0], "a postgresql:// URL")
+        raise InvalidInput("DATABASE_URL", f"{url.partition(':')[0]}:…", "a postgresql:// URL")
     return url
+
+
+def _split(url: str) -> SplitResult | None:
+    """The parts of a URL whose port is a number; None if it can't be one."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
+    return parts if port is None or port > 0 else None
 
 
 def _public_url(environ: Mapping[str, str], default: str) -> str:
     url = environ.get("PUBLIC_URL") or default
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    parts = _split(url)
+    if (
+        parts is None
+        or parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or parts.query
+        or parts.fragment
+    ):
         raise InvalidInput("PUBLIC_URL", url, "an http:// or https:// URL")
     return url.rstrip("/")
 

@@ -46,7 +46,11 @@ def test_public_url(given: dict[str, str], url: str) -> None:
         ("WORKERS", "two"),
         ("PUBLIC_URL", "owner.example"),
         ("PUBLIC_URL", "ftp://owner.example"),
+        ("PORT", "1" * 5000),
+        ("PUBLIC_URL", "http://[x"),
         ("DATABASE_URL", "mysql://host/db"),
+        ("DATABASE_URL", "postgresql://[x/db"),
+        ("DATABASE_URL", "postgresql://host:port/db"),
         ("LOG_FORMAT", "xml"),
     ],
 )

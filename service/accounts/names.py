@@ -33,15 +33,21 @@ def skeleton(name: str) -> str:
     return disarm.skeleton_key(name, digit_policy="tr39")
 
 
-def _letters(text: str) -> str:
-    return "".join(c for c in skeleton(text) if c.isalnum())
+def _letters(text: str) -> set[str]:
+    """The letters a text can be read as: those of its skeleton, as it is and in lower case.
+
+    Without marks; i and l, which look alike, are one.
+    """
+    plain = "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
+    return {
+        "".join(c for c in skeleton(form) if c.isalnum()).replace("i", "l")
+        for form in (plain, plain.casefold())
+    }
 
 
-_RESERVED = frozenset(
-    _letters(form)
-    for fixed in (NO_VERIFIED_ACCOUNT, VERIFIED_ACCOUNT)
-    for form in (fixed, fixed.casefold(), fixed.upper())
-)
+# What a name must neither be nor begin with, and what programs could take for a missing answer.
+_FIXED = tuple(_letters(NO_VERIFIED_ACCOUNT) | _letters(VERIFIED_ACCOUNT))
+_MISSING = frozenset[str]().union(*map(_letters, ("null", "none", "undefined", "error")))
 
 
 def checked_name(text: str) -> str:
@@ -57,7 +63,9 @@ def checked_name(text: str) -> str:
         raise InvalidName(text, f"2 to {MAX_NAME} characters, with a letter or digit among them")
     if _URL.search(name):
         raise InvalidName(text, "a name, not a web address")
-    forms = {_letters(name), _letters(name.casefold())}
-    if not all(forms) or forms & _RESERVED:
+    if any(
+        not letters or letters in _MISSING or letters.startswith(_FIXED)
+        for letters in _letters(name)
+    ):
         raise InvalidName(text, "distinct from the fixed answers about owners")
     return name

@@ -138,6 +138,14 @@ async def select_caller(connection: Connection, digest: bytes) -> Caller | None:
     return None if row is None else Caller(*row)
 
 
+async def select_key_holders(connection: Connection, digests: list[bytes]) -> dict[bytes, UUID]:
+    """Whose keys these are or were, by digest."""
+    rows = await connection.fetch(
+        "SELECT digest, account_id FROM api_key WHERE digest = ANY ($1)", digests
+    )
+    return {row["digest"]: row["account_id"] for row in rows}
+
+
 async def count_accounts(connection: Connection) -> int:
     return await connection.fetchval("SELECT count(*) FROM account")
 

@@ -4,7 +4,6 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from io import BytesIO
-from itertools import islice
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
@@ -56,6 +55,7 @@ from service.insights.operations import asked_properties, question_of, response_
 from service.insights.queries import Answer, Question
 
 MAX_IMPORT = 16 * 1024 * 1024
+MAX_IMPORT_LINES = 20_000
 
 Resolver: TypeAlias = NaturalBatcher[Question, Answer]
 HttpRequest: TypeAlias = Request[Any, Any, State]
@@ -115,7 +115,9 @@ def v4_error(request: HttpRequest, error: Exception) -> Response[bytes]:
             "outcome": "error",
             "reason": str(error) if isinstance(error, ServiceError) else _INTERNAL_ERROR,
         }
-    status = http_status(error) if isinstance(error, ServiceError) else 500
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    if isinstance(error, ServiceError):
+        status = http_status(error)
     metrics.REQUESTS.labels(status).inc()
     return Response(
         msgspec.json.encode(body),
@@ -197,15 +199,19 @@ async def import_certificates(
 
     One JSON object a line: `{"cert_id"|"cert_url", "kind"?, "account"?, "page_text"?,
     "fingerprints"?, "insights": {"properties": {…}}}`, where `insights.properties` is what a stored
-    v4 response holds. Importing a line again changes nothing. At most 16 MB.
+    v4 response holds. Importing a line again changes nothing. At most 16 MB and 20,000 lines.
     """
     async with database.general.connection() as connection:
         caller = await authenticate(connection, request.headers.get("authorization"))
-    lines = numbered_lines(BytesIO(await _body(request, _NDJSON)))
+    body = await _body(request, _NDJSON)
+    if body.count(b"\n") > MAX_IMPORT_LINES:
+        raise BodyTooLarge(f"the body must be at most {MAX_IMPORT_LINES} lines long")
+    lines = list(numbered_lines(BytesIO(body)))
     items: list[LineResult] = []
-    async with database.general.transaction() as connection:
-        while some := list(islice(lines, LINES_AT_ONCE)):
-            items += await import_lines(connection, some, caller)
+    # Whoever imports much may wait for itself, but not hold the connections that others need.
+    async with request.app.state.imports, database.general.transaction() as connection:
+        for start in range(0, len(lines), LINES_AT_ONCE):
+            items += await import_lines(connection, lines[start : start + LINES_AT_ONCE], caller)
     failed = sum(item.result is msgspec.UNSET for item in items)
     for result, count in Counter(str(item.result or "failed") for item in items).items():
         metrics.IMPORTED.labels(result).inc(count)

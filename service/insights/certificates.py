@@ -10,11 +10,12 @@ a certificate is young its window is still extended and its consumer still activ
 times the later one counts.
 """
 
+import asyncio
 import base64
 import binascii
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import BinaryIO, TypeVar
 from uuid import UUID
@@ -24,14 +25,22 @@ from msgspec import UNSET, Struct, UnsetType
 
 from service.accounts.queries import Caller, select_accounts_called
 from service.database import Connection
-from service.errors import InvalidHostname, InvalidInput
+from service.errors import InvalidHostname, InvalidInput, IPAddressHost, SingleLabelHost
 from service.insights import queries
-from service.insights.contract import Facts, Kind, cert_id_of_url, checked_cert_id, kinds_of
+from service.insights.contract import (
+    PROPERTIES_OF,
+    Facts,
+    Kind,
+    cert_id_of_url,
+    checked_cert_id,
+    kinds_of,
+)
 from service.insights.queries import Certificate
 from service.ownership.hostname import (
     SUFFIX_LIST_VERSION,
     canonical_host,
     covering_names,
+    has_known_suffix,
     host_in_url,
 )
 
@@ -41,6 +50,7 @@ LINES_AT_ONCE = 2000
 _COLUMNS = frozenset({"created_at", "expires_at", "seconds_on_page"})
 _EXPECTED = re.compile(r"Expected (.*), got .*")
 _PATH_PART = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _SHA1_HEX = re.compile(r"[0-9a-f]{40}")
 
 
@@ -121,9 +131,12 @@ async def import_lines(
         results.append(result)
         with _reporting(result):
             understood.append((result, parse_line(text)))
+        if number % 50 == 0:
+            # Other calls of this process have their turn.
+            await asyncio.sleep(0)
     imported_by = caller.account_id if caller else None
     accounts = await _accounts(connection, (incoming for _, incoming in understood), caller)
-    await queries.lock_imports(connection)
+    await queries.lock_imports(connection, imported_by)
     recorded = await queries.select_certificates(
         connection, [incoming.cert_id for _, incoming in understood], imported_by
     )
@@ -161,6 +174,8 @@ def parse_line(text: bytes) -> Incoming:
     if given.kind is not None and given.kind not in kinds_of(cert_id):
         raise InvalidInput("kind", given.kind, " or ".join(kinds_of(cert_id)) + " for such an id")
     properties = (given.insights and given.insights.properties) or Facts()
+    for name in ("created_at", "expires_at"):
+        _check_time(f"insights.properties.{name}", getattr(properties, name))
     facts: dict[str, object] = {
         # Whole numbers stay whole, as the vendor writes them.
         name: int(value) if isinstance(value, float) and value.is_integer() else value
@@ -181,7 +196,7 @@ def parse_line(text: bytes) -> Incoming:
         else [_sha1_hex(value, i) for i, value in enumerate(given.fingerprints)],
     )
     # PostgreSQL keeps no NUL characters, neither in text nor in jsonb.
-    if b"\\u0000" in text and b"\\u0000" in msgspec.json.encode(incoming):
+    if _NUL.search(msgspec.json.encode(incoming)):
         raise InvalidInput("line", "\0", "free of NUL characters")
     return incoming
 
@@ -191,21 +206,19 @@ def merged(
 ) -> Certificate:
     """What is recorded of a certificate once a line is added to what was recorded before.
 
-    Raises `InvalidInput` if the two disagree about the kind.
+    Raises `InvalidInput` for a domain that is none.
     """
-    kind = old.kind if old else new.kind or kinds_of(new.cert_id)[0]
-    if new.kind not in (None, kind):
-        raise InvalidInput("kind", str(new.kind), f"{kind}, as recorded before")
     facts = {**(old.facts if old else {}), **new.facts}
-    host = host_of(kind, facts)
+    kind = new.kind or (old.kind if old else None) or _likeliest_kind(new.cert_id, facts)
+    host, covering, suffix_list = _host_columns(host_of(kind, facts))
     return Certificate(
         cert_id=new.cert_id,
         imported_by=imported_by,
         kind=kind,
         account_id=account_id or (old.account_id if old else None),
         host=host,
-        covering_names=None if host is None else list(covering_names(host)),
-        suffix_list=None if host is None else SUFFIX_LIST_VERSION,
+        covering_names=covering,
+        suffix_list=suffix_list,
         created_at=new.created_at or (old.created_at if old else None),
         expires_at=_later(old.expires_at if old else None, new.expires_at),
         seconds_on_page=_later(old.seconds_on_page if old else None, new.seconds_on_page),
@@ -219,21 +232,60 @@ def host_of(kind: str, facts: Mapping[str, object]) -> str | None:
     """The host by which a certificate's owner is looked for, or None if it has no domain.
 
     The `domain` fact; else the host of the page the consumer saw, which is the framing page if there
-    is one. Only web certificates have a domain. A masked one has a token in its place, which is no
-    host name. What is no host name otherwise (an IP address, say) stays as it is: nobody owns it.
+    is one. Only web certificates have a domain. A masked one has a token in its place, which ends in
+    no known suffix, and its pages are hidden. An IP address or a single label stays as it is: nobody
+    can own it.
+
+    Raises `InvalidInput` for a domain that is none.
     """
     if kind != "web":
         return None
-    page = facts.get("page_url")
-    if facts.get("is_framed") and facts.get("parent_page_url"):
-        page = facts["parent_page_url"]
-    host = facts.get("domain") or host_in_url(str(page or ""))
+    masked = facts.get("is_masked") is True
+    host = str(facts.get("domain") or "").strip()
+    if not host and not masked:
+        page = "parent_page_url" if facts.get("is_framed") else "page_url"
+        host = host_in_url(str(facts.get(page) or "")) or ""
     if not host:
         return None
     try:
-        return canonical_host(str(host))
+        canonical = canonical_host(host)
+    except (IPAddressHost, SingleLabelHost):
+        return None if masked else host.lower()
     except InvalidHostname:
-        return None if facts.get("is_masked") else str(host).strip().lower()
+        if masked:
+            return None
+        raise InvalidInput("insights.properties.domain", host, "a host name") from None
+    return None if masked and not has_known_suffix(canonical) else canonical
+
+
+async def refresh_hosts(connection: Connection, cert_ids: Sequence[str]) -> None:
+    """Find the hosts of certificates anew, whose were found under another suffix list."""
+    outdated = await queries.select_hosts(connection, cert_ids, SUFFIX_LIST_VERSION)
+    for cert_id, imported_by, kind, facts in outdated:
+        # One whose domain can't be read any more stays as it is, and is told of to nobody.
+        with suppress(InvalidInput):
+            host = host_of(kind, facts)
+            await queries.update_host(connection, cert_id, imported_by, *_host_columns(host))
+
+
+def _host_columns(host: str | None) -> tuple[str | None, list[str] | None, str | None]:
+    if host is None:
+        return None, None, None
+    return host, list(covering_names(host)), SUFFIX_LIST_VERSION
+
+
+def _likeliest_kind(cert_id: str, facts: Mapping[str, object]) -> Kind:
+    possible = kinds_of(cert_id)
+    return (
+        "web"
+        if "web" in possible and not PROPERTIES_OF["mobile"].issuperset(facts)
+        else possible[0]
+    )
+
+
+def _check_time(field: str, time: datetime | None | UnsetType) -> None:
+    if isinstance(time, datetime) and not 2000 <= time.year < 3000:
+        raise InvalidInput(field, time.isoformat(), "between the years 2000 and 2999")
 
 
 def _value(given: _Known | None | UnsetType) -> _Known | None:
@@ -257,15 +309,21 @@ def _sha1_hex(value: str, index: int) -> str:
 
 
 def _invalid_field(text: bytes, message: str) -> InvalidInput:
-    """What msgspec says of a line, with the value it says it of."""
+    """What msgspec says of a line, with the value it says it of, where that can be found again."""
     what, _, path = message.partition(" - at `$")
-    value = msgspec.json.decode(text)
-    for name, index in _PATH_PART.findall(path.rstrip("`")):
-        value = value[name] if name else value[int(index)]
-    expected = _EXPECTED.match(what)
+    path = path.rstrip("`")
+    expected = _EXPECTED.fullmatch(what)
+    try:
+        value = msgspec.json.decode(text)
+        for name, index in _PATH_PART.findall(path):
+            value = value[name] if name else value[int(index)]
+        shown = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    except (ValueError, LookupError, TypeError, RecursionError):
+        # The line goes wrong again further on, or says the same thing twice.
+        shown = text.strip().decode(errors="replace")
     return InvalidInput(
-        path.rstrip("`").removeprefix(".") or "line",
-        value if isinstance(value, str) else msgspec.json.encode(value).decode(),
+        path.removeprefix(".") or "line",
+        shown,
         expected[1].replace("`", "") if expected else f"valid ({what})",
     )
 

@@ -8,6 +8,7 @@
 | yes                                       | anything else                  | verified, the fixed text |
 | no domain (mobile, Meta, masked): the certificate's own account plays the owner | as above | as above |
 | no domain, and no account known           | –                              | not_applicable, null   |
+| a web certificate whose site is not known | –                              | not_applicable, null   |
 
 Covering is an ownership of exactly the host, else of its nearest ancestor whose coverage includes
 subdomains, never above the registrable domain. An owner whose account is suspended owns nothing.
@@ -17,32 +18,35 @@ and the answer is on record when that statement has committed. Nothing of it is 
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from service.accounts.names import NO_VERIFIED_ACCOUNT, VERIFIED_ACCOUNT
 from service.database import Pool
+from service.errors import Unavailable
 from service.insights import queries
+from service.insights.certificates import refresh_hosts
 from service.insights.queries import Answer, Question
-from service.ownership.hostname import SUFFIX_LIST_VERSION, covering_names
+from service.ownership.hostname import SUFFIX_LIST_VERSION
 
 
 async def confirmed_owner(pool: Pool, questions: Sequence[Question]) -> list[Answer]:
-    """Answer questions, in order, and put each answer on record. Raises `Unavailable`."""
+    """Answer questions, in order, and put each answer on record. Raises `Unavailable`.
+
+    The verdict “outdated” is left where a certificate's host was found under another suffix list, and
+    could not be found anew now.
+    """
     async with pool.connection() as connection:
         answers = await queries.insert_answers(connection, questions, SUFFIX_LIST_VERSION)
-        outdated = [i for i, answer in enumerate(answers) if answer.verdict == "outdated"]
-        if outdated:
-            # Recorded under another release of the suffix list, which may have drawn the line
-            # between registrable domains elsewhere.
-            hosts = {host for i in outdated if (host := answers[i].host) is not None}
-            await queries.update_covering_names(
-                connection,
-                [questions[i].cert_id for i in outdated],
-                {host: covering_names(host) for host in hosts},
-                SUFFIX_LIST_VERSION,
-            )
-            again = await queries.insert_answers(
-                connection, [questions[i] for i in outdated], SUFFIX_LIST_VERSION
-            )
+    outdated = [i for i, answer in enumerate(answers) if answer.verdict == "outdated"]
+    if outdated:
+        # The other answers are on record: nothing that goes wrong here may have them asked again.
+        with suppress(Unavailable):
+            async with pool.transaction() as connection:
+                await refresh_hosts(connection, [questions[i].cert_id for i in outdated])
+            async with pool.connection() as connection:
+                again = await queries.insert_answers(
+                    connection, [questions[i] for i in outdated], SUFFIX_LIST_VERSION
+                )
             for i, answer in zip(outdated, again, strict=True):
                 answers[i] = answer
     return answers

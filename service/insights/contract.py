@@ -30,8 +30,9 @@ _HOSTS = frozenset(
     {"cert.trustedform.com", "cert.staging.trustedform.com", "cert.trustedform-dev.com"}
 )
 _LONG_ID = re.compile(r"[-_A-Za-z0-9]{40}(?:[-_A-Za-z0-9]{40})?")
-# What follows “0.” in a Meta id is not published; the vendor's own client accepts anything.
-_META_ID = re.compile(r"0\.[!-~]+")
+# What follows “0.” in a Meta id is not published, and the vendor's own client accepts anything; a
+# slash would make two segments of a path out of it.
+_META_ID = re.compile(r"0\.[!-.0-~]+")
 _WEB_ID = re.compile(r"[0-9a-f]{40}")
 
 
@@ -61,7 +62,7 @@ def cert_id_of_url(url: str) -> str:
 
 
 def kinds_of(cert_id: str) -> tuple[Kind, ...]:
-    """The kinds of certificate that an id can be of, the likeliest first."""
+    """The kinds of certificate that an id can be of, the likelier first."""
     if cert_id.startswith("0."):
         return ("meta",)
     if len(cert_id) == 80:
@@ -119,8 +120,10 @@ class ConfirmedOwnerDetail(Struct):
     verified_at: str | None = None
 
 
-Count: TypeAlias = Annotated[float, Meta(ge=0)]
+Count: TypeAlias = Annotated[float, Meta(ge=0, le=1e9)]
 Time: TypeAlias = Annotated[datetime, Meta(tz=True)]
+HostText: TypeAlias = Annotated[str, Meta(max_length=1024)]
+UrlText: TypeAlias = Annotated[str, Meta(max_length=8192)]
 InputMethod: TypeAlias = Literal["autofill", "paste", "typing", "pre-populated"]
 
 
@@ -131,7 +134,7 @@ class Facts(Struct, omit_defaults=True):
     bot_detected: bool | None | UnsetType = UNSET
     browser: Browser | None | UnsetType = UNSET
     created_at: Time | None | UnsetType = UNSET
-    domain: str | None | UnsetType = UNSET
+    domain: HostText | None | UnsetType = UNSET
     expires_at: Time | None | UnsetType = UNSET
     form_input_kpm: Count | None | UnsetType = UNSET
     form_input_method: list[InputMethod] | None | UnsetType = UNSET
@@ -142,8 +145,8 @@ class Facts(Struct, omit_defaults=True):
     num_sensitive_content_elements: Count | None | UnsetType = UNSET
     num_sensitive_form_elements: Count | None | UnsetType = UNSET
     os: OperatingSystem | None | UnsetType = UNSET
-    page_url: str | None | UnsetType = UNSET
-    parent_page_url: str | None | UnsetType = UNSET
+    page_url: UrlText | None | UnsetType = UNSET
+    parent_page_url: UrlText | None | UnsetType = UNSET
     seconds_on_page: Count | None | UnsetType = UNSET
 
 

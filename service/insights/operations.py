@@ -1,6 +1,8 @@
 """What a request asks for, and what an answer says: between the contract and the decision."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 
 import msgspec
 from uuid_utils.compat import uuid7
@@ -12,7 +14,9 @@ from service.errors import (
     MalformedBody,
     ProductUnavailable,
     SchemaViolation,
+    ServiceError,
     Unauthorized,
+    Unavailable,
 )
 from service.insights.confirmed_owner import value_of
 from service.insights.contract import (
@@ -29,11 +33,12 @@ from service.insights.queries import Answer, Question
 # What is computed or has a column of its own; everything else is among the facts.
 _NOT_FACTS = OWNER_PROPERTIES | {"age_seconds", "created_at", "expires_at", "seconds_on_page"}
 
-_PROBLEMS = {
+_PROBLEMS: dict[str, Callable[[], ServiceError]] = {
     "unauthorized": Unauthorized,
     "inactive": InactiveAccount,
     "not_found": CertificateNotFound,
     "expired": CertificateNotFound,
+    "outdated": partial(Unavailable, "the certificate's domain could not be read in time"),
 }
 
 
@@ -77,10 +82,11 @@ def question_of(key: str, cert_id: str, asked: tuple[str, ...]) -> Question:
 def response_body(asked: tuple[str, ...], answer: Answer) -> bytes:
     """The body of a 200.
 
-    Raises `Unauthorized`, `InactiveAccount` or `CertificateNotFound`, as the answer's verdict says.
+    Raises `Unauthorized`, `InactiveAccount`, `CertificateNotFound` or `Unavailable`, as the answer's
+    verdict says.
     """
     if answer.verdict != "answered":
-        raise _PROBLEMS[answer.verdict]
+        raise _PROBLEMS[answer.verdict]()
     properties: dict[str, object] = dict.fromkeys(asked)
     has = PROPERTIES_OF[answer.kind]
     facts = msgspec.json.decode(answer.facts) if answer.facts else {}

@@ -1,6 +1,6 @@
 """The statements about certificates and answers."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Literal, TypeAlias
 from uuid import UUID
@@ -109,7 +109,9 @@ WITH decided AS (
         ON asked.owner_asked
         AND owner.suspended_at IS NULL
         AND owner.id = CASE
-            WHEN certificate.host IS NULL THEN certificate.account_id ELSE covering.account_id
+            WHEN certificate.host IS NOT NULL THEN covering.account_id
+            WHEN certificate.kind <> 'web' OR certificate.facts -> 'is_masked' = 'true'
+                THEN certificate.account_id
         END
     LEFT JOIN LATERAL (
         SELECT true AS is_visible
@@ -167,24 +169,44 @@ async def insert_answers(
     return [Answer(question.answer_id, *row) for question, row in zip(questions, rows, strict=True)]
 
 
-async def update_covering_names(
+async def select_hosts(
+    connection: Connection, cert_ids: Sequence[str], suffix_list: str
+) -> list[tuple[str, UUID | None, str, dict[str, object]]]:
+    """Id, importer, kind and facts of the certificates whose host was found under another list."""
+    rows = await connection.fetch(
+        """
+        SELECT cert_id, imported_by, kind, facts FROM certificate
+        WHERE cert_id = ANY ($1) AND suffix_list <> $2
+        ORDER BY cert_id, imported_by
+        """,
+        cert_ids,
+        suffix_list,
+    )
+    return [
+        (row["cert_id"], row["imported_by"], row["kind"], msgspec.json.decode(row["facts"]))
+        for row in rows
+    ]
+
+
+async def update_host(
     connection: Connection,
-    cert_ids: Sequence[str],
-    names: Mapping[str, Sequence[str]],
-    suffix_list: str,
+    cert_id: str,
+    imported_by: UUID | None,
+    host: str | None,
+    covering: Sequence[str] | None,
+    suffix_list: str | None,
 ) -> None:
-    """Give the certificates' hosts the names that cover them under another suffix list."""
-    for host, covering in names.items():
-        await connection.execute(
-            """
-            UPDATE certificate SET covering_names = $3, suffix_list = $4
-            WHERE cert_id = ANY ($1) AND host = $2 AND suffix_list <> $4
-            """,
-            cert_ids,
-            host,
-            covering,
-            suffix_list,
-        )
+    await connection.execute(
+        """
+        UPDATE certificate SET host = $3, covering_names = $4, suffix_list = $5
+        WHERE cert_id = $1 AND imported_by IS NOT DISTINCT FROM $2
+        """,
+        cert_id,
+        imported_by,
+        host,
+        covering,
+        suffix_list,
+    )
 
 
 class Certificate(msgspec.Struct, frozen=True):
@@ -205,9 +227,12 @@ class Certificate(msgspec.Struct, frozen=True):
     fingerprints: Sequence[str] | None
 
 
-async def lock_imports(connection: Connection) -> None:
-    """Wait until no other transaction records certificates."""
-    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('certificates', 0))")
+async def lock_imports(connection: Connection, imported_by: UUID | None) -> None:
+    """Wait until no other transaction records certificates of that importer."""
+    await connection.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended('certificates of ' || $1, 0))",
+        str(imported_by),
+    )
 
 
 async def select_certificates(

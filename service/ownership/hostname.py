@@ -10,8 +10,8 @@ import ipaddress
 import re
 from functools import lru_cache
 from importlib.metadata import version
-from urllib.parse import urlsplit
 
+import ada_url
 import idna
 from publicsuffixlist import PublicSuffixList
 
@@ -35,11 +35,14 @@ _MAX_TEXT = 1024
 _LABEL = re.compile(r"[a-z0-9_-]{1,63}")
 _STRICT_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 _NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_PORT = re.compile(r":[0-9]{1,5}$")
+# Reserved for documentation and tests (RFC 2606, RFC 6761), so in no suffix list, yet no opaque token.
+_RESERVED_SUFFIXES = frozenset({"example", "test"})
 
 
 @lru_cache(maxsize=65536)
 def canonical_host(text: str) -> str:
-    """The canonical form of a host name: lower-case A-labels, no trailing dot, no leading `www.`.
+    """The canonical form of a host name: lower-case A-labels, no port, no final dot, no first `www.`.
 
     A leading `www.` stays where dropping it would leave a public suffix (`www.co.uk` and
     `www.github.io` are registrable names of their own) or another `www.`: so the form of a canonical
@@ -55,7 +58,8 @@ def canonical_host(text: str) -> str:
         raise NotAHostname(text) from None
     if _is_ip_address(mapped):
         raise IPAddressHost(text)
-    labels = [_ascii_label(label, text) for label in mapped.removesuffix(".").split(".")]
+    name = _PORT.sub("", mapped).removesuffix(".")
+    labels = [_ascii_label(label, text) for label in name.split(".")]
     host = ".".join(labels)
     if len(host) > _MAX_HOST:
         raise NotAHostname(text)
@@ -71,11 +75,18 @@ def canonical_host(text: str) -> str:
 
 
 def host_in_url(url: str) -> str | None:
-    """The host that a URL names, as it stands there; None if it names none."""
+    """The host a browser goes to for an http or https URL (URL Standard); None if there is none."""
     try:
-        return urlsplit(url.strip()).hostname or None
+        parsed = ada_url.URL(url)
     except ValueError:
         return None
+    return parsed.hostname or None if parsed.protocol in ("http:", "https:") else None
+
+
+def has_known_suffix(host: str) -> bool:
+    """Whether a canonical host ends in a suffix that exists, and so is no token that has dots."""
+    known = _SUFFIXES.publicsuffix(host, accept_unknown=False) is not None
+    return known or host.rpartition(".")[2] in _RESERVED_SUFFIXES
 
 
 def registrable_domain(host: str) -> str | None:

@@ -46,6 +46,24 @@ def test_name_is_refused(text: str) -> None:
         checked_name(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{VERIFIED}™",
+        f"{VERIFIED} 1",
+        f"“{VERIFIED}”",
+        "ActiveProspect Verìfied Account",
+        "ActiveProspect Verlfied Account",
+        "Active Prospect: Verified-Account",
+        "null",
+        "NONE",
+    ],
+)
+def test_name_that_could_be_taken_for_an_answer_is_refused(text: str) -> None:
+    with pytest.raises(InvalidName, match="distinct from the fixed answers"):
+        checked_name(text)
+
+
 @given(st.sampled_from(INVISIBLE), st.integers(0, 9))
 def test_name_with_an_unseen_character_is_refused(character: str, place: int) -> None:
     with pytest.raises(InvalidName):

@@ -211,14 +211,25 @@ async def test_lines_about_one_certificate_in_one_import_add_up(world: World) ->
     assert properties == {"domain": "example.com", "ip": "192.0.2.1"}
 
 
-async def test_kind_of_a_certificate_does_not_change(world: World) -> None:
-    cert_id = "A" * 40
-    await world.import_lines({"cert_id": cert_id, "kind": "web"})
-    (same,) = await world.import_lines({"cert_id": cert_id})
-    (other,) = await world.import_lines({"cert_id": cert_id, "kind": "mobile"})
-    assert same.result == "unchanged"
-    assert other.error
-    assert other.error.reason == "must be web, as recorded before"
+@pytest.mark.parametrize(
+    ("lines", "kind"),
+    [
+        ([line("A" * 40)], "mobile"),
+        ([line("a" * 40)], "web"),
+        ([line("A" * 40, domain="example.com")], "web"),
+        ([{**line("A" * 40), "kind": "web"}, line("A" * 40)], "web"),
+        ([line("A" * 40), {**line("A" * 40), "kind": "web"}], "web"),
+        ([line("a" * 40), {**line("a" * 40), "kind": "mobile"}], "mobile"),
+        ([line("A" * 80, domain="example.com")], "mobile"),
+        ([line("0.a", domain="example.com")], "meta"),
+    ],
+)
+async def test_kind_is_the_one_given_else_the_likeliest(
+    world: World, lines: list[dict[str, Any]], kind: str
+) -> None:
+    await world.import_lines(*lines)
+    (row,) = await world.fetch("SELECT kind FROM certificate")
+    assert row["kind"] == kind
 
 
 async def test_fingerprints_are_kept_in_one_form(world: World) -> None:
