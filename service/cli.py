@@ -4,6 +4,8 @@ import asyncio
 import multiprocessing
 import os
 import shutil
+import signal
+import socket
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -55,6 +57,13 @@ class _Commands(click.Group):
             return super().invoke(context)
         except (ServiceError, OSError) as error:
             raise click.ClickException(str(error)) from error
+        except ValueError as error:
+            # The database can't take it: a shell passes any bytes on.
+            if isinstance(error, UnicodeEncodeError) or isinstance(
+                error.__cause__, UnicodeEncodeError
+            ):
+                raise click.ClickException("an argument is not valid UTF-8") from error
+            raise
 
 
 @click.group(cls=_Commands, context_settings={"max_content_width": 100})
@@ -76,7 +85,8 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for
 def run(settings: Settings) -> None:
     """Bring the schema up to date and serve over HTTP until interrupted."""
     configure_logs(settings.log_format)
-    with _database(settings) as url:
+    address = _free_address(settings)
+    with _database(settings, keep_running=True) as url:
         if settings.workers > 1:
             # Where the workers put their counts together; it must be there before they start.
             counts = settings.state_dir / "metrics"
@@ -85,7 +95,7 @@ def run(settings: Settings) -> None:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(counts)
         Server(
             "service.app:create_app",
-            address=settings.host,
+            address=address,
             port=settings.port,
             interface=Interfaces.ASGI,
             workers=settings.workers,
@@ -95,6 +105,27 @@ def run(settings: Settings) -> None:
             respawn_failed_workers=True,
             workers_kill_timeout=10,
         ).serve(target_loader=_loader(url), wrap_loader=False)
+
+
+def _free_address(settings: Settings) -> str:
+    """The IP address to serve on, where nobody serves yet.
+
+    Granian would share a port with another process that lets it, such as a forgotten service of ours,
+    and the two would answer in turn.
+    """
+    where = f"{settings.host} port {settings.port}"
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM
+        )[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise click.ClickException(
+            f"can't serve on {where} (HOST, PORT): {error.strerror}"
+        ) from error
+    return str(address[0])
 
 
 def _loader(database_url: str) -> Callable[[], Litestar]:
@@ -108,6 +139,9 @@ def _loader(database_url: str) -> Callable[[], Litestar]:
         os._exit(1)
 
     def load() -> Litestar:
+        # What was set up to stop the parent; here a signal that comes early is the worker's end.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
         # Imported in the worker: the Prometheus client reads its directory when it is imported.
         from service.app import create_app
 
@@ -120,11 +154,12 @@ def _loader(database_url: str) -> Callable[[], Litestar]:
 
 
 @main.command("migrate")
+@_as_json
 @click.pass_obj
-def migrate_command(settings: Settings) -> None:
+def migrate_command(settings: Settings, as_json: bool) -> None:
     """Bring the database's schema up to date."""
     with _database(settings):
-        click.echo("The schema is up to date.")
+        _print({"schema": "current"}, as_json, "The schema is up to date.")
 
 
 @main.command("import")
@@ -165,7 +200,8 @@ def import_command(context: click.Context, file: BinaryIO, as_json: bool) -> Non
     summary = {"lines": counts.total()}
     summary |= {name: counts[name] for name in ("created", "updated", "unchanged", "failed")}
     if as_json:
-        click.echo(msgspec.json.encode(summary | {"errors": errors}))
+        left_out = counts["failed"] - len(errors)
+        click.echo(msgspec.json.encode(summary | {"errors": errors, "errors_left_out": left_out}))
     else:
         click.echo(", ".join(f"{count:,} {name}" for name, count in summary.items()))
     context.exit(1 if counts["failed"] else 0)
@@ -318,13 +354,13 @@ def openapi_command() -> None:
 
 
 @contextmanager
-def _database(settings: Settings) -> Iterator[str]:
+def _database(settings: Settings, *, keep_running: bool = False) -> Iterator[str]:
     """The URL of the database, which is up and has a current schema."""
     if settings.database_url is not None:
         asyncio.run(migrate(settings.database_url))
         yield settings.database_url
         return
-    with embedded_postgres(settings.state_dir) as url:
+    with embedded_postgres(settings.state_dir, keep_running=keep_running) as url:
         asyncio.run(migrate(url))
         yield url
 

@@ -44,6 +44,7 @@ _OUT_OF_REACH = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
+    asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.exceptions.InsufficientResourcesError,
     asyncpg.exceptions.LockNotAvailableError,
@@ -111,7 +112,13 @@ async def open_database(
 async def connect(url: str) -> AsyncIterator[Connection]:
     """A single connection without a deadline for its statements. Raises `Unavailable`."""
     with _unavailable_when_out_of_reach():
-        connection = await asyncpg.connect(url, timeout=CONNECT_DEADLINE, server_settings=_SESSION)
+        try:
+            connection = await asyncpg.connect(
+                url, timeout=CONNECT_DEADLINE, server_settings=_SESSION
+            )
+        except (asyncpg.PostgresError, OSError, ValueError) as error:
+            # For an operator, who has to know which of many things it was.
+            raise Unavailable(f"the database can't be connected to: {error}") from error
         try:
             yield connection
         finally:

@@ -182,7 +182,7 @@ _SAMPLES = (
 
 
 async def load(connection: Connection, url: str) -> Demo:
-    """Load the demo, if it is not loaded, and give its certificates another 90 days. Needs a transaction.
+    """Load the demo, if it is not loaded, and let its certificates live on. Needs a transaction.
 
     Raises `Conflict` where other companies are, and the demo is not.
     """

@@ -16,17 +16,22 @@ import fcntl
 import hashlib
 import importlib.metadata
 import importlib.util
+import logging
 import os
 import pwd
 import shutil
 import signal
+import socket
+import stat
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import quote
 
 import psutil
@@ -42,7 +47,12 @@ _START_DEADLINE = 60.0
 _STOP_DEADLINE = 20.0
 # sun_path holds 108 bytes with its final NUL (unix(7)); the socket's own name and its lock's suffix
 # come after the directory.
-_LONGEST_SOCKET_DIR = 107 - len("/.s.PGSQL.5432.lock")
+_SOCKET = ".s.PGSQL.5432"
+_LONGEST_SOCKET_DIR = 107 - len(f"/{_SOCKET}.lock")
+
+_ROLE = "confirmed_owner"
+
+_log = logging.getLogger("service.embedded")
 
 
 class EmbeddedDatabaseError(ServiceError):
@@ -66,15 +76,16 @@ class _Place:
     def log(self) -> Path:
         return self.home / "log"
 
-    def command(self, name: str, *arguments: str) -> list[str]:
-        return [*self.prefix, str(self.binaries / name), *arguments]
-
-    def spawn(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+    def spawn(
+        self, name: str, *arguments: str, stdin: int = subprocess.DEVNULL
+    ) -> subprocess.Popen[bytes]:
         """Start a program of PostgreSQL's, apart from the terminal, with its output in the log."""
-        with self.log.open("ab") as log:
+        # Whoever else could write there must not be able to point us at another file.
+        log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+        try:
             return subprocess.Popen(
-                self.command(name, *arguments),
-                stdin=subprocess.DEVNULL,
+                [*self.prefix, str(self.binaries / name), *arguments],
+                stdin=stdin,
                 stdout=log,
                 stderr=log,
                 cwd=self.home,
@@ -84,6 +95,15 @@ class _Place:
                 # Ctrl-C reaches every process of the terminal's group; this one is ours to stop.
                 start_new_session=True,
             )
+        finally:
+            os.close(log)
+
+    def run(self, name: str, *arguments: str, stdin: bytes = b"") -> None:
+        """Run a program of PostgreSQL's to its end. Raises `EmbeddedDatabaseError`."""
+        process = self.spawn(name, *arguments, stdin=subprocess.PIPE)
+        process.communicate(stdin, timeout=_START_DEADLINE)
+        if process.returncode != 0:
+            raise self.failed("to set up its data")
 
     def failed(self, doing: str) -> EmbeddedDatabaseError:
         last = self.log.read_text(errors="replace").splitlines()[-8:]
@@ -93,35 +113,86 @@ class _Place:
 
 
 @contextmanager
-def embedded_postgres(state_dir: Path) -> Iterator[str]:
+def embedded_postgres(state_dir: Path, *, keep_running: bool = False) -> Iterator[str]:
     """Run the server, or join the one that runs, and give its URL; stop it with its last user.
+
+    With `keep_running` a server that dies meanwhile is started again within about a second.
 
     Raises `EmbeddedDatabaseError`.
     """
     place = _place(state_dir.resolve())
+    sockets = _socket_dir(place)
+    # Held on to, since Python warns of a child whose handle is dropped while it runs.
+    started: list[subprocess.Popen[bytes]] = []
+    leaving = threading.Event()
+
+    def keep() -> None:
+        while not leaving.wait(1.0):
+            if _listens(sockets):
+                continue
+            try:
+                with _exclusively(place.home):
+                    if not leaving.is_set() and not _listens(sockets):
+                        _log.warning("the embedded PostgreSQL is gone; starting it again")
+                        started.append(_start(place, sockets))
+            except EmbeddedDatabaseError as error:
+                _log.error(str(error))
+
+    keeper = threading.Thread(target=keep, daemon=True)
     with (place.home / "users.lock").open("ab") as users:
-        with _exclusively(place.home):
-            fcntl.flock(users, fcntl.LOCK_SH)
-            if not (place.data / "PG_VERSION").exists():
-                _initialise(place)
-            sockets = _socket_dir(place)
-            # Held on to, since Python warns of a child whose handle is dropped while it runs.
-            started = _start(place, sockets) if _server(place) is None else None
         try:
-            yield f"postgresql://postgres@/postgres?host={quote(str(sockets))}"
+            with _exclusively(place.home):
+                used_by_others = not _try_lock(users)
+                fcntl.flock(users, fcntl.LOCK_SH)
+                if not (place.data / "PG_VERSION").exists():
+                    _initialise(place)
+                if not _listens(sockets):
+                    if (
+                        used_by_others
+                        and not (sockets / _SOCKET).exists()
+                        and _pid_file(place).exists()
+                    ):
+                        raise EmbeddedDatabaseError(
+                            f"{place.home} is in use by processes whose server is out of reach from here"
+                        )
+                    started.append(_start(place, sockets))
+            if keep_running:
+                keeper.start()
+            yield _url(sockets)
         finally:
+            leaving.set()
+            if keeper.is_alive():
+                keeper.join()
             with _exclusively(place.home):
                 fcntl.flock(users, fcntl.LOCK_UN)
-                with suppress(BlockingIOError):
-                    fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _try_lock(users):
                     _stop(place)
-            if started is not None:
-                started.poll()
+            for process in started:
+                process.poll()
+
+
+def _url(sockets: Path) -> str:
+    # Not as the superuser: it could read and run what the server's own user can. What the
+    # environment says of other servers (PGSSLMODE and the like) is not meant for this one.
+    return (
+        f"postgresql://{_ROLE}@/{_ROLE}?host={quote(str(sockets))}"
+        "&sslmode=disable&target_session_attrs=any"
+    )
+
+
+def _try_lock(file: BinaryIO) -> bool:
+    """Lock a file for ourselves alone, if nobody else has it locked."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _place(state_dir: Path) -> _Place:
     home = state_dir / "postgres"
     state_dir.mkdir(parents=True, exist_ok=True)
+    _own_directory(home, os.geteuid())
     version_file = home / "data" / "PG_VERSION"
     version = int(version_file.read_text()) if version_file.exists() else VERSION
     binaries = _package() / f"pginstall{version}" / "bin"
@@ -131,13 +202,23 @@ def _place(state_dir: Path) -> _Place:
             "dump them with that version and set DATABASE_URL, or move them away"
         )
     if os.geteuid() != 0:
-        home.mkdir(mode=0o700, exist_ok=True)
         return _Place(binaries, home)
-    home.mkdir(mode=0o700, exist_ok=True)
     in_namespace = _Place(binaries, home, prefix=_namespace())
     if in_namespace.prefix and _can_run(in_namespace):
         return in_namespace
     return _system_user_place(home, binaries)
+
+
+def _own_directory(path: Path, owner: int) -> None:
+    """Make a directory that is closed to others, or see that it is one."""
+    with suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+        os.chown(path, owner, -1)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner:
+        raise EmbeddedDatabaseError(f"{path} is not a directory of this user's: move it away")
+    if found.st_mode & 0o077:
+        path.chmod(0o700)
 
 
 def _package() -> Path:
@@ -159,11 +240,10 @@ def _namespace() -> tuple[str, ...]:
 
 def _can_run(place: _Place) -> bool:
     """Whether a program of PostgreSQL's starts there and may write into its home."""
-    probe = [*place.prefix, "test", "-w", str(place.home)]
-    runs = subprocess.run(place.command("postgres", "--version"), capture_output=True, check=False)
-    return (
-        runs.returncode == 0
-        and subprocess.run(probe, capture_output=True, check=False).returncode == 0
+    probes = ([str(place.binaries / "postgres"), "--version"], ["test", "-w", str(place.home)])
+    return all(
+        subprocess.run([*place.prefix, *probe], capture_output=True, check=False).returncode == 0
+        for probe in probes
     )
 
 
@@ -185,8 +265,7 @@ def _system_user_place(named_after: Path, binaries: Path) -> _Place:
         account = pwd.getpwnam(SYSTEM_USER)
     SYSTEM_HOME.mkdir(mode=0o755, parents=True, exist_ok=True)
     home = SYSTEM_HOME / hashlib.sha256(bytes(named_after)).hexdigest()[:16]
-    home.mkdir(mode=0o700, exist_ok=True)
-    os.chown(home, account.pw_uid, account.pw_gid)
+    _own_directory(home, account.pw_uid)
     return _Place(_copied(binaries), home, user=SYSTEM_USER)
 
 
@@ -213,41 +292,62 @@ def _copied(binaries: Path) -> Path:
 def _exclusively(home: Path) -> Iterator[None]:
     with (home / "start.lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        try:
+            yield
+        finally:
+            # Closing would not do: a process forked meanwhile holds the file open, too.
+            fcntl.flock(lock, fcntl.LOCK_UN)
 
 
 def _initialise(place: _Place) -> None:
     # A set-up that was killed half-way leaves only this directory, which is begun anew.
     unfinished = place.home / "data.new"
     shutil.rmtree(unfinished, ignore_errors=True)
-    finished = place.spawn(
+    place.run(
         "initdb", "--pgdata", str(unfinished), "--username=postgres", "--auth=trust",
         "--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8",
-    ).wait(_START_DEADLINE)  # fmt: skip
-    if finished != 0:
-        raise place.failed("to set up its data")
+    )  # fmt: skip
+    statements = f"CREATE ROLE {_ROLE} LOGIN;\nCREATE DATABASE {_ROLE} OWNER {_ROLE};\n"
+    place.run("postgres", "--single", "-D", str(unfinished), "postgres", stdin=statements.encode())
     unfinished.rename(place.data)
 
 
 def _socket_dir(place: _Place) -> Path:
-    """The server's home, or where that path is too long for a socket, a closed directory elsewhere."""
-    if len(bytes(place.home)) <= _LONGEST_SOCKET_DIR and not set(',"') & set(str(place.home)):
+    """The server's home, or where that path won't do for a socket, a closed directory elsewhere."""
+    path = bytes(place.home)
+    if len(path) <= _LONGEST_SOCKET_DIR and path.isascii() and not set(',"') & set(str(place.home)):
         return place.home
-    name = hashlib.sha256(bytes(place.home)).hexdigest()[:16]
+    name = hashlib.sha256(path).hexdigest()[:16]
     directory = Path(tempfile.gettempdir()) / f"confirmed-owner-{os.geteuid()}-{name}"
-    directory.mkdir(mode=0o700, exist_ok=True)
-    found = directory.lstat()
-    if found.st_uid != os.geteuid() or found.st_mode & 0o077 or directory.is_symlink():
-        raise EmbeddedDatabaseError(
-            f"{directory} is not a closed directory of this user: remove it"
-        )
+    _own_directory(directory, place.home.stat().st_uid)
     return directory
 
 
+def _listens(sockets: Path) -> bool:
+    """Whether a server listens there. That of a dead one refuses, whatever its files say.
+
+    The kernel knows this across containers, where the numbers of processes mean nothing.
+    """
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(5)
+        try:
+            client.connect(str(sockets / _SOCKET))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        except (BlockingIOError, TimeoutError):
+            # Its queue is full: it lives, if not well.
+            return True
+    return True
+
+
+def _pid_file(place: _Place) -> Path:
+    return place.data / "postmaster.pid"
+
+
 def _server(place: _Place) -> psutil.Process | None:
-    """The server's process, if it runs. A stale pid file names none, or a process that is not it."""
+    """The server's process, if it is to be seen from here."""
     try:
-        pid = int((place.data / "postmaster.pid").read_text().splitlines()[0])
+        pid = int(_pid_file(place).read_text().splitlines()[0])
         process = psutil.Process(pid)
         is_ours = str(place.data) in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE
     except (OSError, ValueError, IndexError, psutil.Error):
@@ -257,7 +357,7 @@ def _server(place: _Place) -> psutil.Process | None:
 
 def _is_ready(place: _Place, pid: int) -> bool:
     try:
-        lines = (place.data / "postmaster.pid").read_text().splitlines()
+        lines = _pid_file(place).read_text().splitlines()
     except FileNotFoundError:
         return False
     return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready"
@@ -275,32 +375,35 @@ def _start(place: _Place, sockets: Path) -> subprocess.Popen[bytes]:
         ),
     )  # fmt: skip
     deadline = time.monotonic() + _START_DEADLINE
-    while not _is_ready(place, process.pid):
-        if process.poll() is not None or time.monotonic() > deadline:
-            process.kill()
-            process.wait()
-            raise place.failed("to start")
-        time.sleep(0.01)
+    try:
+        while not _is_ready(place, process.pid):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise place.failed("to start")
+            time.sleep(0.01)
+    except BaseException:
+        # Not to be left behind by a Ctrl-C either.
+        process.kill()
+        process.wait()
+        raise
     return process
 
 
 def _clear_up_after_dead_server(place: _Place, sockets: Path) -> None:
     """Remove the lock files of a server that was killed.
 
-    We hold our own lock, and its process is gone; but the number in the files may by now be another
-    process's, which would make PostgreSQL refuse to start. What protects the data is that none of
-    the dead server's children, which have its data as their directory, is still at work.
+    The number in them may by now be another process's, which would make PostgreSQL refuse to start.
+    We hold our own lock and have seen that nothing listens; what is left to protect the data from is
+    the dead server's children, which have the data as their working directory.
     """
-    pid_file = place.data / "postmaster.pid"
-    if not pid_file.exists():
+    if not _pid_file(place).exists():
         return
     deadline = time.monotonic() + _STOP_DEADLINE
     while any(_works_in(process, place.data) for process in psutil.process_iter()):
         if time.monotonic() > deadline:
             raise EmbeddedDatabaseError(f"processes of a dead server still work in {place.data}")
         time.sleep(0.02)
-    (sockets / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
-    pid_file.unlink()
+    (sockets / f"{_SOCKET}.lock").unlink(missing_ok=True)
+    _pid_file(place).unlink()
 
 
 def _works_in(process: psutil.Process, directory: Path) -> bool:

@@ -36,7 +36,8 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield given
     else:
         with embedded_postgres(tmp_path_factory.mktemp("state")) as url:
-            yield url
+            # Tests make databases, which the service's own role may not.
+            yield url.replace("confirmed_owner@/confirmed_owner", "postgres@/postgres")
 
 
 @asynccontextmanager

@@ -106,6 +106,7 @@ def test_import_goes_on_after_bad_lines_and_says_which(tmp_path: Path) -> None:
                 "error": {"field": "line", "value": "nonsense", "reason": "must be a JSON object"},
             }
         ],
+        "errors_left_out": 0,
     }
     file.write_text("")
     assert as_json("import", str(file), env=env)["lines"] == 0
@@ -114,15 +115,28 @@ def test_import_goes_on_after_bad_lines_and_says_which(tmp_path: Path) -> None:
 def test_wrong_setting_and_unreachable_database_are_told_of_in_one_line(tmp_path: Path) -> None:
     for settings, words in (
         ({"PORT": "x"}, "PORT must be a whole number"),
-        ({"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x"}, "the database is out of reach"),
+        ({"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x"}, "can't be connected to"),
         ({"STATE_DIR": "/proc/nowhere"}, "/proc/nowhere"),
+        ({"HOST": "192.0.2.1"}, "192.0.2.1 port 8000 (HOST, PORT)"),
+        ({"HOST": "nowhere.invalid"}, "nowhere.invalid port 8000 (HOST, PORT)"),
     ):
-        failed = confirmed_owner(
-            "migrate", env={**environment(tmp_path / "state"), **settings}, expect=1
-        )
+        env = {**environment(tmp_path / "state"), **settings}
+        failed = confirmed_owner("run", env=env, expect=1)
         message = failed.stderr.decode()
         assert words in message
         assert "Traceback" not in message
+    odd = confirmed_owner(
+        "account", "suspend", "\udcff", env=environment(tmp_path / "state"), expect=1
+    )
+    assert odd.stderr.decode() == "Error: an argument is not valid UTF-8\n"
+
+
+def test_port_that_is_taken_is_not_shared(tmp_path: Path) -> None:
+    with running(environment(tmp_path / "state"), tmp_path / "log") as service:
+        port = service.url.rpartition(":")[2]
+        env = environment(tmp_path / "other", PORT=port)
+        failed = confirmed_owner("run", env=env, expect=1)
+        assert f"port {port} (HOST, PORT): Address already in use" in failed.stderr.decode()
 
 
 def test_help_needs_no_setting(tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 """The embedded PostgreSQL, as every kind of user it can be run by here."""
 
+import asyncio
 import os
 import stat
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,10 +30,20 @@ with embedded_postgres(pathlib.Path(sys.argv[1])) as url:
 """
 
 
+@pytest.fixture(scope="session")
+def system_home() -> Iterator[Path]:
+    """A place for servers of the system user's, which may not enter this user's directories."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
+        path = Path(directory)
+        path.chmod(0o755)
+        yield path
+
+
 @pytest.fixture(params=WAYS)
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, system_home: Path) -> str:
     if request.param == "system user":
         monkeypatch.setattr(embedded, "_namespace", lambda: ())
+        monkeypatch.setattr(embedded, "SYSTEM_HOME", system_home)
     return str(request.param)
 
 
@@ -109,7 +122,8 @@ async def test_no_directory_that_is_not_ours_changes_its_mode(way: str, tmp_path
 
 async def test_data_and_socket_are_closed_to_others(way: str, state_dir: Path) -> None:
     with embedded_postgres(state_dir) as url:
-        home = Path(str(await ask(url, "SHOW data_directory"))).parent
+        as_superuser = url.replace("confirmed_owner@/confirmed_owner", "postgres@/postgres")
+        home = Path(str(await ask(as_superuser, "SHOW data_directory"))).parent
         assert stat.S_IMODE(home.stat().st_mode) == 0o700
         assert stat.S_IMODE((state_dir / "postgres").stat().st_mode) == 0o700
 
@@ -159,6 +173,90 @@ async def test_killed_server_is_started_again(
     psutil.wait_procs(servers(state_dir), timeout=10)
     with embedded_postgres(state_dir) as url:
         assert await ask(url, "SELECT count(*) FROM kept") == 0
+
+
+async def test_server_that_dies_is_started_again_while_it_is_needed(state_dir: Path) -> None:
+    with embedded_postgres(state_dir, keep_running=True) as url:
+        await ask(url, "CREATE TABLE kept (n int)")
+        (server,) = servers(state_dir)
+        server.kill()
+        deadline = time.monotonic() + 15
+        while True:
+            try:
+                assert await ask(url, "SELECT count(*) FROM kept") == 0
+                break
+            except (OSError, asyncpg.PostgresError):
+                assert time.monotonic() < deadline
+                time.sleep(0.1)  # noqa: ASYNC251 - nothing else runs in this loop
+    assert servers(state_dir) == []
+
+
+async def test_command_in_another_container_joins_the_server(
+    state_dir: Path, holder: subprocess.Popen[str]
+) -> None:
+    container = ["unshare", "--pid", "--ipc", "--fork", "--mount-proc"]
+    if os.geteuid() != 0:
+        container += ["--user", "--map-root-user"]
+    before = servers(state_dir)
+    joined = await asyncio.to_thread(
+        subprocess.run,
+        # Where namespaces are refused, it is at least another process.
+        [*(container if works(container) else []), sys.executable, "-c", HOLD, str(state_dir)],
+        input="", capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=60,
+    )  # fmt: skip
+    assert joined.returncode == 0, joined.stderr
+    assert joined.stdout.startswith("postgresql://")
+    assert servers(state_dir) == before
+    with embedded_postgres(state_dir) as url:
+        assert await ask(url, "SELECT 1") == 1
+    assert holder.poll() is None
+
+
+def works(container: list[str]) -> bool:
+    return subprocess.run([*container, "true"], capture_output=True, check=False).returncode == 0
+
+
+async def test_service_does_not_connect_as_a_superuser(state_dir: Path) -> None:
+    with embedded_postgres(state_dir) as url:
+        assert await ask(url, "SHOW is_superuser") == "off"
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await ask(url, f"SELECT pg_read_file('{__file__}')")
+
+
+async def test_environment_of_other_servers_is_not_meant_for_this_one(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("PGSSLMODE", "verify-full"), ("PGTARGETSESSIONATTRS", "standby")):
+        monkeypatch.setenv(name, value)
+    with embedded_postgres(state_dir) as url:
+        assert await ask(url, "SELECT 1") == 1
+
+
+def test_home_that_others_could_write_to_is_closed_or_refused(state_dir: Path) -> None:
+    home = state_dir / "postgres"
+    home.mkdir(parents=True, mode=0o777)
+    home.chmod(0o777)
+    with embedded_postgres(state_dir):
+        assert stat.S_IMODE(home.stat().st_mode) == 0o700
+    elsewhere = state_dir / "elsewhere"
+    home.rename(elsewhere)
+    home.symlink_to(elsewhere)
+    with (
+        pytest.raises(EmbeddedDatabaseError, match="not a directory"),
+        embedded_postgres(state_dir),
+    ):
+        pass
+
+
+def test_log_that_points_elsewhere_is_not_written_to(state_dir: Path, tmp_path: Path) -> None:
+    home, victim = state_dir / "postgres", tmp_path / "victim"
+    home.mkdir(parents=True, mode=0o700)
+    victim.write_text("")
+    (home / "log").symlink_to(victim)
+    with pytest.raises(OSError, match="symbolic links"), embedded_postgres(state_dir):
+        pass
+    assert victim.read_text() == ""
 
 
 async def test_pid_file_that_names_another_process_does_not_block(state_dir: Path) -> None:

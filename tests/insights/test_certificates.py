@@ -85,13 +85,13 @@ A = "a" * 40
     ("given", "field", "value", "reason"),
     [
         (b"{", "line", "{", "must be a JSON object"),
-        (b"[]", "line", "[]", "must be object"),
-        (b'"x"', "line", "x", "must be object"),
+        (b"[]", "line", "[]", "must be an object"),
+        (b'"x"', "line", "x", "must be an object"),
         (b"\xff", "line", "�", "must be a JSON object"),
         (b'{"a":' * 5000, "line", None, "must be a JSON object"),
-        ({}, "cert_id", "nothing", "must be given, or cert_url in its place"),
+        ({}, "cert_id", "", "must be given, or cert_url in its place"),
         ({"cert_id": "abc"}, "cert_id", "abc", "must be 40 or 80 characters"),
-        ({"cert_id": 5}, "cert_id", "5", "must be str | null"),
+        ({"cert_id": 5}, "cert_id", "5", "must be a string or null"),
         ({"cert_url": f"https://evil.example/{A}"}, "cert_url", None, "must be a certificate URL"),
         (
             {"cert_url": f"https://cert.trustedform.com@evil.example/{A}"},
@@ -109,7 +109,7 @@ A = "a" * 40
         ({"cert_id": A, "kind": "mobil"}, "kind", "mobil", "must be valid (Invalid enum value"),
         ({"cert_id": A, "kind": "meta"}, "kind", "meta", "must be web or mobile for such an id"),
         ({"cert_id": "0.x", "kind": "web"}, "kind", "web", "must be meta for such an id"),
-        (line(A, domain=5), "insights.properties.domain", "5", "must be str | null"),
+        (line(A, domain=5), "insights.properties.domain", "5", "must be a string or null"),
         (
             line(A, created_at="yesterday"),
             "insights.properties.created_at",
@@ -322,8 +322,60 @@ async def test_import_needs_a_key_a_media_type_and_a_measure(world: World) -> No
         assert response.json()["status"] == status
 
 
+async def test_id_and_url_of_different_certificates_are_refused(world: World) -> None:
+    url = "https://cert.trustedform.com/"
+    same, other = await world.import_lines(
+        {"cert_id": A, "cert_url": url + A}, {"cert_id": A, "cert_url": url + "b" * 40}
+    )
+    assert same.result == "created"
+    assert other.error
+    assert other.error.field == "cert_url"
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b'{"cert_id": 5, "x',
+        b'{"cert_id": 5, "x": "\xff"}',
+        b'{"cert_id": 5, "x": ' + b"1" * 5000 + b"}",
+        b'{"insights": {"properties": {"domain": 5}}, "insights": null}',
+        b'{"fingerprints": ["a", 5], "fingerprints": []}',
+        b'{"cert_id": 5, "x": ' + b"[" * 100_000,
+        line(A, created_at="0001-01-01T00:00:00+23:59"),
+        line(A, expires_at="9999-12-31T23:59:59-23:59"),
+        line(A, expires_at="9999-12-31T23:59:59.999999Z"),
+        line(A, seconds_on_page=1e12),
+        line(A, form_input_kpm=10**30),
+        line(A, domain="a" * 1025),
+        line(A, domain="https://example.com/"),
+        line(A, domain="n/a"),
+        line(A, page_url="https://example.com/" + "a" * 8192),
+    ],
+)
+async def test_no_line_is_so_bad_that_it_stops_the_others(world: World, bad: Any) -> None:
+    good, told_of, also_good = await world.import_lines(
+        {"cert_id": web_id()}, bad, {"cert_id": web_id()}
+    )
+    assert (good.result, also_good.result) == ("created", "created")
+    assert told_of.error
+
+
+async def test_literal_backslash_u0000_is_no_nul(world: World) -> None:
+    (result,) = await world.import_lines({"cert_id": A, "page_text": "a \\u0000 b"})
+    assert result.result == "created"
+
+
+async def test_import_over_http_has_a_measure_of_lines(world: World) -> None:
+    caller = await world.company()
+    response = await world.client.post(
+        "/v1/certificates", headers={**caller.headers, **NDJSON}, content=b"1\n" * 20_001
+    )
+    assert response.status_code == 413
+    assert "20000 lines" in response.json()["detail"]
+
+
 def test_lines_are_numbered_as_an_editor_does_and_overlong_ones_cut() -> None:
-    stream = io.BytesIO(b"a\r\n\n  \n" + b"b" * (3 * MAX_LINE) + b"\nc")
+    stream = io.BytesIO(b"\xef\xbb\xbfa\r\n\n  \n" + b"b" * (3 * MAX_LINE) + b"\nc")
     lines = list(numbered_lines(stream))
     assert [number for number, _ in lines] == [1, 4, 5]
     assert lines[0][1] == b"a\r\n"

@@ -1,5 +1,6 @@
 """The decision table, row by row, and what freshness, coverage and records it promises."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeAlias
@@ -109,6 +110,45 @@ async def test_masked_certificate_with_a_token_has_no_domain(world: World) -> No
     assert await world.confirmed_owner(viewer, await world.certificate(**facts)) is None
     accounted = await world.certificate(account=owner, **facts)
     assert await world.confirmed_owner(viewer, accounted) == "Acme, Inc."
+
+
+async def test_masked_certificate_with_a_dotted_token_has_no_domain(world: World) -> None:
+    viewer = await world.company()
+    cert_id = await world.certificate(is_masked=True, domain="eyjh.bgci.oiji")
+    assert await world.confirmed_owner(viewer, cert_id) is None
+
+
+async def test_masked_certificate_that_shows_its_domain_is_decided_by_it(world: World) -> None:
+    owner, viewer = await world.company("Acme, Inc."), await world.company()
+    await world.own(owner, "example.com")
+    shown = await world.certificate(is_masked=True, domain="example.com")
+    unowned = await world.certificate(is_masked=True, domain="other.example")
+    assert await world.confirmed_owner(owner, shown) == "Acme, Inc."
+    assert await world.confirmed_owner(viewer, shown) == VERIFIED
+    assert await world.confirmed_owner(viewer, unowned) == NO_VERIFIED
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {},
+        {"page_url": "about:blank"},
+        {"page_url": "file://example.com/"},
+        {"page_url": "example.com/page"},
+        {"is_framed": True, "page_url": "https://example.com/"},
+        {"is_framed": True, "page_url": "https://example.com/", "parent_page_url": "about:srcdoc"},
+    ],
+)
+async def test_web_certificate_whose_site_is_not_known_names_nobody(
+    world: World, facts: dict[str, Any]
+) -> None:
+    owner = await world.company("Acme, Inc.")
+    await world.own(owner, "example.com")
+    cert_id = await world.certificate(account=owner, **facts)
+    response = await world.ask(owner, cert_id, "confirmed_owner", "confirmed_owner_detail")
+    told = response.json()["insights"]["properties"]
+    assert told["confirmed_owner"] is None
+    assert told["confirmed_owner_detail"]["status"] == "not_applicable"
 
 
 async def test_certificates_account_does_not_own_what_has_a_domain(world: World) -> None:
@@ -274,11 +314,29 @@ async def test_covering_names_are_worked_out_anew_under_another_suffix_list(worl
     await world.own(owner, "example.com", covers_subdomains=True)
     cert_id = await world.certificate(domain="shop.example.com")
     await world.fetch(
-        "UPDATE certificate SET covering_names = ARRAY['shop.example.com'], suffix_list = 'older'"
+        "UPDATE certificate SET host = 'www.shop.example.com', covering_names = '{}', suffix_list = '1'"
     )
     assert await world.confirmed_owner(owner, cert_id) == "Acme, Inc."
     answers = await world.fetch("SELECT status FROM answer")
     assert [row["status"] for row in answers] == ["named"]
+
+
+async def test_host_that_can_not_be_found_anew_is_told_of_to_nobody_and_harms_no_neighbour(
+    world: World,
+) -> None:
+    owner = await world.company("Acme, Inc.")
+    await world.own(owner, "example.com")
+    good = await world.certificate(domain="example.com")
+    bad = await world.certificate(domain="example.com")
+    await world.fetch(
+        """
+        UPDATE certificate SET suffix_list = '1', facts = '{"domain": "not a host"}' WHERE cert_id = $1
+        """,
+        bad,
+    )
+    responses = await asyncio.gather(*(world.ask(owner, each) for each in (good, bad, good, bad)))
+    assert [response.status_code for response in responses] == [200, 503, 200, 503]
+    assert len(await world.fetch("SELECT 1 FROM answer")) == 2
 
 
 async def test_detail_of_a_named_owner_says_who_and_why(world: World) -> None:
