@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -54,16 +55,13 @@ class _Commands(click.Group):
 
     def invoke(self, context: click.Context) -> object:
         try:
+            # A shell passes any bytes on; neither a database nor JSON takes them.
+            "".join(sys.argv).encode()
             return super().invoke(context)
+        except UnicodeEncodeError as error:
+            raise click.ClickException("an argument is not valid UTF-8") from error
         except (ServiceError, OSError) as error:
             raise click.ClickException(str(error)) from error
-        except ValueError as error:
-            # The database can't take it: a shell passes any bytes on.
-            if isinstance(error, UnicodeEncodeError) or isinstance(
-                error.__cause__, UnicodeEncodeError
-            ):
-                raise click.ClickException("an argument is not valid UTF-8") from error
-            raise
 
 
 @click.group(cls=_Commands, context_settings={"max_content_width": 100})

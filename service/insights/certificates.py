@@ -337,13 +337,11 @@ def _invalid_field(text: bytes, message: str) -> InvalidInput:
     except (ValueError, LookupError, TypeError, RecursionError):
         # The line goes wrong again further on, or says the same thing twice.
         shown = text.strip().decode(errors="replace")
-    types = (
-        [_IN_WORDS.get(each, each) for each in expected[1].strip("`").split(" | ")]
-        if expected
-        else []
-    )
+    types = expected[1].strip("`").split(" | ") if expected else [f"valid ({what})"]
     return InvalidInput(
-        path.removeprefix(".") or "line", shown, " or ".join(types) if types else f"valid ({what})"
+        path.removeprefix(".") or "line",
+        shown,
+        " or ".join(_IN_WORDS.get(each, each) for each in types),
     )
 
 
