@@ -1,6 +1,7 @@
 """The one place where the parts meet: the web application of a process."""
 
 import asyncio
+import time
 import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -137,6 +138,11 @@ def _unexpected(error: Exception) -> ProblemDetailsException:
 async def _log_unexpected(error: Exception, scope: Scope) -> None:
     """Log what no client caused: what is unknown, and why the database was out of reach."""
     if isinstance(error, Unavailable):
+        # Once a second: an outage is one event, however many calls it refuses.
+        state, now = scope["litestar_app"].state, time.monotonic()
+        if now - state.get("unavailable_logged_at", -1.0) < 1:
+            return
+        state.unavailable_logged_at = now
         _log.warning("unavailable", why=str(error), cause=type(error.__cause__).__name__)
     elif not isinstance(error, ServiceError | HTTPException):
         # Neither the message nor the values of an error: they can hold keys and personal data.

@@ -228,22 +228,24 @@ async def _load_companies(connection: Connection) -> None:
 def show(demo: Demo, console: Console) -> None:
     """Print who sees what, and how to ask."""
     table = Table(title="What each company is told", show_lines=True)
-    table.add_column("Certificate")
-    for name in _ROLES:
-        table.add_column(name)
-    short = {
-        NO_VERIFIED_ACCOUNT: "[dim]No Verified…[/]",
-        VERIFIED_ACCOUNT: "Verified Account",
-        None: "null",
-    }
+    table.add_column("Certificate", ratio=1)
+    for name in demo.accounts:
+        table.add_column(name, justify="center", width=max(map(len, name.split())))
+    words = {NO_VERIFIED_ACCOUNT: "nobody", VERIFIED_ACCOUNT: "[yellow]hidden[/]", None: "null"}
     for certificate in demo.certificates:
-        told = certificate.expect.values()
-        cells = [short.get(value, f"[green]{value}[/]") for value in told]
+        owners = {told for told in certificate.expect.values() if told not in words}
+        about = f"[bold]{certificate.domain or certificate.kind}[/]\n{certificate.shows}"
+        if owners:
+            about += f"\n[green]{owners.pop()}[/]"
+        cells = [words.get(told, "[green]named[/]") for told in certificate.expect.values()]
         if certificate.http_status != 200:
             cells = [f"[red]{certificate.http_status}[/]"] * len(cells)
-        domain = certificate.domain or certificate.kind
-        table.add_row(f"[bold]{domain}[/]\n{certificate.shows}", *cells)
+        table.add_row(about, *cells)
     console.print(table)
+    console.print(
+        f"named: the owner's name; hidden: “{VERIFIED_ACCOUNT}”; nobody: “{NO_VERIFIED_ACCOUNT}”.",
+        highlight=False,
+    )
     key = demo.accounts[HARBOR].api_key
     console.print(f"\nAsk as {HARBOR}:")
     for certificate in demo.certificates:

@@ -6,7 +6,8 @@ ServiceError
 │   │   ├── NotAHostname
 │   │   ├── IPAddressHost
 │   │   ├── SingleLabelHost
-│   │   └── PublicSuffixHost
+│   │   ├── PublicSuffixHost
+│   │   └── PrivateSuffixHost
 │   ├── InvalidCertificateId
 │   └── InvalidName
 ├── UnacceptableBody      the request's body as a whole
@@ -81,6 +82,12 @@ class PublicSuffixHost(InvalidHostname):
     """A public suffix, under which others register names of their own."""
 
     expected_hostname = "a name below a public suffix, such as example.co.uk below co.uk"
+
+
+class PrivateSuffixHost(InvalidHostname):
+    """A suffix of the list's PRIVATE division, claimed with what is below it."""
+
+    expected_hostname = "claimed without its subdomains, which belong to others"
 
 
 class InvalidCertificateId(InvalidInput):

@@ -75,7 +75,7 @@ def test_slips_are_told_of_in_one_line_and_change_nothing(tmp_path: Path) -> Non
         (("key", "revoke", "00000000-0000-0000-0000-000000000000"), "no live key"),
         (("domain", "attest", "Acme, Inc.", "co.uk"), "below a public suffix"),
         (("domain", "attest", "Acme, Inc.", "https://acme.example/"), "a host name"),
-        (("domain", "attest", "Acme, Inc.", "github.io", "--covers-subdomains"), "public suffix"),
+        (("domain", "attest", "Acme, Inc.", "github.io", "--covers-subdomains"), "without its"),
     ):
         failed = confirmed_owner(*arguments, env=env, expect=1)
         message = failed.stderr.decode()

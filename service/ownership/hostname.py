@@ -19,6 +19,7 @@ from service.errors import (
     InvalidHostname,
     IPAddressHost,
     NotAHostname,
+    PrivateSuffixHost,
     PublicSuffixHost,
     SingleLabelHost,
 )
@@ -135,8 +136,10 @@ def claimable_name(text: str, *, covers_subdomains: bool = False) -> str:
                 idna.ulabel(label)
             except idna.IDNAError:
                 raise NotAHostname(text) from None
-    if registrable_domain(host) is None and (covers_subdomains or not covering_names(host)):
+    if not covering_names(host):
         raise PublicSuffixHost(text)
+    if covers_subdomains and registrable_domain(host) is None:
+        raise PrivateSuffixHost(text)
     return host
 
 

@@ -8,6 +8,7 @@ from service.errors import (
     InvalidHostname,
     IPAddressHost,
     NotAHostname,
+    PrivateSuffixHost,
     PublicSuffixHost,
     SingleLabelHost,
 )
@@ -160,7 +161,7 @@ def test_claimable(text: str, covers_subdomains: bool, name: str) -> None:
     ("text", "covers_subdomains", "error"),
     [
         ("co.uk", False, PublicSuffixHost),
-        ("github.io", True, PublicSuffixHost),
+        ("github.io", True, PrivateSuffixHost),
         ("my_page.example.com", False, NotAHostname),
         ("-a.example.com", False, NotAHostname),
         ("☕.example.com", False, NotAHostname),
