@@ -17,7 +17,7 @@ from typing import BinaryIO, TypeVar
 import click
 import msgspec
 from granian.constants import Interfaces, Loops
-from granian.server import Server
+from granian.server.mp import MPServer as Server
 from litestar import Litestar
 from rich.console import Console
 from rich.progress import (
@@ -91,18 +91,24 @@ def run(settings: Settings) -> None:
             shutil.rmtree(counts, ignore_errors=True)
             counts.mkdir(parents=True)
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(counts)
-        Server(
-            "service.app:create_app",
-            address=address,
-            port=settings.port,
-            interface=Interfaces.ASGI,
-            workers=settings.workers,
-            loop=Loops.uvloop,
-            websockets=False,
-            log_dictconfig=GRANIAN_LOGGING,
-            respawn_failed_workers=True,
-            workers_kill_timeout=10,
-        ).serve(target_loader=_loader(url), wrap_loader=False)
+        server = http_server(address, settings.port, settings.workers)
+        server.serve(target_loader=_loader(url), wrap_loader=False)
+
+
+def http_server(address: str, port: int, workers: int) -> Server:
+    """What serves an application, ours or one to compare it with."""
+    return Server(
+        "service.app:create_app",
+        address=address,
+        port=port,
+        interface=Interfaces.ASGI,
+        workers=workers,
+        loop=Loops.uvloop,
+        websockets=False,
+        log_dictconfig=GRANIAN_LOGGING,
+        respawn_failed_workers=True,
+        workers_kill_timeout=10,
+    )
 
 
 def _free_address(settings: Settings) -> str:

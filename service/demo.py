@@ -20,7 +20,7 @@ from service.connections.connections import connect
 from service.connections.grants import grant
 from service.database import Connection
 from service.errors import Conflict
-from service.insights.certificates import import_lines
+from service.insights.certificates import host_of, import_lines
 from service.ownership.ownerships import attest
 
 HARBOR = "Harbor Insurance Group"
@@ -295,11 +295,10 @@ def _certificate(number: int, sample: _Sample) -> DemoCertificate:
             return NO_VERIFIED_ACCOUNT
         return sample.owner if name in sample.named_for else VERIFIED_ACCOUNT
 
-    domain = sample.properties.get("domain")
     return DemoCertificate(
         cert_id=_cert_id(number, sample.kind),
         kind=sample.kind,
-        domain=None if domain is None else str(domain),
+        domain=host_of(sample.kind, sample.properties),
         shows=sample.shows,
         http_status=404 if sample.expired else 200,
         expect={name: told(name) for name in _ROLES},

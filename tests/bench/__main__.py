@@ -1,0 +1,187 @@
+"""`make bench`: the endpoint against bare handlers, on the same server, in one run.
+
+Each measurement is a few seconds of wrk with 1, 16 and 64 connections; the endpoint and the bare
+handlers take turns, several times over, and the medians are compared. Every request asks about a
+certificate that was not asked about before. The figures go to STATE_DIR/bench.json.
+"""
+
+import asyncio
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from service.accounts.keys import digest_of, new_key
+from service.embedded import embedded_postgres
+from service.ownership.hostname import SUFFIX_LIST_VERSION
+from service.settings import load_settings
+from tests.builders import basic
+from tests.processes import ROOT, environment, free_port, running
+
+CONNECTIONS = (1, 16, 64)
+ROUNDS = 3
+SECONDS = 4
+CERTIFICATES = 1_000_000
+DOMAINS = 200_000
+COMPANIES = 2_000
+
+FILL = f"""
+INSERT INTO account (id, name, name_skeleton)
+    SELECT md5('account ' || n)::uuid, 'Company number ' || n, 'company number ' || n
+    FROM generate_series(0, {COMPANIES}) AS n;
+INSERT INTO ownership (id, account_id, domain, covers_subdomains, method, verified_at, started_at)
+    SELECT md5('ownership ' || n)::uuid, md5('account ' || n % {COMPANIES} + 1)::uuid,
+        'domain' || n || '.example', true, 'attested', now(), now()
+    FROM generate_series(1, {DOMAINS}) AS n;
+INSERT INTO certificate (cert_id, kind, host, covering_names, suffix_list, created_at, facts)
+    SELECT lpad(to_hex(n), 40, '0'), 'web', 'shop.' || domain, ARRAY['shop.' || domain, domain],
+        '{SUFFIX_LIST_VERSION}', now(),
+        jsonb_build_object('domain', 'shop.' || domain, 'ip', '192.0.2.1', 'is_framed', false,
+            'is_masked', false, 'page_url', 'https://shop.' || domain || '/a/page')
+    FROM generate_series(1, {CERTIFICATES}) AS n,
+        LATERAL (SELECT 'domain' || n % {DOMAINS} * 2 || '.example' AS domain) AS named;
+INSERT INTO connection (id, buyer_id, seller_id, started_at)
+    SELECT md5('connection ' || n)::uuid, md5('account 0')::uuid, md5('account ' || n)::uuid, now()
+    FROM generate_series(1, {COMPANIES}, 2) AS n;
+INSERT INTO visibility_grant (id, connection_id, owner_id, viewer_id, started_at)
+    SELECT md5('grant ' || n)::uuid, md5('connection ' || n)::uuid,
+        md5('account ' || n)::uuid, md5('account 0')::uuid, now()
+    FROM generate_series(1, {COMPANIES}, 4) AS n;
+"""
+
+
+async def fill(url: str, key: str) -> None:
+    """Half of the domains are owned; half of their owners are connected, half of those named."""
+    connection = await asyncpg.connect(url)
+    await connection.execute(FILL)
+    await connection.execute(
+        """
+        INSERT INTO api_key (id, account_id, digest)
+        VALUES (gen_random_uuid(), md5('account 0')::uuid, $1)
+        """,
+        digest_of(key),
+    )
+    await connection.execute("VACUUM ANALYZE")
+    await connection.close()
+
+
+@contextmanager
+def bare_handlers(body: bytes, log: Path) -> Iterator[str]:
+    port = free_port()
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.bench.bare", str(port), body.decode()],
+            cwd=ROOT,
+            stdout=output,
+            stderr=output,
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(100):
+            try:
+                httpx.post(f"{url}/x")
+                break
+            except httpx.TransportError:
+                time.sleep(0.1)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(15)
+
+
+class Load:
+    """Runs wrk, each time from the certificate after the last one asked about."""
+
+    def __init__(self, key: str) -> None:
+        self.authorization = basic(key)["Authorization"]
+        self.asked = 0
+
+    def run(self, url: str, prefix: str, connections: int) -> dict[str, float]:
+        script = Path(__file__).with_name("load.lua")
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{SECONDS}s", "-s", str(script), url, "--"]
+        done = subprocess.run(
+            [*command, prefix, self.authorization, str(self.asked)],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        result = next(line for line in done.stdout.splitlines() if line.startswith("RESULT "))
+        measured: dict[str, float] = msgspec.json.decode(result.removeprefix("RESULT "))
+        assert measured["errors"] == 0, done.stdout
+        if prefix == "/":
+            self.asked = (self.asked + int(measured["requests"])) % (CERTIFICATES // 2)
+        return measured
+
+
+def compare(service: str, bare: str, load: Load, console: Console) -> dict[str, dict[str, float]]:
+    """The medians for each number of connections."""
+    targets = {"": (service, "/"), "bare_": (bare, "/"), "bare_unread_": (bare, "/unread/")}
+    figures: dict[str, dict[str, float]] = {}
+    for connections in CONNECTIONS:
+        measured: dict[str, list[dict[str, float]]] = {name: [] for name in targets}
+        for turn in range(ROUNDS):
+            console.log(f"{connections} connections, round {turn + 1} of {ROUNDS}")
+            for name, (url, prefix) in targets.items():
+                measured[name].append(load.run(url, prefix, connections))
+        row: dict[str, float] = {}
+        for name, runs in measured.items():
+            row[f"{name}rps"] = round(statistics.median(r["requests"] / r["seconds"] for r in runs))
+            row[f"{name}p99_ms"] = round(statistics.median(r["p99_ms"] for r in runs), 2)
+        row["ratio_to_bare"] = round(row["rps"] / row["bare_rps"], 3)
+        row["ratio_to_bare_unread"] = round(row["rps"] / row["bare_unread_rps"], 3)
+        row["p99_to_bare"] = round(row["p99_ms"] / row["bare_p99_ms"], 2)
+        figures[f"c{connections}"] = row
+    return figures
+
+
+def main() -> None:
+    console = Console(stderr=True)
+    if shutil.which("wrk") is None:
+        sys.exit("make bench needs wrk: apt-get install wrk")
+    output = load_settings().state_dir / "bench.json"
+    key = new_key()
+    with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
+        state = Path(directory) / "state"
+        env = environment(state)
+        service = stack.enter_context(running(env, Path(directory) / "log"))
+        console.log(f"filling: {CERTIFICATES:,} certificates, {DOMAINS:,} owned domains")
+        with embedded_postgres(state) as url:
+            asyncio.run(fill(url, key))
+        sample = httpx.post(
+            f"{service.url}/{1:040x}",
+            headers=basic(key),
+            json={"insights": {"properties": ["confirmed_owner", "domain"]}},
+        )
+        assert sample.status_code == 200, sample.text
+        bare = stack.enter_context(bare_handlers(sample.content, Path(directory) / "bare.log"))
+        figures = compare(service.url, bare, Load(key), console)
+    report(figures, console)
+    everything: dict[str, Any] = msgspec.json.decode(output.read_bytes()) if output.exists() else {}
+    everything["single"] = figures
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_bytes(msgspec.json.format(msgspec.json.encode(everything)))
+    console.log(f"written to {output}")
+
+
+def report(figures: dict[str, dict[str, float]], console: Console) -> None:
+    table = Table(title="POST /{cert_id}, unique certificates")
+    for column in ("", *next(iter(figures.values()))):
+        table.add_column(column, justify="right")
+    for connections, row in figures.items():
+        table.add_row(connections, *(f"{value:,}" for value in row.values()))
+    console.print(table)
+
+
+main()

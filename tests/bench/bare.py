@@ -1,0 +1,34 @@
+"""What the endpoint is measured against: Litestar handlers that return ready bytes.
+
+`python -m tests.bench.bare PORT BODY` serves them as `confirmed-owner run` serves the service.
+"""
+
+import sys
+
+from litestar import Litestar, Request, Response, post
+
+from service.cli import http_server
+from service.logs import configure_logs
+
+
+def bare_app(body: bytes) -> Litestar:
+    """`POST /{cert_id}` reads its request, as the endpoint must; `POST /unread/{cert_id}` does not."""
+
+    @post("/{cert_id:str}", status_code=200)
+    async def bare(request: Request, cert_id: str) -> Response[bytes]:  # type: ignore[type-arg]
+        del cert_id
+        await request.body()
+        return Response(body, media_type="application/json")
+
+    @post("/unread/{cert_id:str}", status_code=200)
+    async def unread(cert_id: str) -> Response[bytes]:
+        del cert_id
+        return Response(body, media_type="application/json")
+
+    return Litestar([bare, unread], openapi_config=None)
+
+
+if __name__ == "__main__":
+    configure_logs("console")
+    port, body = int(sys.argv[1]), sys.argv[2].encode()
+    http_server("127.0.0.1", port, 1).serve(target_loader=lambda: bare_app(body), wrap_loader=False)
