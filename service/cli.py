@@ -1,6 +1,7 @@
 """The `confirmed-owner` command."""
 
 import asyncio
+import gc
 import multiprocessing
 import os
 import shutil
@@ -91,13 +92,42 @@ def run(settings: Settings) -> None:
             shutil.rmtree(counts, ignore_errors=True)
             counts.mkdir(parents=True)
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(counts)
-        server = http_server(address, settings.port, settings.workers)
-        server.serve(target_loader=_loader(url), wrap_loader=False)
+        serve(lambda: _application(url), address, settings.port, settings.workers)
 
 
-def http_server(address: str, port: int, workers: int) -> Server:
-    """What serves an application, ours or one to compare it with."""
-    return Server(
+def _application(database_url: str) -> Litestar:
+    # Imported in the worker: the Prometheus client reads its directory when it is imported.
+    from service.app import create_app
+
+    return create_app(database_url)
+
+
+def serve(make_app: Callable[[], Litestar], address: str, port: int, workers: int) -> None:
+    """Serve the application that each worker, a fork of this process, makes, until interrupted."""
+    multiprocessing.set_start_method("fork", force=True)
+    parent_is_gone, parent_lives = os.pipe()
+
+    def watch_parent() -> None:
+        # Nothing is ever written: reading returns when the last process that could write is gone.
+        os.read(parent_is_gone, 1)
+        os._exit(1)
+
+    def load() -> Litestar:
+        # What was set up to stop the parent; here a signal that comes early is the worker's end.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        # Orphaned by a killed parent, a worker would go on holding the port.
+        os.close(parent_lives)
+        threading.Thread(target=watch_parent, daemon=True).start()
+        app = make_app()
+        # Collections cost the slowest calls most of their time: what lives as long as the process is
+        # not gone through again, and young garbage, nearly all freed without them, less often.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 20)
+        return app
+
+    Server(
         "service.app:create_app",
         address=address,
         port=port,
@@ -108,7 +138,7 @@ def http_server(address: str, port: int, workers: int) -> Server:
         log_dictconfig=GRANIAN_LOGGING,
         respawn_failed_workers=True,
         workers_kill_timeout=10,
-    )
+    ).serve(target_loader=load, wrap_loader=False)
 
 
 def _free_address(settings: Settings) -> str:
@@ -130,31 +160,6 @@ def _free_address(settings: Settings) -> str:
             f"can't serve on {where} (HOST, PORT): {error.strerror}"
         ) from error
     return str(address[0])
-
-
-def _loader(database_url: str) -> Callable[[], Litestar]:
-    """What makes the application in each worker, a fork of this process."""
-    multiprocessing.set_start_method("fork", force=True)
-    parent_is_gone, parent_lives = os.pipe()
-
-    def watch_parent() -> None:
-        # Nothing is ever written: reading returns when the last process that could write is gone.
-        os.read(parent_is_gone, 1)
-        os._exit(1)
-
-    def load() -> Litestar:
-        # What was set up to stop the parent; here a signal that comes early is the worker's end.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
-        # Imported in the worker: the Prometheus client reads its directory when it is imported.
-        from service.app import create_app
-
-        # Orphaned by a killed parent, a worker would go on holding the port.
-        os.close(parent_lives)
-        threading.Thread(target=watch_parent, daemon=True).start()
-        return create_app(database_url)
-
-    return load
 
 
 @main.command("migrate")

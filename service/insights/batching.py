@@ -48,17 +48,18 @@ class NaturalBatcher(Generic[Item, Result]):
         """
         if len(self._waiting) >= self._longest_queue:
             raise Unavailable("too many calls are waiting")
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result] = loop.create_future()
         self._waiting.append((item, future))
         if len(self._workers) < self._in_flight:
             worker = asyncio.create_task(self._work())
             self._workers.add(worker)
             worker.add_done_callback(self._workers.discard)
+        timer = loop.call_later(self._deadline, _give_up, future)
         try:
-            async with asyncio.timeout(self._deadline):
-                return await future
-        except TimeoutError:
-            raise Unavailable("no answer could be had in time") from None
+            return await future
+        finally:
+            timer.cancel()
 
     async def drain(self) -> None:
         """Wait until every call that is waiting has its result."""
@@ -94,3 +95,8 @@ class NaturalBatcher(Generic[Item, Result]):
             for (_, future), result in zip(batch, results, strict=True):
                 if not future.done():
                     future.set_result(result)
+
+
+def _give_up(future: asyncio.Future[Result]) -> None:
+    if not future.done():
+        future.set_exception(Unavailable("no answer could be had in time"))

@@ -7,7 +7,7 @@ import sys
 
 from litestar import Litestar, Request, Response, post
 
-from service.cli import http_server
+from service.cli import serve
 from service.logs import configure_logs
 
 
@@ -31,4 +31,4 @@ def bare_app(body: bytes) -> Litestar:
 if __name__ == "__main__":
     configure_logs("console")
     port, body = int(sys.argv[1]), sys.argv[2].encode()
-    http_server("127.0.0.1", port, 1).serve(target_loader=lambda: bare_app(body), wrap_loader=False)
+    serve(lambda: bare_app(body), "127.0.0.1", port, 1)
