@@ -12,18 +12,20 @@ OPERATOR = "operator"
 async def record(
     connection: Connection,
     action: str,
-    *,
-    account_id: UUID | None,
+    *account_ids: UUID,
     actor: str = OPERATOR,
     **detail: object,
 ) -> None:
-    """Add an event: who did what to which account, if to one. `detail` is JSON-encodable."""
-    await connection.execute(
+    """Add an event for each account it concerns, or one that concerns none: who did what.
+
+    `detail` is JSON-encodable.
+    """
+    await connection.executemany(
         "INSERT INTO event (actor, action, account_id, detail) VALUES ($1, $2, $3, $4)",
-        actor,
-        action,
-        account_id,
-        msgspec.json.encode(detail).decode(),
+        [
+            (actor, action, account_id, msgspec.json.encode(detail).decode())
+            for account_id in account_ids or (None,)
+        ],
     )
 
 

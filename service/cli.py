@@ -1,24 +1,18 @@
 """The `confirmed-owner` command."""
 
 import asyncio
-import gc
-import multiprocessing
 import os
 import shutil
-import signal
-import socket
 import sys
-import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from typing import BinaryIO, TypeVar
+from uuid import UUID
 
 import click
 import msgspec
-from granian.constants import Interfaces, Loops
-from granian.server.mp import MPServer as Server
 from litestar import Litestar
 from rich.console import Console
 from rich.progress import (
@@ -41,8 +35,9 @@ from service.insights.certificates import (
     import_lines,
     numbered_lines,
 )
-from service.logs import GRANIAN_LOGGING, configure_logs
+from service.logs import configure_logs
 from service.ownership import ownerships
+from service.server import free_address, serve
 from service.settings import Settings, load_settings
 
 # Errors beyond these are counted, not kept: an import's memory must not grow with its mistakes.
@@ -84,7 +79,7 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for
 def run(settings: Settings) -> None:
     """Bring the schema up to date and serve over HTTP until interrupted."""
     configure_logs(settings.log_format)
-    address = _free_address(settings)
+    address = free_address(settings.host, settings.port)
     with _database(settings, keep_running=True) as url:
         if settings.workers > 1:
             # Where the workers put their counts together; it must be there before they start.
@@ -100,66 +95,6 @@ def _application(database_url: str) -> Litestar:
     from service.app import create_app
 
     return create_app(database_url)
-
-
-def serve(make_app: Callable[[], Litestar], address: str, port: int, workers: int) -> None:
-    """Serve the application that each worker, a fork of this process, makes, until interrupted."""
-    multiprocessing.set_start_method("fork", force=True)
-    parent_is_gone, parent_lives = os.pipe()
-
-    def watch_parent() -> None:
-        # Nothing is ever written: reading returns when the last process that could write is gone.
-        os.read(parent_is_gone, 1)
-        os._exit(1)
-
-    def load() -> Litestar:
-        # What was set up to stop the parent; here a signal that comes early is the worker's end.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
-        # Orphaned by a killed parent, a worker would go on holding the port.
-        os.close(parent_lives)
-        threading.Thread(target=watch_parent, daemon=True).start()
-        app = make_app()
-        # Collections cost the slowest calls most of their time: what lives as long as the process is
-        # not gone through again, and young garbage, nearly all freed without them, less often.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(20_000, 20, 20)
-        return app
-
-    Server(
-        "service.app:create_app",
-        address=address,
-        port=port,
-        interface=Interfaces.ASGI,
-        workers=workers,
-        loop=Loops.uvloop,
-        websockets=False,
-        log_dictconfig=GRANIAN_LOGGING,
-        respawn_failed_workers=True,
-        workers_kill_timeout=10,
-    ).serve(target_loader=load, wrap_loader=False)
-
-
-def _free_address(settings: Settings) -> str:
-    """The IP address to serve on, where nobody serves yet.
-
-    Granian would share a port with another process that lets it, such as a forgotten service of ours,
-    and the two would answer in turn.
-    """
-    where = f"{settings.host} port {settings.port}"
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM
-        )[0]
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        raise click.ClickException(
-            f"can't serve on {where} (HOST, PORT): {error.strerror}"
-        ) from error
-    return str(address[0])
 
 
 @main.command("migrate")
@@ -242,13 +177,8 @@ def account_create(settings: Settings, name: str, email: str, as_json: bool) -> 
 @click.pass_obj
 def account_suspend(settings: Settings, account_called: str, as_json: bool) -> None:
     """Refuse the keys of ACCOUNT (an id or exact name) and let it own nothing, with the next call."""
-
-    async def work(connection: Connection) -> dict[str, object]:
-        found = await accounts.find_account(connection, account_called)
-        await accounts.suspend_account(connection, found.id)
-        return {"id": found.id, "name": found.name}
-
-    _print(_in_transaction(settings, work), as_json, "Suspended {name} ({id}).")
+    changed = _change_account(settings, account_called, accounts.suspend_account)
+    _print(changed, as_json, "Suspended {name} ({id}).")
 
 
 @account.command("reinstate")
@@ -257,13 +187,19 @@ def account_suspend(settings: Settings, account_called: str, as_json: bool) -> N
 @click.pass_obj
 def account_reinstate(settings: Settings, account_called: str, as_json: bool) -> None:
     """Take the suspension of ACCOUNT (an id or exact name) back."""
+    changed = _change_account(settings, account_called, accounts.reinstate_account)
+    _print(changed, as_json, "Reinstated {name} ({id}).")
 
+
+def _change_account(
+    settings: Settings, called: str, change: Callable[[Connection, UUID], Awaitable[None]]
+) -> dict[str, object]:
     async def work(connection: Connection) -> dict[str, object]:
-        found = await accounts.find_account(connection, account_called)
-        await accounts.reinstate_account(connection, found.id)
+        found = await accounts.find_account(connection, called)
+        await change(connection, found.id)
         return {"id": found.id, "name": found.name}
 
-    _print(_in_transaction(settings, work), as_json, "Reinstated {name} ({id}).")
+    return _in_transaction(settings, work)
 
 
 @main.group()

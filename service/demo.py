@@ -192,7 +192,7 @@ async def load(connection: Connection, url: str) -> Demo:
                 "this database is in use, and the demo's API keys are public: load it into another"
             )
         await _load_companies(connection)
-        await audit.record(connection, _LOADED, account_id=None)
+        await audit.record(connection, _LOADED)
     lines = [(number, _line(number, sample)) for number, sample in enumerate(_SAMPLES, start=1)]
     await import_lines(connection, lines)
     # By their keys, since a company may have been renamed, and whether they are revoked or not.

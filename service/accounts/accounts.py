@@ -36,7 +36,7 @@ async def create_account(connection: Connection, name: str, email: str) -> Accou
     await queries.insert_account(connection, account.id, name, skeleton(name))
     user_id = await queries.upsert_user(connection, uuid7(), email)
     await queries.insert_membership(connection, account.id, user_id, "admin")
-    await audit.record(connection, "account.created", account_id=account.id, name=name)
+    await audit.record(connection, "account.created", account.id, name=name)
     return account
 
 
@@ -44,9 +44,7 @@ async def rename_account(connection: Connection, account: Account, name: str) ->
     """Change what others are shown, with their very next call. Raises `InvalidName`."""
     name = checked_name(name)
     await queries.update_account_name(connection, account.id, name, skeleton(name))
-    await audit.record(
-        connection, "account.renamed", account_id=account.id, name=name, formerly=account.name
-    )
+    await audit.record(connection, "account.renamed", account.id, name=name, formerly=account.name)
 
 
 async def find_account(connection: Connection, id_or_name: str) -> Account:
@@ -61,11 +59,11 @@ async def suspend_account(connection: Connection, account_id: UUID) -> None:
     """From the next call on its keys are refused and it owns nothing. Raises `Conflict` if it is so."""
     if not await queries.update_account_suspended(connection, account_id, suspended=True):
         raise Conflict("the account is suspended already")
-    await audit.record(connection, "account.suspended", account_id=account_id)
+    await audit.record(connection, "account.suspended", account_id)
 
 
 async def reinstate_account(connection: Connection, account_id: UUID) -> None:
     """Take a suspension back. Raises `Conflict` if the account is not suspended."""
     if not await queries.update_account_suspended(connection, account_id, suspended=False):
         raise Conflict("the account is not suspended")
-    await audit.record(connection, "account.reinstated", account_id=account_id)
+    await audit.record(connection, "account.reinstated", account_id)

@@ -55,7 +55,7 @@ async def create_key(
     """Give an account a key. The id, and the key itself, which can't be had again."""
     key_id, key = uuid7(), key or new_key()
     await queries.insert_api_key(connection, key_id, account_id, digest_of(key))
-    await audit.record(connection, "key.created", account_id=account_id, key_id=key_id)
+    await audit.record(connection, "key.created", account_id, key_id=key_id)
     return key_id, key
 
 
@@ -71,7 +71,7 @@ async def revoke_key(connection: Connection, key_id: str) -> UUID:
     account_id = await queries.update_api_key_revoked(connection, parsed)
     if account_id is None:
         raise NotFound("live key", key_id)
-    await audit.record(connection, "key.revoked", account_id=account_id, key_id=parsed)
+    await audit.record(connection, "key.revoked", account_id, key_id=parsed)
     return account_id
 
 

@@ -23,14 +23,14 @@ async def connect(connection: Connection, *, buyer_id: UUID, seller_id: UUID) ->
         return live
     connection_id = uuid7()
     await queries.insert_connection(connection, connection_id, buyer_id, seller_id, now)
-    for account_id in (buyer_id, seller_id):
-        await audit.record(
-            connection,
-            "connection.started",
-            account_id=account_id,
-            buyer_id=buyer_id,
-            seller_id=seller_id,
-        )
+    await audit.record(
+        connection,
+        "connection.started",
+        buyer_id,
+        seller_id,
+        buyer_id=buyer_id,
+        seller_id=seller_id,
+    )
     return connection_id
 
 
@@ -46,11 +46,6 @@ async def disconnect(connection: Connection, *, buyer_id: UUID, seller_id: UUID)
     await queries.end_grant(connection, buyer_id, seller_id, now)
     await queries.end_grant(connection, seller_id, buyer_id, now)
     await queries.end_connection(connection, live, now)
-    for account_id in (buyer_id, seller_id):
-        await audit.record(
-            connection,
-            "connection.ended",
-            account_id=account_id,
-            buyer_id=buyer_id,
-            seller_id=seller_id,
-        )
+    await audit.record(
+        connection, "connection.ended", buyer_id, seller_id, buyer_id=buyer_id, seller_id=seller_id
+    )

@@ -24,14 +24,9 @@ async def grant(connection: Connection, *, owner_id: UUID, viewer_id: UUID) -> U
         return live
     grant_id = uuid7()
     await queries.insert_grant(connection, grant_id, connection_id, owner_id, viewer_id, now)
-    for account_id in (owner_id, viewer_id):
-        await audit.record(
-            connection,
-            "grant.started",
-            account_id=account_id,
-            owner_id=owner_id,
-            viewer_id=viewer_id,
-        )
+    await audit.record(
+        connection, "grant.started", owner_id, viewer_id, owner_id=owner_id, viewer_id=viewer_id
+    )
     return grant_id
 
 
@@ -43,11 +38,6 @@ async def revoke(connection: Connection, *, owner_id: UUID, viewer_id: UUID) -> 
     now = await queries.lock_pair(connection, owner_id, viewer_id)
     if not await queries.end_grant(connection, owner_id, viewer_id, now):
         raise NotFound("grant of", f"{owner_id} to {viewer_id}")
-    for account_id in (owner_id, viewer_id):
-        await audit.record(
-            connection,
-            "grant.ended",
-            account_id=account_id,
-            owner_id=owner_id,
-            viewer_id=viewer_id,
-        )
+    await audit.record(
+        connection, "grant.ended", owner_id, viewer_id, owner_id=owner_id, viewer_id=viewer_id
+    )

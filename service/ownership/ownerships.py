@@ -40,7 +40,7 @@ async def attest(
             reason = "Superseded"
         await queries.end_ownership(connection, live.id, now, reason)
         await audit.record(
-            connection, "ownership.ended", account_id=live.account_id, domain=name, reason=reason
+            connection, "ownership.ended", live.account_id, domain=name, reason=reason
         )
     ownership = Ownership(
         id=uuid7(),
@@ -53,7 +53,7 @@ async def attest(
     await audit.record(
         connection,
         "ownership.started",
-        account_id=account_id,
+        account_id,
         domain=name,
         covers_subdomains=covers_subdomains,
         method="attested",
@@ -72,7 +72,5 @@ async def lapse(connection: Connection, domain: str, *, reason: str) -> Ownershi
     if live is None:
         raise NotFound("live ownership of", name)
     await queries.end_ownership(connection, live.id, now, reason)
-    await audit.record(
-        connection, "ownership.ended", account_id=live.account_id, domain=name, reason=reason
-    )
+    await audit.record(connection, "ownership.ended", live.account_id, domain=name, reason=reason)
     return live

@@ -7,8 +7,8 @@ import sys
 
 from litestar import Litestar, Request, Response, post
 
-from service.cli import serve
 from service.logs import configure_logs
+from service.server import serve
 
 
 def bare_app(body: bytes) -> Litestar:

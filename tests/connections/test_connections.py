@@ -1,0 +1,96 @@
+"""Connections and grants: one of each at a time, and no grant without a connection."""
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from service.errors import Conflict, NotFound
+from tests.builders import World
+
+
+async def live(world: World, table: str) -> int:
+    return len(await world.fetch(f"SELECT 1 FROM {table} WHERE ended_at IS NULL"))
+
+
+async def test_connecting_twice_is_connecting_once(world: World) -> None:
+    buyer, seller = await world.company(), await world.company()
+    await world.connect(buyer, seller)
+    await world.connect(buyer, seller)
+    assert await live(world, "connection") == 1
+    events = await world.fetch("SELECT account_id FROM event WHERE action = 'connection.started'")
+    assert {row["account_id"] for row in events} == {buyer.id, seller.id}
+    assert len(events) == 2
+
+
+async def test_two_may_buy_from_each_other(world: World) -> None:
+    one, other = await world.company(), await world.company()
+    await world.connect(one, other)
+    await world.connect(other, one)
+    assert await live(world, "connection") == 2
+
+
+async def test_account_is_not_connected_to_itself(world: World) -> None:
+    company = await world.company()
+    with pytest.raises(Conflict):
+        await world.connect(company, company)
+
+
+async def test_granting_needs_a_connection(world: World) -> None:
+    owner, viewer = await world.company(), await world.company()
+    with pytest.raises(Conflict):
+        await world.grant(owner, viewer)
+    await world.connect(viewer, owner)
+    await world.disconnect(viewer, owner)
+    with pytest.raises(Conflict):
+        await world.grant(owner, viewer)
+
+
+async def test_granting_twice_is_granting_once(world: World) -> None:
+    owner, viewer = await world.company(), await world.company()
+    await world.permit(owner, viewer)
+    await world.grant(owner, viewer)
+    assert await live(world, "visibility_grant") == 1
+
+
+async def test_disconnecting_ends_the_grants_between_the_two_and_no_others(world: World) -> None:
+    one, other, third = await world.company(), await world.company(), await world.company()
+    await world.permit(one, other)
+    await world.grant(other, one)
+    await world.permit(one, third)
+    await world.disconnect(other, one)
+    assert await live(world, "visibility_grant") == 1
+    await world.connect(other, one)
+    assert await live(world, "visibility_grant") == 1
+
+
+async def test_ending_what_is_not_there_is_told(world: World) -> None:
+    owner, viewer = await world.company(), await world.company()
+    with pytest.raises(NotFound):
+        await world.disconnect(viewer, owner)
+    with pytest.raises(NotFound):
+        await world.revoke(owner, viewer)
+    await world.permit(owner, viewer)
+    with pytest.raises(NotFound):
+        await world.disconnect(owner, viewer)
+
+
+async def test_races_leave_no_second_connection_and_no_grant_without_one(world: World) -> None:
+    one, other = await world.company(), await world.company()
+
+    async def change(number: int) -> None:
+        with suppress(Conflict, NotFound):
+            match number % 4:
+                case 0:
+                    await world.connect(one, other)
+                case 1:
+                    await world.grant(other, one)
+                case 2:
+                    await world.disconnect(one, other)
+                case 3:
+                    await world.revoke(other, one)
+
+    for _ in range(5):
+        await asyncio.gather(*(change(number) for number in range(24)))
+        assert await live(world, "connection") <= 1
+        assert await live(world, "visibility_grant") <= await live(world, "connection")
