@@ -54,8 +54,8 @@ def holder(state_dir: Path) -> Iterator[subprocess.Popen[str]]:
     assert process.stdout
     assert process.stdout.readline().startswith("postgresql://")
     yield process
-    process.kill()
-    process.communicate()
+    # Let go rather than killed, or it would leave its server running.
+    process.communicate("")
 
 
 def begin(state_dir: Path) -> subprocess.Popen[str]:
