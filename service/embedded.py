@@ -203,10 +203,17 @@ def _place(state_dir: Path) -> _Place:
         )
     if os.geteuid() != 0:
         return _Place(binaries, home)
+    # Whichever way was taken first is where the data are, and is kept to.
+    elsewhere = SYSTEM_HOME / hashlib.sha256(bytes(home)).hexdigest()[:16]
     in_namespace = _Place(binaries, home, prefix=_namespace())
-    if in_namespace.prefix and _can_run(in_namespace):
+    if in_namespace.prefix and _can_run(in_namespace) and not elsewhere.exists():
         return in_namespace
-    return _system_user_place(home, binaries)
+    if version_file.exists():
+        raise EmbeddedDatabaseError(
+            f"the data in {home} were made by root in a user namespace, which is refused now: allow "
+            "those, or dump the data where they are allowed and set DATABASE_URL"
+        )
+    return _system_user_place(elsewhere, binaries)
 
 
 def _own_directory(path: Path, owner: int) -> None:
@@ -247,7 +254,7 @@ def _can_run(place: _Place) -> bool:
     )
 
 
-def _system_user_place(named_after: Path, binaries: Path) -> _Place:
+def _system_user_place(home: Path, binaries: Path) -> _Place:
     try:
         account = pwd.getpwnam(SYSTEM_USER)
     except KeyError:
@@ -264,7 +271,6 @@ def _system_user_place(named_after: Path, binaries: Path) -> _Place:
         )  # fmt: skip
         account = pwd.getpwnam(SYSTEM_USER)
     SYSTEM_HOME.mkdir(mode=0o755, parents=True, exist_ok=True)
-    home = SYSTEM_HOME / hashlib.sha256(bytes(named_after)).hexdigest()[:16]
     _own_directory(home, account.pw_uid)
     return _Place(_copied(binaries), home, user=SYSTEM_USER)
 

@@ -109,6 +109,25 @@ async def test_server_keeps_its_data_and_listens_on_no_port(way: str, state_dir:
         await ask(url, "SELECT 1")
 
 
+@pytest.mark.parametrize("first", WAYS)
+async def test_data_are_never_left_behind_for_another_way(
+    first: str, state_dir: Path, monkeypatch: pytest.MonkeyPatch, system_home: Path
+) -> None:
+    monkeypatch.setattr(embedded, "SYSTEM_HOME", system_home)
+    with monkeypatch.context() as patch:
+        if first == "system user":
+            patch.setattr(embedded, "_namespace", lambda: ())
+        with embedded_postgres(state_dir) as url:
+            await ask(url, "CREATE TABLE kept (n int)")
+    if first == "namespace":
+        monkeypatch.setattr(embedded, "_namespace", lambda: ())
+        with pytest.raises(EmbeddedDatabaseError, match="namespace"), embedded_postgres(state_dir):
+            pass
+    else:
+        with embedded_postgres(state_dir) as url:
+            assert await ask(url, "SELECT count(*) FROM kept") == 0
+
+
 async def test_no_directory_that_is_not_ours_changes_its_mode(way: str, tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
