@@ -88,7 +88,9 @@ WITH decided AS (
     LEFT JOIN api_key ON api_key.digest = asked.key_digest AND api_key.revoked_at IS NULL
     LEFT JOIN account AS viewer ON viewer.id = api_key.account_id
     LEFT JOIN LATERAL (
-        SELECT * FROM certificate AS held
+        SELECT held.cert_id, held.kind, held.account_id, held.host, held.covering_names,
+            held.suffix_list, held.created_at, held.expires_at, held.seconds_on_page, held.facts
+        FROM certificate AS held
         WHERE held.cert_id = asked.cert_id
           AND (held.imported_by IS NULL OR held.imported_by = viewer.id)
         ORDER BY held.imported_by NULLS FIRST
