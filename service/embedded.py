@@ -101,9 +101,10 @@ class _Place:
     def run(self, name: str, *arguments: str, stdin: bytes = b"") -> None:
         """Run a program of PostgreSQL's to its end. Raises `EmbeddedDatabaseError`."""
         process = self.spawn(name, *arguments, stdin=subprocess.PIPE)
-        process.communicate(stdin, timeout=_START_DEADLINE)
-        if process.returncode != 0:
-            raise self.failed("to set up its data")
+        with _killed_on_failure(process):
+            process.communicate(stdin, timeout=_START_DEADLINE)
+            if process.returncode != 0:
+                raise self.failed("to set up its data")
 
     def failed(self, doing: str) -> EmbeddedDatabaseError:
         last = self.log.read_text(errors="replace").splitlines()[-8:]
@@ -381,17 +382,23 @@ def _start(place: _Place, sockets: Path) -> subprocess.Popen[bytes]:
         ),
     )  # fmt: skip
     deadline = time.monotonic() + _START_DEADLINE
-    try:
+    with _killed_on_failure(process):
         while not _is_ready(place, process.pid):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise place.failed("to start")
             time.sleep(0.01)
+    return process
+
+
+@contextmanager
+def _killed_on_failure(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Leave no process behind if something goes wrong, a Ctrl-C among it."""
+    try:
+        yield
     except BaseException:
-        # Not to be left behind by a Ctrl-C either.
         process.kill()
         process.wait()
         raise
-    return process
 
 
 def _clear_up_after_dead_server(place: _Place, sockets: Path) -> None:

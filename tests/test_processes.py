@@ -1,6 +1,8 @@
 """The service as whole processes: how it stops, dies, comes back, and stays fresh between several."""
 
+import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import psutil
 import pytest
 
 from tests.builders import NO_VERIFIED, VERIFIED, basic, web_id
-from tests.processes import as_json, environment, free_port, running
+from tests.processes import COMMAND, as_json, environment, free_port, running
 from tests.test_embedded import servers
 
 
@@ -56,6 +58,22 @@ def test_ctrl_c_in_a_terminal_reaches_everything_and_loses_nothing(
         pass
     (database_log,) = tmp_path.rglob("postgres/log")
     assert "not properly shut down" not in database_log.read_text()
+
+
+@pytest.mark.parametrize("after", [0.3, 0.5, 0.7, 1.0, 1.5])
+def test_ctrl_c_at_any_moment_of_the_first_start_leaves_nothing_running(
+    state_dir: Path, after: float
+) -> None:
+    env = environment(state_dir, PORT=str(free_port()))
+    process = subprocess.Popen(
+        [*COMMAND, "run"], env=env, start_new_session=True, stderr=subprocess.DEVNULL
+    )
+    time.sleep(after)
+    os.killpg(process.pid, signal.SIGINT)
+    process.wait(15)
+    assert servers(state_dir) == []
+    with running(env, state_dir.parent / "log") as service:
+        assert httpx.get(f"{service.url}/health").status_code == 200
 
 
 def test_killed_service_does_not_block_the_next_on_the_same_port(
