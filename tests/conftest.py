@@ -23,6 +23,7 @@ from service.app import create_app
 from service.database import Database, migrate, open_database
 from service.embedded import embedded_postgres
 from tests.builders import World
+from tests.processes import environment
 
 # Examples are found anew in each run; how long one takes says nothing about it being right.
 hypothesis_settings.register_profile("here", deadline=None, max_examples=100)
@@ -106,6 +107,13 @@ async def world(shared_database: Database, client: httpx.AsyncClient) -> World:
     world = World(shared_database, client)
     await world.reset()
     return world
+
+
+@pytest.fixture
+def env(empty_database_url: str, state_dir: Path) -> dict[str, str]:
+    """The environment of a command with a database to itself, on the server the tests are to use."""
+    given = {"DATABASE_URL": empty_database_url} if os.environ.get("DATABASE_URL") else {}
+    return environment(state_dir, **given)
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ from tests.builders import NO_VERIFIED, VERIFIED, basic, web_id
 from tests.processes import as_json, confirmed_owner, environment, running
 
 
-def test_from_nothing_to_a_named_owner_by_commands_alone(tmp_path: Path) -> None:
-    env = environment(tmp_path / "state")
+def test_from_nothing_to_a_named_owner_by_commands_alone(
+    env: dict[str, str], tmp_path: Path
+) -> None:
     seller = as_json("account", "create", "Acme, Inc.", "--email", "jo@acme.example", env=env)
     buyer = as_json("account", "create", "Buyer, LLC", "--email", "al@buyer.example", env=env)
     assert seller["name"] == "Acme, Inc."
@@ -58,8 +59,9 @@ def test_from_nothing_to_a_named_owner_by_commands_alone(tmp_path: Path) -> None
     assert buyer_key["api_key"] not in log
 
 
-def test_slips_are_told_of_in_one_line_and_change_nothing(tmp_path: Path) -> None:
-    env = environment(tmp_path / "state")
+def test_slips_are_told_of_in_one_line_and_change_nothing(
+    env: dict[str, str], tmp_path: Path
+) -> None:
     as_json("account", "create", "Acme, Inc.", "--email", "jo@acme.example", env=env)
     for arguments, words in (
         (("account", "create", "ACME, Inc.", "--email", "nobody"), "email must be"),
@@ -86,8 +88,7 @@ def test_slips_are_told_of_in_one_line_and_change_nothing(tmp_path: Path) -> Non
     assert "this database is in use" in demo.stderr.decode()
 
 
-def test_import_goes_on_after_bad_lines_and_says_which(tmp_path: Path) -> None:
-    env = environment(tmp_path / "state")
+def test_import_goes_on_after_bad_lines_and_says_which(env: dict[str, str], tmp_path: Path) -> None:
     file = tmp_path / "certificates.ndjson"
     file.write_text(f'{{"cert_id": "{web_id()}"}}\nnonsense\n\n{{"cert_id": "{web_id()}"}}\r\n')
     done = confirmed_owner("import", str(file), env=env, expect=1)
@@ -146,8 +147,7 @@ def test_help_needs_no_setting(tmp_path: Path) -> None:
     assert not (tmp_path / "state").exists()
 
 
-def test_demo_tells_what_the_service_answers(tmp_path: Path) -> None:
-    env = environment(tmp_path / "state")
+def test_demo_tells_what_the_service_answers(env: dict[str, str], tmp_path: Path) -> None:
     first = as_json("demo", env=env)
     second = as_json("demo", env=env)
     assert first == second
@@ -175,8 +175,7 @@ def test_demo_tells_what_the_service_answers(tmp_path: Path) -> None:
     }
 
 
-def test_import_keeps_its_memory_however_long_the_file(tmp_path: Path) -> None:
-    env = environment(tmp_path / "state")
+def test_import_keeps_its_memory_however_long_the_file(env: dict[str, str], tmp_path: Path) -> None:
     peaks = []
     for lines in (5_000, 50_000):
         file = tmp_path / f"{lines}.ndjson"

@@ -114,9 +114,9 @@ def test_no_tcp_port_but_the_services_own_is_opened(state_dir: Path, tmp_path: P
 
 
 def test_change_by_another_process_shows_in_the_next_call_of_every_worker(
-    state_dir: Path, tmp_path: Path
+    env: dict[str, str], tmp_path: Path
 ) -> None:
-    env = environment(state_dir, WORKERS="3")
+    env["WORKERS"] = "3"
     cert_id, headers = set_up(env)
 
     def told_by_everyone() -> set[str]:
