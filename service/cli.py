@@ -123,7 +123,8 @@ def import_command(context: click.Context, file: BinaryIO, as_json: bool) -> Non
         if not result.error:
             return
         if as_json:
-            errors[len(errors) :] = [result] if len(errors) < _ERRORS_KEPT else []
+            if len(errors) < _ERRORS_KEPT:
+                errors.append(result)
         else:
             error = result.error
             click.echo(
@@ -278,7 +279,7 @@ def domain_attest(
 @click.pass_obj
 def demo_command(settings: Settings, as_json: bool) -> None:
     """Load a few companies, and show who sees whose name. Their API keys are public: not for
-    production. Loading them again changes nothing."""
+    production. Loaded again, only the certificates are renewed."""
 
     async def work(connection: Connection) -> demo.Demo:
         return await demo.load(connection, settings.public_url)

@@ -1,6 +1,6 @@
 """The connections to PostgreSQL, and its migrations.
 
-Every wait has a deadline: for a connection of the pool, for connecting, and for each statement.
+Every wait has a deadline: for a connection of a pool, for connecting, and for each statement of a pool's.
 Whatever shows that the database is out of reach or too slow is raised as `Unavailable`.
 """
 
@@ -101,7 +101,7 @@ async def open_database(
     Nothing is connected yet: a process starts, and recovers, whether the server is there or not.
     """
     async with (
-        # The one statement there leaves nothing behind in its session that would need a reset.
+        # What goes on there leaves nothing behind in its session that would need a reset.
         _pool(url, answering, _ANSWERING, reset=_no_reset) as for_answers,
         _pool(url, general, {}) as for_the_rest,
     ):
@@ -136,6 +136,7 @@ async def migrate(url: str) -> None:
                 f"the database is PostgreSQL {connection.get_server_version().major}; "
                 f"{OLDEST_SERVER} or newer is needed"
             )
+        await connection.execute("SET lock_timeout = '60s'")
         await connection.execute("SELECT pg_advisory_lock($1)", _MIGRATION_LOCK)
         # A migration that can't have its locks soon gives up rather than queue every caller behind it.
         await connection.execute("SET lock_timeout = '5s'; SET statement_timeout = '10min'")

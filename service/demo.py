@@ -29,7 +29,7 @@ BRIGHT = "BrightQuote Media"
 SPRING = "LeadSpring Networks"
 HERON = "Blue Heron Marketing"
 MUNICH = "München Leads GmbH"
-LAPSED = "Closed Door Media"
+SUSPENDED = "Closed Door Media"
 
 _ROLES = {
     HARBOR: "buyer",
@@ -39,7 +39,6 @@ _ROLES = {
     HERON: "seller",
     MUNICH: "seller",
 }
-_SUSPENDED = LAPSED
 
 # The event that tells a database with the demo from one with companies of its own.
 _LOADED = "demo.loaded"
@@ -51,7 +50,7 @@ _DOMAINS = (
     (SPRING, "quotes.leadspring.example", False),
     (HERON, "blueheron.example", True),
     (MUNICH, "münchen-leads.example", False),
-    (LAPSED, "closeddoor.example", True),
+    (SUSPENDED, "closeddoor.example", True),
 )
 
 # Buyer, seller, and whether the seller lets the buyer see its name.
@@ -72,7 +71,7 @@ class DemoAccount(msgspec.Struct):
 
 
 class DemoCertificate(msgspec.Struct):
-    """A certificate of the demo, and what each company is told of it; a 404 tells nobody anything."""
+    """A certificate of the demo, and what each company is told of it as loaded; a 404 tells nothing."""
 
     cert_id: str
     kind: str
@@ -211,7 +210,7 @@ async def load(connection: Connection, url: str) -> Demo:
 
 async def _load_companies(connection: Connection) -> None:
     ids: dict[str, UUID] = {}
-    for number, name in enumerate([*_ROLES, _SUSPENDED]):
+    for number, name in enumerate([*_ROLES, SUSPENDED]):
         account = await accounts.create_account(connection, name, f"admin@company{number}.example")
         ids[name] = account.id
     for name in _ROLES:
@@ -222,7 +221,7 @@ async def _load_companies(connection: Connection) -> None:
         await connect(connection, buyer_id=ids[buyer], seller_id=ids[seller])
         if shows_name:
             await grant(connection, owner_id=ids[seller], viewer_id=ids[buyer])
-    await accounts.suspend_account(connection, ids[_SUSPENDED])
+    await accounts.suspend_account(connection, ids[SUSPENDED])
 
 
 def show(demo: Demo, console: Console) -> None:

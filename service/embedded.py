@@ -102,7 +102,10 @@ class _Place:
         """Run a program of PostgreSQL's to its end. Raises `EmbeddedDatabaseError`."""
         process = self.spawn(name, *arguments, stdin=subprocess.PIPE)
         with _killed_on_failure(process):
-            process.communicate(stdin, timeout=_START_DEADLINE)
+            try:
+                process.communicate(stdin, timeout=_START_DEADLINE)
+            except subprocess.TimeoutExpired:
+                raise self.failed("to set up its data in time") from None
             if process.returncode != 0:
                 raise self.failed("to set up its data")
 
@@ -265,11 +268,15 @@ def _system_user_place(home: Path, binaries: Path) -> _Place:
                 "PostgreSQL does not run as root, user namespaces are refused here, and there is no "
                 "useradd to make a user for it: run as an ordinary user, or set DATABASE_URL"
             ) from None
-        subprocess.run(
+        made = subprocess.run(
             [useradd, "--system", "--user-group", "--no-create-home", "--home-dir", str(SYSTEM_HOME),
              "--shell", "/usr/sbin/nologin", SYSTEM_USER],
-            check=True, capture_output=True,
+            check=False, capture_output=True, text=True,
         )  # fmt: skip
+        if made.returncode != 0:
+            raise EmbeddedDatabaseError(
+                f"no user {SYSTEM_USER} can be made: {made.stderr}"
+            ) from None
         account = pwd.getpwnam(SYSTEM_USER)
     SYSTEM_HOME.mkdir(mode=0o755, parents=True, exist_ok=True)
     _own_directory(home, account.pw_uid)

@@ -1,4 +1,4 @@
-"""Everything that can go wrong, as one tree.
+"""What callers can be told of, as one tree. Modules that can fail in ways of their own add to it.
 
 ServiceError
 ├── InvalidInput          what was sent can't be used: field, value, and what would be right
@@ -56,8 +56,8 @@ class InvalidHostname(InvalidInput):
 
     expected_hostname = "a host name"
 
-    def __init__(self, value: str, field: str = "domain") -> None:
-        super().__init__(field, value, self.expected_hostname)
+    def __init__(self, value: str) -> None:
+        super().__init__("domain", value, self.expected_hostname)
 
 
 class NotAHostname(InvalidHostname):
@@ -146,9 +146,7 @@ class NotFound(ServiceError):
     """Nothing of this `kind` has this `identifier`."""
 
     def __init__(self, kind: str, identifier: str) -> None:
-        self.kind = kind
-        self.identifier = shorten(identifier)
-        super().__init__(f"no {kind} “{self.identifier}”")
+        super().__init__(f"no {kind} “{shorten(identifier)}”")
 
 
 class Conflict(ServiceError):

@@ -43,8 +43,16 @@ async def disconnect(connection: Connection, *, buyer_id: UUID, seller_id: UUID)
     live = await queries.select_live_connection(connection, buyer_id, seller_id)
     if live is None:
         raise NotFound("connection of", f"{buyer_id} with {seller_id}")
-    await queries.end_grant(connection, buyer_id, seller_id, now)
-    await queries.end_grant(connection, seller_id, buyer_id, now)
+    for owner_id, viewer_id in ((buyer_id, seller_id), (seller_id, buyer_id)):
+        if await queries.end_grant(connection, owner_id, viewer_id, now):
+            await audit.record(
+                connection,
+                "grant.ended",
+                owner_id,
+                viewer_id,
+                owner_id=owner_id,
+                viewer_id=viewer_id,
+            )
     await queries.end_connection(connection, live, now)
     await audit.record(
         connection, "connection.ended", buyer_id, seller_id, buyer_id=buyer_id, seller_id=seller_id

@@ -27,6 +27,7 @@ from service.database import Database
 from service.errors import (
     BodyTooLarge,
     InvalidCertificateId,
+    ProductUnavailable,
     SchemaViolation,
     ServiceError,
     UnacceptableBody,
@@ -113,8 +114,10 @@ def v4_error(request: HttpRequest, error: Exception) -> Response[bytes]:
             "outcome": "error",
             "reason": MALFORMED_ID,
         }
-    elif isinstance(error, UnacceptableBody):
-        reason = error.reason if isinstance(error, SchemaViolation) else SCHEMA
+    elif isinstance(error, UnacceptableBody | ProductUnavailable):
+        reason = SCHEMA if isinstance(error, UnacceptableBody) else str(error)
+        if isinstance(error, SchemaViolation):
+            reason = error.reason
         body = {"errors": {"detail": error.detail}, "outcome": "error", "reason": reason}
     else:
         body = {
@@ -201,7 +204,7 @@ async def run_operations(
 async def import_certificates(
     request: HttpRequest, database: NamedDependency[Database]
 ) -> Response[bytes]:
-    """Import what is known about certificates, for the caller's own calls; all of it or nothing.
+    """Import what is known about certificates, for the caller's own calls; a bad line stops no other.
 
     One JSON object a line: `{"cert_id"|"cert_url", "kind"?, "account"?, "page_text"?,
     "fingerprints"?, "insights": {"properties": {…}}}`, where `insights.properties` is what a stored
@@ -210,7 +213,7 @@ async def import_certificates(
     async with database.general.connection() as connection:
         caller = await authenticate(connection, request.headers.get("authorization"))
     body = await _body(request, _NDJSON)
-    if body.count(b"\n") > MAX_IMPORT_LINES:
+    if body.rstrip(b"\n").count(b"\n") >= MAX_IMPORT_LINES:
         raise BodyTooLarge(f"the body must be at most {MAX_IMPORT_LINES} lines long")
     lines = list(numbered_lines(BytesIO(body)))
     items: list[LineResult] = []

@@ -225,7 +225,7 @@ def merged(
     Raises `InvalidInput` for a domain that is none.
     """
     facts = {**(old.facts if old else {}), **new.facts}
-    kind = new.kind or (old.kind if old else None) or _likeliest_kind(new.cert_id, facts)
+    kind = new.kind or (old and _known_kind(old)) or _likeliest_kind(new.cert_id, facts)
     host, covering, suffix_list = _host_columns(host_of(kind, facts))
     return Certificate(
         cert_id=new.cert_id,
@@ -257,10 +257,11 @@ def host_of(kind: str, facts: Mapping[str, object]) -> str | None:
     if kind != "web":
         return None
     masked = facts.get("is_masked") is True
+    told_by = "domain"
     host = str(facts.get("domain") or "").strip()
     if not host and not masked:
-        page = "parent_page_url" if facts.get("is_framed") else "page_url"
-        host = host_in_url(str(facts.get(page) or "")) or ""
+        told_by = "parent_page_url" if facts.get("is_framed") else "page_url"
+        host = host_in_url(str(facts.get(told_by) or "")) or ""
     if not host:
         return None
     try:
@@ -270,7 +271,8 @@ def host_of(kind: str, facts: Mapping[str, object]) -> str | None:
     except InvalidHostname:
         if masked:
             return None
-        raise InvalidInput("insights.properties.domain", host, "a host name") from None
+        expected = "a host name" if told_by == "domain" else "a URL with a host name"
+        raise InvalidInput(f"insights.properties.{told_by}", host, expected) from None
     return None if masked and not has_known_suffix(canonical) else canonical
 
 
@@ -288,6 +290,11 @@ def _host_columns(host: str | None) -> tuple[str | None, list[str] | None, str |
     if host is None:
         return None, None, None
     return host, list(covering_names(host)), SUFFIX_LIST_VERSION
+
+
+def _known_kind(old: Certificate) -> Kind | None:
+    """The kind that was given, or None where it is no other than was guessed from the facts."""
+    return None if old.kind == _likeliest_kind(old.cert_id, old.facts) else old.kind
 
 
 def _likeliest_kind(cert_id: str, facts: Mapping[str, object]) -> Kind:

@@ -22,7 +22,7 @@ from contextlib import suppress
 
 from service.accounts.names import NO_VERIFIED_ACCOUNT, VERIFIED_ACCOUNT
 from service.database import Pool
-from service.errors import Unavailable
+from service.errors import ServiceError
 from service.insights import queries
 from service.insights.certificates import refresh_hosts
 from service.insights.queries import Answer, Question
@@ -40,7 +40,7 @@ async def confirmed_owner(pool: Pool, questions: Sequence[Question]) -> list[Ans
     outdated = [i for i, answer in enumerate(answers) if answer.verdict == "outdated"]
     if outdated:
         # The other answers are on record: nothing that goes wrong here may have them asked again.
-        with suppress(Unavailable):
+        with suppress(ServiceError):
             async with pool.transaction() as connection:
                 await refresh_hosts(connection, [questions[i].cert_id for i in outdated])
             async with pool.connection() as connection:

@@ -6,7 +6,7 @@ it is decided. Absent and null are told apart by `UNSET`.
 
 import re
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeAlias, get_args
+from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
@@ -158,31 +158,7 @@ class Properties(Facts):
     confirmed_owner_detail: ConfirmedOwnerDetail | UnsetType = UNSET
 
 
-PropertyName: TypeAlias = Literal[
-    "age_seconds",
-    "approx_ip_geo",
-    "bot_detected",
-    "browser",
-    "confirmed_owner",
-    "confirmed_owner_detail",
-    "created_at",
-    "domain",
-    "expires_at",
-    "form_input_kpm",
-    "form_input_method",
-    "form_input_wpm",
-    "ip",
-    "is_framed",
-    "is_masked",
-    "num_sensitive_content_elements",
-    "num_sensitive_form_elements",
-    "os",
-    "page_url",
-    "parent_page_url",
-    "seconds_on_page",
-]
-
-PROPERTIES: frozenset[str] = frozenset(get_args(PropertyName))
+PROPERTIES = frozenset(Properties.__struct_fields__)
 OWNER_PROPERTIES = frozenset({"confirmed_owner", "confirmed_owner_detail"})
 
 _META_PROPERTIES = OWNER_PROPERTIES | {"age_seconds", "created_at", "expires_at"}

@@ -38,7 +38,7 @@ _PROBLEMS: dict[str, Callable[[], ServiceError]] = {
     "inactive": InactiveAccount,
     "not_found": CertificateNotFound,
     "expired": CertificateNotFound,
-    "outdated": partial(Unavailable, "the certificate's domain could not be read in time"),
+    "outdated": partial(Unavailable, "the certificate's domain could not be read now"),
 }
 
 

@@ -26,7 +26,7 @@ class Question(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What one call is told about one certificate; `facts` is JSON. Without a certificate, only why.
+    """What one call is told about one certificate; `facts` is JSON. If it is not answered, only why.
 
     The owner's name, id, domain and time of verification are there only if the caller may see them.
     """
@@ -57,15 +57,7 @@ WITH decided AS (
         asked.cert_id,
         viewer.id AS viewer_id,
         api_key.id AS api_key_id,
-        CASE
-            WHEN viewer.id IS NULL THEN 'unauthorized'
-            WHEN viewer.suspended_at IS NOT NULL THEN 'inactive'
-            WHEN certificate.cert_id IS NULL THEN 'not_found'
-            WHEN now() >= coalesce(certificate.expires_at, certificate.created_at + interval '90 days')
-                THEN 'expired'
-            WHEN certificate.suffix_list <> $6 THEN 'outdated'
-            ELSE 'answered'
-        END AS verdict,
+        judged.verdict,
         certificate.kind,
         certificate.created_at,
         certificate.expires_at,
@@ -73,7 +65,7 @@ WITH decided AS (
         CASE WHEN asked.facts_asked THEN certificate.facts END AS facts,
         certificate.host,
         CASE
-            WHEN NOT asked.owner_asked THEN NULL
+            WHEN judged.verdict <> 'answered' OR NOT asked.owner_asked THEN NULL
             WHEN owner.id = viewer.id OR visible.is_visible THEN 'named'
             WHEN owner.id IS NOT NULL THEN 'verified'
             WHEN certificate.host IS NULL THEN 'not_applicable'
@@ -95,7 +87,23 @@ WITH decided AS (
           AND (held.imported_by IS NULL OR held.imported_by = viewer.id)
         ORDER BY held.imported_by NULLS FIRST
         LIMIT 1
-    ) AS certificate ON true
+    ) AS held ON true
+    CROSS JOIN LATERAL (
+        SELECT CASE
+            WHEN viewer.id IS NULL THEN 'unauthorized'
+            WHEN viewer.suspended_at IS NOT NULL THEN 'inactive'
+            WHEN held.cert_id IS NULL THEN 'not_found'
+            WHEN now() >= coalesce(held.expires_at, held.created_at + interval '90 days')
+                THEN 'expired'
+            WHEN held.suffix_list <> $6 THEN 'outdated'
+            ELSE 'answered'
+        END AS verdict
+    ) AS judged
+    -- Whoever is not answered is not told anything about the certificate either.
+    LEFT JOIN LATERAL (
+        SELECT held.kind, held.account_id, held.host, held.covering_names, held.created_at,
+            held.expires_at, held.seconds_on_page, held.facts
+    ) AS certificate ON judged.verdict = 'answered'
     LEFT JOIN LATERAL (
         SELECT ownership.account_id, ownership.domain, ownership.verified_at
         FROM ownership
@@ -180,6 +188,7 @@ async def select_hosts(
         SELECT cert_id, imported_by, kind, facts FROM certificate
         WHERE cert_id = ANY ($1) AND suffix_list <> $2
         ORDER BY cert_id, imported_by
+        FOR UPDATE
         """,
         cert_ids,
         suffix_list,
@@ -216,7 +225,7 @@ class Certificate(msgspec.Struct, frozen=True):
 
     cert_id: str
     imported_by: UUID | None
-    kind: str
+    kind: Kind
     account_id: UUID | None
     host: str | None
     covering_names: Sequence[str] | None
@@ -260,7 +269,7 @@ async def select_certificates(
 
 
 async def upsert_certificates(connection: Connection, certificates: Iterable[Certificate]) -> None:
-    """Record certificates, each whole, in place of what was recorded before. Needs a transaction."""
+    """Record certificates in place of what was recorded of them before. Needs a transaction."""
     await connection.execute(
         "CREATE TEMP TABLE incoming (LIKE certificate INCLUDING DEFAULTS) ON COMMIT DROP"
     )
@@ -280,6 +289,7 @@ async def upsert_certificates(connection: Connection, certificates: Iterable[Cer
         """
         INSERT INTO certificate SELECT * FROM incoming
         ON CONFLICT ON CONSTRAINT certificate_unique DO UPDATE SET
+            kind = excluded.kind,
             account_id = excluded.account_id,
             host = excluded.host,
             covering_names = excluded.covering_names,
