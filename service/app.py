@@ -143,9 +143,8 @@ async def _log_unexpected(error: Exception, scope: Scope) -> None:
         if now - state.get("unavailable_logged_at", -1.0) < 1:
             return
         state.unavailable_logged_at = now
-        _log.warning(
-            "unavailable", why=str(error), cause=error.__cause__ and type(error.__cause__).__name__
-        )
+        cause = type(error.__cause__).__name__ if error.__cause__ else None
+        _log.warning("unavailable", why=str(error), cause=cause)
     elif not isinstance(error, ServiceError | HTTPException):
         # Neither the message nor the values of an error: they can hold keys and personal data.
         frames = traceback.extract_tb(error.__traceback__)

@@ -1,6 +1,6 @@
 """The connections to PostgreSQL, and its migrations.
 
-Every wait has a deadline: for a connection of a pool, for connecting, and for each statement of a pool's.
+Every wait has a deadline: for connecting, for a connection of a pool, for each statement of one.
 Whatever shows that the database is out of reach or too slow is raised as `Unavailable`.
 """
 

@@ -75,6 +75,19 @@ async def test_unexpected_error_tells_nothing_and_is_logged_without_values(world
         assert secret not in str(line)
 
 
+async def test_operation_that_is_not_offered_is_named(world: World) -> None:
+    viewer = await world.company()
+    response = await world.client.post(
+        f"/{web_id()}", headers=viewer.headers, json={"retain": {"reference": "1"}}
+    )
+    assert response.status_code == 403
+    assert response.json() == {
+        "outcome": "error",
+        "reason": "Unavailable product requested",
+        "errors": {"detail": "the operation retain is not offered here"},
+    }
+
+
 async def test_unknown_path_is_a_problem_document(world: World) -> None:
     response = await world.client.get("/v1/nothing")
     assert response.status_code == 404

@@ -60,6 +60,8 @@ async def test_disconnecting_ends_the_grants_between_the_two_and_no_others(world
     await world.permit(one, third)
     await world.disconnect(other, one)
     assert await live(world, "visibility_grant") == 1
+    events = await world.fetch("SELECT account_id FROM event WHERE action = 'grant.ended'")
+    assert sorted(row["account_id"] for row in events) == sorted([one.id, other.id] * 2)
     await world.connect(other, one)
     assert await live(world, "visibility_grant") == 1
 

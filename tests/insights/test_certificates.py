@@ -220,6 +220,8 @@ async def test_lines_about_one_certificate_in_one_import_add_up(world: World) ->
         ([{**line("A" * 40), "kind": "web"}, line("A" * 40)], "web"),
         ([line("A" * 40), {**line("A" * 40), "kind": "web"}], "web"),
         ([line("a" * 40), {**line("a" * 40), "kind": "mobile"}], "mobile"),
+        ([{**line("a" * 40), "kind": "mobile"}, line("a" * 40)], "mobile"),
+        ([line("A" * 40), line("A" * 40, page_url="https://example.com/")], "web"),
         ([line("A" * 80, domain="example.com")], "mobile"),
         ([line("0.a", domain="example.com")], "meta"),
     ],
@@ -227,9 +229,12 @@ async def test_lines_about_one_certificate_in_one_import_add_up(world: World) ->
 async def test_kind_is_the_one_given_else_the_likeliest(
     world: World, lines: list[dict[str, Any]], kind: str
 ) -> None:
-    await world.import_lines(*lines)
+    for each in lines:
+        await world.import_lines(each)
     (row,) = await world.fetch("SELECT kind FROM certificate")
     assert row["kind"] == kind
+    (again,) = await world.import_lines(lines[-1])
+    assert again.result == "unchanged"
 
 
 async def test_fingerprints_are_kept_in_one_form(world: World) -> None:

@@ -1,9 +1,13 @@
 """A viewer who may not see the owner can't tell one hidden owner from another, by anything."""
 
 import re
+from datetime import timedelta
 
+import msgspec
 import pytest
 
+from service.insights.confirmed_owner import confirmed_owner
+from service.insights.operations import question_of
 from tests.builders import Company, World, meta_id
 
 ASKED = ("confirmed_owner", "confirmed_owner_detail", "domain", "age_seconds")
@@ -52,6 +56,25 @@ async def test_which_ancestor_is_owned_stays_hidden(world: World) -> None:
         told.append(await everything_told(world, viewer, cert_id))
         await world.lapse(domain)
     assert told[0] == told[1] == told[2]
+
+
+async def test_refused_call_is_told_nothing_even_by_the_database(world: World) -> None:
+    owner, viewer = await world.company("Owner Leads"), await world.company()
+    await world.own(owner, "example.com")
+    cert_id = await world.certificate(domain="example.com", ip="192.0.2.1")
+    expired = await world.certificate(domain="example.com", created=timedelta(days=-100))
+    await world.suspend(owner)
+    for key, asked, verdict in (
+        (owner.key, cert_id, "inactive"),
+        ("cok_unknown", cert_id, "unauthorized"),
+        (viewer.key, expired, "expired"),
+    ):
+        question = question_of(key, asked, ("confirmed_owner", "ip"))
+        (answer,) = await confirmed_owner(world.database.answering, [question])
+        told = msgspec.structs.asdict(answer)
+        assert told.pop("verdict") == verdict
+        del told["answer_id"], told["answered_at"]
+        assert set(told.values()) == {None}
 
 
 async def test_metrics_name_nobody(world: World) -> None:
