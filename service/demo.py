@@ -226,25 +226,23 @@ async def _load_companies(connection: Connection) -> None:
 
 def show(demo: Demo, console: Console) -> None:
     """Print who sees what, and how to ask."""
-    table = Table(title="What each company is told", show_lines=True)
-    table.add_column("Certificate", ratio=1)
-    for name in demo.accounts:
-        table.add_column(name, justify="center", width=max(map(len, name.split())))
-    words = {NO_VERIFIED_ACCOUNT: "nobody", VERIFIED_ACCOUNT: "[yellow]hidden[/]", None: "null"}
+    table = Table(title="Who is told what", show_lines=True)
+    table.add_column("Certificate", ratio=5, overflow="fold")
+    table.add_column("Owner, and who is told its name", ratio=4)
+    table.add_column("Everyone else is told", ratio=4)
     for certificate in demo.certificates:
-        owners = {told for told in certificate.expect.values() if told not in words}
-        about = f"[bold]{certificate.domain or certificate.kind}[/]\n{certificate.shows}"
-        if owners:
-            about += f"\n[green]{owners.pop()}[/]"
-        cells = [words.get(told, "[green]named[/]") for told in certificate.expect.values()]
-        if certificate.http_status != 200:
-            cells = [f"[red]{certificate.http_status}[/]"] * len(cells)
-        table.add_row(about, *cells)
+        named = {name: told for name, told in certificate.expect.items() if told in _ROLES}
+        owner = next(iter(named.values()), None)
+        others = {told or "null" for told in certificate.expect.values() if told not in _ROLES}
+        table.add_row(
+            f"[bold]{certificate.domain or certificate.kind}[/]\n{certificate.shows}",
+            f"[green]{owner}[/]\n"
+            + ", ".join("itself" if name == owner else name for name in named)
+            if owner
+            else "–",
+            "404, not found" if certificate.http_status == 404 else ", ".join(others),
+        )
     console.print(table)
-    console.print(
-        f"named: the owner's name; hidden: “{VERIFIED_ACCOUNT}”; nobody: “{NO_VERIFIED_ACCOUNT}”.",
-        highlight=False,
-    )
     key = demo.accounts[HARBOR].api_key
     console.print(f"\nAsk as {HARBOR}:")
     for certificate in demo.certificates:

@@ -45,4 +45,4 @@ def test_wheel_installed_elsewhere_migrates_and_loads_the_demo(tmp_path: Path) -
         check=True,
         capture_output=True,
     ).stdout
-    assert "What each company is told" in demo.decode()
+    assert "Who is told what" in demo.decode()
