@@ -4,6 +4,7 @@
 """
 
 import sys
+from typing import Any
 
 from litestar import Litestar, Request, Response, post
 
@@ -15,7 +16,7 @@ def bare_app(body: bytes) -> Litestar:
     """`POST /{cert_id}` reads its request, as the endpoint must; `POST /unread/{cert_id}` does not."""
 
     @post("/{cert_id:str}", status_code=200)
-    async def bare(request: Request, cert_id: str) -> Response[bytes]:  # type: ignore[type-arg]
+    async def bare(request: Request[Any, Any, Any], cert_id: str) -> Response[bytes]:
         del cert_id
         await request.body()
         return Response(body, media_type="application/json")
