@@ -30,7 +30,7 @@ from litestar.types import Scope
 from service import __version__, metrics
 from service.database import Database, is_migrated, open_database
 from service.errors import InvalidInput, ServiceError, Unavailable, http_headers, http_status
-from service.insights.api import Resolver, import_certificates, run_operations
+from service.insights.api import import_certificates, run_operations
 from service.insights.batching import NaturalBatcher
 from service.insights.confirmed_owner import confirmed_owner
 
@@ -73,10 +73,7 @@ def create_app(database_url: str) -> Litestar:
             ),
         ],
         lifespan=[lifespan],
-        dependencies={
-            "database": Provide(_database, sync_to_thread=False),
-            "resolver": Provide(_resolver, sync_to_thread=False),
-        },
+        dependencies={"database": Provide(_database, sync_to_thread=False)},
         plugins=[
             ProblemDetailsPlugin(
                 ProblemDetailsConfig(
@@ -115,10 +112,6 @@ class _Metrics(PrometheusController):
 
 def _database(state: State) -> Database:
     return state.database
-
-
-def _resolver(state: State) -> Resolver:
-    return state.resolver
 
 
 def _problem(error: ServiceError) -> ProblemDetailsException:

@@ -75,9 +75,9 @@ async def revoke_key(connection: Connection, key_id: str) -> UUID:
     return account_id
 
 
-async def authenticate(connection: Connection, authorization: str | None) -> Caller:
-    """Who is calling. Raises `Unauthorized` or `InactiveAccount`."""
-    caller = await queries.select_caller(connection, digest_of(key_of(authorization)))
+async def authenticate(connection: Connection, key: str) -> Caller:
+    """Whose key that is. Raises `Unauthorized` or `InactiveAccount`."""
+    caller = await queries.select_caller(connection, digest_of(key))
     if caller is None:
         raise Unauthorized
     if caller.suspended_at is not None:

@@ -35,7 +35,6 @@ from service.errors import (
     http_headers,
     http_status,
 )
-from service.insights.batching import NaturalBatcher
 from service.insights.certificates import (
     LINES_AT_ONCE,
     LineResult,
@@ -54,12 +53,10 @@ from service.insights.contract import (
     checked_cert_id,
 )
 from service.insights.operations import asked_properties, question_of, response_body
-from service.insights.queries import Answer, Question
 
 MAX_IMPORT = 16 * 1024 * 1024
 MAX_IMPORT_LINES = 20_000
 
-Resolver: TypeAlias = NaturalBatcher[Question, Answer]
 HttpRequest: TypeAlias = Request[Any, Any, State]
 
 _JSON = "application/json"
@@ -107,33 +104,44 @@ def _response(body: type, what: str) -> ResponseSpec:
 
 def v4_error(request: HttpRequest, error: Exception) -> Response[bytes]:
     """Any error, in the shape the Certificate API gives it."""
-    if isinstance(error, InvalidCertificateId):
-        body = {
-            "errors": {"detail": MALFORMED_ID},
-            "message": MALFORMED_ID,
-            "outcome": "error",
-            "reason": MALFORMED_ID,
-        }
-    elif isinstance(error, UnacceptableBody | ProductUnavailable):
-        reason = SCHEMA if isinstance(error, UnacceptableBody) else str(error)
-        if isinstance(error, SchemaViolation):
-            reason = error.reason
-        body = {"errors": {"detail": error.detail}, "outcome": "error", "reason": reason}
-    else:
-        body = {
-            "outcome": "error",
-            "reason": str(error) if isinstance(error, ServiceError) else _INTERNAL_ERROR,
-        }
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    if isinstance(error, ServiceError):
-        status = http_status(error)
+    body: dict[str, object]
+    match error:
+        case InvalidCertificateId():
+            body = {
+                "errors": {"detail": MALFORMED_ID},
+                "message": MALFORMED_ID,
+                "outcome": "error",
+                "reason": MALFORMED_ID,
+            }
+        case SchemaViolation():
+            body = _error(error.reason, error.detail)
+        case UnacceptableBody():
+            body = _error(SCHEMA, error.detail)
+        case ProductUnavailable():
+            body = _error(str(error), error.detail)
+        case ServiceError():
+            body = _error(str(error))
+        case _:
+            body = _error(_INTERNAL_ERROR)
+    match error:
+        case ServiceError():
+            status, headers = http_status(error), http_headers(error)
+        case HTTPException():
+            status, headers = error.status_code, {}
+        case _:
+            status, headers = 500, {}
     metrics.REQUESTS.labels(status).inc()
     return Response(
         msgspec.json.encode(body),
         status_code=status,
-        headers=http_headers(error) if isinstance(error, ServiceError) else {},
+        headers=headers,
         media_type=_JSON,
     )
+
+
+def _error(reason: str, detail: str | None = None) -> dict[str, object]:
+    errors = {} if detail is None else {"errors": {"detail": detail}}
+    return {**errors, "outcome": "error", "reason": reason}
 
 
 @post(
@@ -168,6 +176,8 @@ async def run_operations(
     cert_id: Annotated[str, PathParameter(schema_extra={"maxLength": MAX_CERT_ID})],
 ) -> Response[bytes]:
     """Run the operations the body names on a certificate, as the vendor's Certificate API v4 does."""
+    # Taken from the state: injecting more than one dependency costs a call a quarter of its speed.
+    state = request.app.state
     started = time.perf_counter()
     key = key_of(request.headers.get("authorization"))
     try:
@@ -175,11 +185,11 @@ async def run_operations(
         asked = asked_properties(await _body(request, (_JSON,)))
     except ServiceError:
         # Whoever calls without a good key is told that, and nothing else.
-        async with request.app.state.database.general.connection() as connection:
-            await authenticate(connection, request.headers.get("authorization"))
+        async with state.database.general.connection() as connection:
+            await authenticate(connection, key)
         raise
     question = question_of(key, cert_id, asked)
-    answer = await request.app.state.resolver.ask(question)
+    answer = await state.resolver.ask(question)
     body = response_body(asked, answer)
     _ANSWERED.inc()
     _TOLD[answer.status].inc()
@@ -210,8 +220,9 @@ async def import_certificates(
     "fingerprints"?, "insights": {"properties": {…}}}`, where `insights.properties` is what a stored
     v4 response holds. Importing a line again changes nothing. At most 16 MB and 20,000 lines.
     """
+    key = key_of(request.headers.get("authorization"))
     async with database.general.connection() as connection:
-        caller = await authenticate(connection, request.headers.get("authorization"))
+        caller = await authenticate(connection, key)
     body = await _body(request, _NDJSON)
     if body.rstrip(b"\n").count(b"\n") >= MAX_IMPORT_LINES:
         raise BodyTooLarge(f"the body must be at most {MAX_IMPORT_LINES} lines long")
