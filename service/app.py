@@ -4,7 +4,7 @@ import asyncio
 import time
 import traceback
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from http import HTTPStatus
 
@@ -29,10 +29,24 @@ from litestar.types import Scope
 
 from service import __version__, metrics
 from service.database import Database, is_migrated, open_database
-from service.errors import InvalidInput, ServiceError, Unavailable, http_headers, http_status
-from service.insights.api import import_certificates, run_operations
+from service.errors import (
+    InvalidInput,
+    ServiceError,
+    Unavailable,
+    VendorFailed,
+    http_headers,
+    http_status,
+)
+from service.insights.api import (
+    import_certificates,
+    run_operations,
+    validate_certificate_id,
+)
 from service.insights.batching import NaturalBatcher
 from service.insights.confirmed_owner import confirmed_owner
+from service.insights.operations import Operations
+from service.insights.upstream import open_vendor
+from service.settings import TrustedForm
 
 # Two, so that one batch is being gathered and read in this process while the other is in the server.
 BATCHES_IN_FLIGHT = 2
@@ -43,25 +57,36 @@ IMPORTS_AT_ONCE = 2
 _log = structlog.get_logger("service")
 
 
-def create_app(database_url: str) -> Litestar:
-    """The application that answers from that database. It starts whether the database is up or not."""
+def create_app(database_url: str, trustedform: TrustedForm | None = None) -> Litestar:
+    """The application that answers from that database, and from the vendor behind it if there is one.
+
+    It starts whether they are up or not.
+    """
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        async with open_database(database_url, answering=BATCHES_IN_FLIGHT) as database:
-            app.state.database = database
-            app.state.imports = asyncio.Semaphore(IMPORTS_AT_ONCE)
-            app.state.resolver = resolver = NaturalBatcher(
+        async with AsyncExitStack() as stack:
+            database = await stack.enter_async_context(
+                open_database(database_url, answering=BATCHES_IN_FLIGHT)
+            )
+            vendor = None
+            if trustedform is not None:
+                vendor = await stack.enter_async_context(open_vendor(trustedform))
+            resolver = NaturalBatcher(
                 partial(confirmed_owner, database.answering),
                 in_flight=BATCHES_IN_FLIGHT,
                 observe=metrics.BATCH_SIZE.observe,
             )
+            app.state.database = database
+            app.state.imports = asyncio.Semaphore(IMPORTS_AT_ONCE)
+            app.state.operations = Operations(resolver, database, vendor)
             yield
             await resolver.drain()
 
     return Litestar(
         [
             run_operations,
+            validate_certificate_id,
             import_certificates,
             health,
             ready,
@@ -129,8 +154,8 @@ def _unexpected(error: Exception) -> ProblemDetailsException:
 
 
 async def _log_unexpected(error: Exception, scope: Scope) -> None:
-    """Log what no client caused: what is unknown, and why the database was out of reach."""
-    if isinstance(error, Unavailable):
+    """Log what no client caused: what is unknown, and why the database or the vendor failed."""
+    if isinstance(error, Unavailable | VendorFailed):
         # Once a second: an outage is one event, however many calls it refuses.
         state, now = scope["litestar_app"].state, time.monotonic()
         if now - state.get("unavailable_logged_at", -1.0) < 1:

@@ -87,14 +87,14 @@ def run(settings: Settings) -> None:
             shutil.rmtree(counts, ignore_errors=True)
             counts.mkdir(parents=True)
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(counts)
-        serve(lambda: _application(url), address, settings.port, settings.workers)
+        serve(lambda: _application(url, settings), address, settings.port, settings.workers)
 
 
-def _application(database_url: str) -> Litestar:
+def _application(database_url: str, settings: Settings) -> Litestar:
     # Imported in the worker: the Prometheus client reads its directory when it is imported.
     from service.app import create_app
 
-    return create_app(database_url)
+    return create_app(database_url, settings.trustedform)
 
 
 @main.command("migrate")

@@ -21,7 +21,13 @@ ServiceError
 ├── Unauthorized          no API key, or one that is not known
 ├── InactiveAccount       the key is known, its account is suspended
 ├── CertificateNotFound   unknown, or past its window
-└── Unavailable           try again: saturated, or the database is out of reach
+├── Refused               it can't be done with this certificate, or for want of means
+│   ├── PaymentRequired
+│   ├── NotClaimable
+│   └── Unprocessable
+├── VendorFailed          the vendor behind us can't be reached, or makes no sense
+│   └── VendorTimedOut
+└── Unavailable           try again: saturated, or the database or the vendor is out of reach
 """
 
 SHOWN = 80
@@ -174,6 +180,30 @@ class CertificateNotFound(ServiceError):
         super().__init__("TrustedForm certificate has expired or could not be found")
 
 
+class Refused(ServiceError):
+    """What was asked is well formed and can't be done; `str()` is the reason published for that."""
+
+
+class PaymentRequired(Refused):
+    """The account that this service has with the vendor is inactive or out of funds."""
+
+
+class NotClaimable(Refused):
+    """A sandboxed certificate."""
+
+
+class Unprocessable(Refused):
+    """The operations can't be run on this certificate."""
+
+
+class VendorFailed(ServiceError):
+    """The vendor behind us gave no answer that can be used."""
+
+
+class VendorTimedOut(VendorFailed):
+    """The vendor behind us took too long."""
+
+
 class Unavailable(ServiceError):
     """The question could not be answered now. `retry_after` is in whole seconds."""
 
@@ -195,6 +225,11 @@ _STATUSES: dict[type[ServiceError], int] = {
     Unauthorized: 401,
     InactiveAccount: 402,
     CertificateNotFound: 404,
+    PaymentRequired: 402,
+    NotClaimable: 405,
+    Unprocessable: 422,
+    VendorFailed: 502,
+    VendorTimedOut: 504,
     Unavailable: 503,
 }
 

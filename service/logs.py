@@ -44,6 +44,8 @@ def configure_logs(log_format: LogFormat) -> None:
             foreign_pre_chain=shared,
         )
     )
+    # It tells of every request with its URL, and ours hold certificate ids.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.INFO)

@@ -22,6 +22,16 @@ BATCH_SIZE = Histogram(
     "How many calls shared a query.",
     buckets=(1, 2, 4, 8, 16, 32, 64, 128),
 )
+UPSTREAM = Counter(
+    "confirmed_owner_upstream_calls",
+    "Calls to the vendor behind us, by HTTP status or what else became of them.",
+    ["result"],
+)
+UPSTREAM_DURATION = Histogram(
+    "confirmed_owner_upstream_seconds",
+    "How long calls to the vendor behind us took.",
+    buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
 IMPORTED = Counter(
     "confirmed_owner_imported_lines",
     "Lines of certificate imports over HTTP, by what became of them.",

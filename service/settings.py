@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, cast, get_args
 from urllib.parse import SplitResult, urlsplit
@@ -11,6 +12,19 @@ import msgspec
 from service.errors import InvalidInput
 
 LogFormat = Literal["console", "json"]
+
+
+TRUSTEDFORM_URL = "https://cert.trustedform.com"
+
+
+class TrustedForm(msgspec.Struct, frozen=True):
+    """The vendor behind us: where its Certificate API is, and our key to it."""
+
+    api_key: str
+    url: str = TRUSTEDFORM_URL
+    """Without a trailing slash."""
+    budget: float = 6.0
+    """How many seconds a call may take, all attempts together."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +39,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     workers: int = 1
     public_url: str
     """How clients reach the service, without a trailing slash."""
+    trustedform: TrustedForm | None = None
+    """None means that only what is on record here can be answered."""
+    facts_retention_days: int | None = None
+    """How long facts about certificates are kept; None means without end."""
     log_format: LogFormat = "console"
 
 
@@ -42,11 +60,15 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         port=port,
         workers=_whole_number(environ, "WORKERS", default=1, highest=256),
         public_url=_public_url(environ, f"http://{f'[{host}]' if ':' in host else host}:{port}"),
+        trustedform=_trustedform(environ),
+        facts_retention_days=_whole_number(environ, "FACTS_RETENTION_DAYS", highest=36_500)
+        if environ.get("FACTS_RETENTION_DAYS")
+        else None,
         log_format=_log_format(environ),
     )
 
 
-def _whole_number(environ: Mapping[str, str], name: str, *, default: int, highest: int) -> int:
+def _whole_number(environ: Mapping[str, str], name: str, *, default: int = 0, highest: int) -> int:
     text = environ.get(name) or str(default)
     if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= highest):
         raise InvalidInput(name, text, f"a whole number from 1 to {highest}")
@@ -86,6 +108,37 @@ def _public_url(environ: Mapping[str, str], default: str) -> str:
     ):
         raise InvalidInput("PUBLIC_URL", url, "an http:// or https:// URL")
     return url.rstrip("/")
+
+
+def _trustedform(environ: Mapping[str, str]) -> TrustedForm | None:
+    api_key = environ.get("TRUSTEDFORM_API_KEY")
+    url = environ.get("TRUSTEDFORM_URL") or TRUSTEDFORM_URL
+    parts = _split(url)
+    if (
+        parts is None
+        or not parts.hostname
+        # The key goes with every call, so in the clear only to this machine.
+        or not (
+            parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname))
+        )
+        or parts.username is not None
+        or parts.query
+        or parts.fragment
+    ):
+        raise InvalidInput("TRUSTEDFORM_URL", url, "an https:// URL")
+    if not api_key:
+        return None
+    if not (api_key.isascii() and api_key.isprintable()):
+        # Not repeated: it is a secret.
+        raise InvalidInput("TRUSTEDFORM_API_KEY", "…", "of printable ASCII characters")
+    return TrustedForm(api_key, url.rstrip("/"))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _log_format(environ: Mapping[str, str]) -> LogFormat:

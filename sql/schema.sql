@@ -39,6 +39,13 @@ CREATE TABLE public.app_user (
     CONSTRAINT app_user_email_check CHECK ((email = lower(email)))
 );
 
+CREATE SEQUENCE public.certificate_revision
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
 CREATE TABLE public.certificate (
     cert_id text NOT NULL,
     imported_by uuid,
@@ -54,6 +61,10 @@ CREATE TABLE public.certificate (
     page_text text,
     fingerprints text[],
     recorded_at timestamp with time zone DEFAULT now() NOT NULL,
+    known text[] DEFAULT '{}'::text[] NOT NULL,
+    fetched_at timestamp with time zone,
+    last_event_at timestamp with time zone,
+    revision bigint DEFAULT nextval('public.certificate_revision'::regclass) NOT NULL,
     CONSTRAINT certificate_cert_id_check CHECK (((length(cert_id) >= 3) AND (length(cert_id) <= 255))),
     CONSTRAINT certificate_check CHECK ((((host IS NULL) = (covering_names IS NULL)) AND ((host IS NULL) = (suffix_list IS NULL)))),
     CONSTRAINT certificate_kind_check CHECK ((kind = ANY (ARRAY['web'::text, 'mobile'::text, 'meta'::text]))),
@@ -111,6 +122,16 @@ CREATE TABLE public.ownership (
     CONSTRAINT ownership_method_check CHECK ((method = 'attested'::text))
 );
 
+CREATE TABLE public.retained_certificate (
+    account_id uuid NOT NULL,
+    cert_id text NOT NULL,
+    reference text,
+    vendor text,
+    campaign_id text,
+    retained_at timestamp with time zone NOT NULL,
+    answer_id uuid NOT NULL
+);
+
 CREATE TABLE public.visibility_grant (
     id uuid NOT NULL,
     connection_id uuid NOT NULL,
@@ -158,10 +179,15 @@ ALTER TABLE ONLY public.membership
 ALTER TABLE ONLY public.ownership
     ADD CONSTRAINT ownership_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.retained_certificate
+    ADD CONSTRAINT retained_certificate_pkey PRIMARY KEY (account_id, cert_id);
+
 ALTER TABLE ONLY public.visibility_grant
     ADD CONSTRAINT visibility_grant_pkey PRIMARY KEY (id);
 
 CREATE INDEX api_key_account ON public.api_key USING btree (account_id);
+
+CREATE INDEX certificate_recorded_at ON public.certificate USING brin (recorded_at);
 
 CREATE UNIQUE INDEX connection_live ON public.connection USING btree (buyer_id, seller_id) WHERE (ended_at IS NULL);
 
@@ -203,6 +229,9 @@ ALTER TABLE ONLY public.membership
 
 ALTER TABLE ONLY public.ownership
     ADD CONSTRAINT ownership_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id);
+
+ALTER TABLE ONLY public.retained_certificate
+    ADD CONSTRAINT retained_certificate_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id);
 
 ALTER TABLE ONLY public.visibility_grant
     ADD CONSTRAINT visibility_grant_connection_id_fkey FOREIGN KEY (connection_id) REFERENCES public.connection(id);

@@ -68,7 +68,7 @@ class World:
             await connection.execute(
                 """
                 TRUNCATE account, app_user, membership, api_key, certificate, ownership, connection,
-                    visibility_grant, event, answer
+                    visibility_grant, event, answer, retained_certificate
                 """
             )
 

@@ -78,13 +78,13 @@ async def test_unexpected_error_tells_nothing_and_is_logged_without_values(world
 async def test_operation_that_is_not_offered_is_named(world: World) -> None:
     viewer = await world.company()
     response = await world.client.post(
-        f"/{web_id()}", headers=viewer.headers, json={"retain": {"reference": "1"}}
+        f"/{web_id()}", headers=viewer.headers, json={"verify": {"advertiser_name": "A"}}
     )
     assert response.status_code == 403
     assert response.json() == {
         "outcome": "error",
         "reason": "Unavailable product requested",
-        "errors": {"detail": "the operation retain is not offered here"},
+        "errors": {"detail": "the operation verify is not offered here"},
     }
 
 

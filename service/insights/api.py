@@ -7,7 +7,7 @@ from io import BytesIO
 from typing import Annotated, Any, TypeAlias, get_args
 
 import msgspec
-from litestar import Request, Response, post
+from litestar import Request, Response, get, post
 from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.exceptions import HTTPException
@@ -42,17 +42,19 @@ from service.insights.certificates import (
     numbered_lines,
 )
 from service.insights.contract import (
+    CERT_ID,
     MALFORMED_ID,
     MAX_BODY,
     MAX_CERT_ID,
+    REQUEST_RULES,
     SCHEMA,
     ErrorResponse,
     OperationsRequest,
     OperationsResponse,
     Status,
+    ValidateResponse,
     checked_cert_id,
 )
-from service.insights.operations import asked_properties, question_of, response_body
 
 MAX_IMPORT = 16 * 1024 * 1024
 MAX_IMPORT_LINES = 20_000
@@ -81,7 +83,10 @@ class _Operations(Operation):
 
     def __post_init__(self) -> None:
         self.request_body = RequestBody(
-            content={_JSON: OpenAPIMediaType(schema=_inline_schema(OperationsRequest))}
+            content={
+                _JSON: OpenAPIMediaType(schema=_inline_schema(OperationsRequest) | REQUEST_RULES)
+            },
+            required=True,
         )
 
 
@@ -139,6 +144,13 @@ def v4_error(request: HttpRequest, error: Exception) -> Response[bytes]:
     )
 
 
+_V4_ERRORS: dict[int | type[Exception], Any] = {
+    ServiceError: v4_error,
+    HTTPException: v4_error,
+    Exception: v4_error,
+}
+
+
 def _error(reason: str, detail: str | None = None) -> dict[str, object]:
     errors = {} if detail is None else {"errors": {"detail": detail}}
     return {**errors, "outcome": "error", "reason": reason}
@@ -152,7 +164,7 @@ def _error(reason: str, detail: str | None = None) -> dict[str, object]:
     operation_class=_Operations,
     security=[{"Basic": []}],
     request_max_body_size=MAX_BODY,
-    exception_handlers={ServiceError: v4_error, HTTPException: v4_error, Exception: v4_error},
+    exception_handlers=_V4_ERRORS,
     responses={
         200: _response(OperationsResponse, "OK"),
         **{
@@ -163,17 +175,22 @@ def _error(reason: str, detail: str | None = None) -> dict[str, object]:
                 402: "The account is inactive",
                 403: "An operation that is not offered",
                 404: "The certificate has expired or could not be found",
+                405: "The certificate is a sandboxed one",
                 413: "The body is longer than 64 KB",
                 415: "The body is not declared to be application/json",
-                422: "The body does not meet the schema",
+                422: "The body does not meet the schema, or the operations can't be run",
+                502: "The vendor behind this service failed",
                 503: "No answer could be had now; see Retry-After",
+                504: "The vendor behind this service took too long",
             }.items()
         },
     },
 )
 async def run_operations(
     request: HttpRequest,
-    cert_id: Annotated[str, PathParameter(schema_extra={"maxLength": MAX_CERT_ID})],
+    cert_id: Annotated[
+        str, PathParameter(schema_extra={"maxLength": MAX_CERT_ID, "pattern": f"^({CERT_ID})$"})
+    ],
 ) -> Response[bytes]:
     """Run the operations the body names on a certificate, as the vendor's Certificate API v4 does."""
     # Taken from the state: injecting more than one dependency costs a call a quarter of its speed.
@@ -182,19 +199,45 @@ async def run_operations(
     key = key_of(request.headers.get("authorization"))
     try:
         checked_cert_id(cert_id)
-        asked = asked_properties(await _body(request, (_JSON,)))
+        asked = state.operations.asked_of(await _body(request, (_JSON,)))
     except ServiceError:
         # Whoever calls without a good key is told that, and nothing else.
         async with state.database.general.connection() as connection:
             await authenticate(connection, key)
         raise
-    question = question_of(key, cert_id, asked)
-    answer = await state.resolver.ask(question)
-    body = response_body(asked, answer)
+    body, answer = await state.operations.run(key, cert_id, asked)
     _ANSWERED.inc()
     _TOLD[answer.status].inc()
     metrics.DURATION.observe(time.perf_counter() - started)
     return Response(body, media_type=_JSON)
+
+
+@get(
+    "/{cert_id:str}/validate",
+    tags=["Certificate API"],
+    operation_id="validateCertificateId",
+    security=[{"Basic": []}],
+    exception_handlers=_V4_ERRORS,
+    responses={
+        200: _response(ValidateResponse, "OK"),
+        401: _response(ErrorResponse, "Incorrect API key"),
+        402: _response(ErrorResponse, "The account is inactive"),
+        502: _response(ErrorResponse, "The vendor behind this service failed"),
+        503: _response(ErrorResponse, "No answer could be had now; see Retry-After"),
+        504: _response(ErrorResponse, "The vendor behind this service took too long"),
+    },
+)
+async def validate_certificate_id(
+    request: HttpRequest, cert_id: Annotated[str, PathParameter()]
+) -> Response[bytes]:
+    """Tell whether an id is that of a certificate, of which kind, and not too old.
+
+    Where a certificate is not known here, and there is no vendor to ask, the form of its id decides.
+    """
+    key = key_of(request.headers.get("authorization"))
+    validity = await request.app.state.operations.validate(key, cert_id)
+    metrics.REQUESTS.labels(200).inc()
+    return Response(msgspec.json.encode(validity), media_type=_JSON)
 
 
 @post(
@@ -262,7 +305,8 @@ def _inline_schema(struct: type) -> Any:
     def resolved(node: Any) -> Any:
         if isinstance(node, dict):
             if "$ref" in node:
-                return resolved(components[node["$ref"].rpartition("/")[2]])
+                beside = {name: value for name, value in node.items() if name != "$ref"}
+                return resolved(components[node["$ref"].rpartition("/")[2]] | beside)
             return {name: resolved(value) for name, value in node.items() if name != "title"}
         return [resolved(value) for value in node] if isinstance(node, list) else node
 

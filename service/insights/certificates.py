@@ -11,31 +11,32 @@ times the later one counts.
 """
 
 import asyncio
-import base64
-import binascii
 import codecs
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import BinaryIO, TypeVar
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from service import audit
 from service.accounts.queries import Caller, select_accounts_called
-from service.database import Connection
+from service.database import Connection, Database
 from service.errors import InvalidHostname, InvalidInput, IPAddressHost, SingleLabelHost
 from service.insights import queries
 from service.insights.contract import (
     PROPERTIES_OF,
+    Count,
     Facts,
     Kind,
     cert_id_of_url,
     checked_cert_id,
     kinds_of,
 )
+from service.insights.lead_match import sha1_of_text
 from service.insights.queries import Certificate
 from service.ownership.hostname import (
     SUFFIX_LIST_VERSION,
@@ -48,6 +49,13 @@ from service.ownership.hostname import (
 MAX_LINE = 4 * 1024 * 1024
 LINES_AT_ONCE = 2000
 
+# What may still move while a certificate is young, how long that is, and how long it is true then.
+MOVING = frozenset({"age_seconds", "expires_at", "seconds_on_page"})
+SETTLED_AFTER = timedelta(days=1)
+TRUSTED_FOR = timedelta(minutes=15)
+
+_PURGED_AT_ONCE = 1000
+
 _COLUMNS = frozenset({"created_at", "expires_at", "seconds_on_page"})
 _IN_WORDS = {
     "str": "a string",
@@ -59,7 +67,6 @@ _IN_WORDS = {
 _EXPECTED = re.compile(r"Expected (.*), got .*")
 _PATH_PART = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-_SHA1_HEX = re.compile(r"[0-9a-f]{40}")
 
 
 class _Insights(Struct):
@@ -76,18 +83,37 @@ class _Line(Struct):
     insights: _Insights | None = None
 
 
-class Incoming(Struct, frozen=True):
-    """A line that was understood. `facts` holds neither nulls nor what has a column of its own."""
+class Incoming(Struct, frozen=True, kw_only=True):
+    """What a line or the vendor tells of a certificate.
+
+    `known` names the properties it tells, `facts` holds those with a value and without a column of
+    their own. `fetched_at` is when the vendor told it, None for a line.
+    """
 
     cert_id: str
-    kind: Kind | None
-    account: str | None
+    known: frozenset[str]
+    facts: dict[str, object]
     created_at: datetime | None
     expires_at: datetime | None
     seconds_on_page: float | None
-    facts: dict[str, object]
-    page_text: str | None
-    fingerprints: list[str] | None
+    last_event_at: datetime | None = None
+    fetched_at: datetime | None = None
+    kind: Kind | None = None
+    account: str | None = None
+    page_text: str | None = None
+    fingerprints: list[str] | None = None
+
+
+class _Told(Facts):
+    age_seconds: Count | None | UnsetType = UNSET
+
+
+_RECKONED_WITH = frozenset(
+    {
+        "age_seconds", "created_at", "domain", "expires_at", "is_framed", "is_masked", "page_url",
+        "parent_page_url", "seconds_on_page",
+    }
+)  # fmt: skip
 
 
 class LineError(Struct):
@@ -192,28 +218,27 @@ def parse_line(text: bytes) -> Incoming:
     properties = (given.insights and given.insights.properties) or Facts()
     for name in ("created_at", "expires_at"):
         _check_time(f"insights.properties.{name}", getattr(properties, name))
-    facts: dict[str, object] = {
-        # Whole numbers stay whole, as the vendor writes them.
-        name: int(value) if isinstance(value, float) and value.is_integer() else value
-        for name, value in msgspec.to_builtins(properties).items()
-        if name not in _COLUMNS and value is not None
-    }
+    told = msgspec.to_builtins(properties)
     incoming = Incoming(
         cert_id=cert_id,
-        kind=given.kind,
-        account=given.account,
+        known=frozenset(told),
+        facts={
+            # Whole numbers stay whole, as the vendor writes them.
+            name: int(value) if isinstance(value, float) and value.is_integer() else value
+            for name, value in told.items()
+            if name not in _COLUMNS and value is not None
+        },
         created_at=_value(properties.created_at),
         expires_at=_value(properties.expires_at),
         seconds_on_page=_value(properties.seconds_on_page),
-        facts=facts,
+        kind=given.kind,
+        account=given.account,
         page_text=given.page_text,
         fingerprints=None
         if given.fingerprints is None
-        else [_sha1_hex(value, i) for i, value in enumerate(given.fingerprints)],
+        else [_fingerprint(value, i) for i, value in enumerate(given.fingerprints)],
     )
-    # PostgreSQL keeps no NUL characters, neither in text nor in jsonb.
-    if _NUL.search(msgspec.json.encode(incoming)):
-        raise InvalidInput("line", "\0", "free of NUL characters")
+    _check_no_nul(incoming)
     return incoming
 
 
@@ -226,7 +251,23 @@ def merged(
     """
     facts = {**(old.facts if old else {}), **new.facts}
     kind = new.kind or (old and _known_kind(old)) or _likeliest_kind(new.cert_id, facts)
-    host, covering, suffix_list = _host_columns(host_of(kind, facts))
+    created_at = new.created_at or (old.created_at if old else None)
+    seconds_on_page = _later(old.seconds_on_page if old else None, new.seconds_on_page)
+    last_event_at = _later(old.last_event_at if old else None, new.last_event_at)
+    page_text = new.page_text or (old.page_text if old else None)
+    fingerprints = new.fingerprints or (old.fingerprints if old else new.fingerprints)
+    known, fetched_at = _known_with(old, new)
+    if created_at is not None and seconds_on_page is not None and "seconds_on_page" in known:
+        known.add("age_seconds")
+    if fingerprints is not None:
+        known.add("fingerprints")
+    if page_text is not None:
+        known.add("page_text")
+    if not lacking_for_host(kind, facts, known):
+        known.add("host")
+    host, covering, suffix_list = _host_columns(
+        host_of(kind, facts) if new.fetched_at is None or "host" in known else None
+    )
     return Certificate(
         cert_id=new.cert_id,
         imported_by=imported_by,
@@ -235,13 +276,65 @@ def merged(
         host=host,
         covering_names=covering,
         suffix_list=suffix_list,
-        created_at=new.created_at or (old.created_at if old else None),
+        created_at=created_at,
         expires_at=_later(old.expires_at if old else None, new.expires_at),
-        seconds_on_page=_later(old.seconds_on_page if old else None, new.seconds_on_page),
+        seconds_on_page=seconds_on_page,
+        last_event_at=last_event_at,
+        fetched_at=fetched_at,
         facts=facts,
-        page_text=new.page_text or (old.page_text if old else None),
-        fingerprints=new.fingerprints or (old.fingerprints if old else None),
+        known=sorted(known),
+        page_text=page_text,
+        fingerprints=fingerprints,
     )
+
+
+def _known_with(old: Certificate | None, new: Incoming) -> tuple[set[str], datetime | None]:
+    """What is known once `new` is added, and when the vendor last told what of it may still move.
+
+    While a certificate is young, what moves is true for a while after the vendor told it. Told anew,
+    it makes all that was not told with it unknown, for that may be as old as ever.
+    """
+    if old is None:
+        return set(new.known), new.fetched_at
+    known = {*old.known, *new.known} - {"host"}
+    if new.fetched_at is None or MOVING.isdisjoint(new.known):
+        return known, old.fetched_at
+    if old.fetched_at is not None and (
+        new.fetched_at < old.fetched_at + TRUSTED_FOR
+        or (old.created_at is not None and old.fetched_at >= old.created_at + SETTLED_AFTER)
+    ):
+        return known, old.fetched_at
+    return known - (MOVING - new.known), new.fetched_at
+
+
+def lacking_for_host(
+    kind: str, facts: Mapping[str, object], known: Collection[str]
+) -> frozenset[str]:
+    """The properties still to be asked for until the host is known by which an owner is looked for.
+
+    Asked for in this order, few are: a domain that can be read settles it. One that can't may be the
+    token of a masked certificate, and where there is none the page decides, or the page that framed it.
+    """
+    if kind != "web":
+        return frozenset()
+    if "domain" not in known:
+        return frozenset({"domain", "page_url"}.difference(known))
+    domain = str(facts.get("domain") or "").strip()
+    if domain and _is_readable(domain):
+        return frozenset()
+    if domain or facts.get("is_masked") is True:
+        return frozenset({"is_masked"}.difference(known))
+    needed = {"is_masked", "is_framed", "page_url"}
+    if facts.get("is_framed") is not False:
+        needed.add("parent_page_url")
+    return frozenset(needed.difference(known))
+
+
+def _is_readable(domain: str) -> bool:
+    try:
+        return has_known_suffix(canonical_host(domain))
+    except InvalidHostname:
+        return False
 
 
 def host_of(kind: str, facts: Mapping[str, object]) -> str | None:
@@ -274,6 +367,73 @@ def host_of(kind: str, facts: Mapping[str, object]) -> str | None:
         expected = "a host name" if told_by == "domain" else "a URL with a host name"
         raise InvalidInput(f"insights.properties.{told_by}", host, expected) from None
     return None if masked and not has_known_suffix(canonical) else canonical
+
+
+async def record_told(
+    connection: Connection,
+    cert_id: str,
+    told: Mapping[str, object],
+    at: datetime,
+) -> Certificate:
+    """Record properties that the vendor told at that time, for every caller. Needs a transaction.
+
+    Raises `InvalidInput` for what can't be so.
+    """
+    await queries.lock_certificate(connection, cert_id)
+    recorded = await queries.select_certificates(connection, [cert_id], None)
+    old = recorded.get(cert_id)
+    new = merged(old, told_by_vendor(cert_id, told, at), None, None)
+    if new != old:
+        await queries.upsert_certificates(connection, [new])
+    return new
+
+
+def told_by_vendor(cert_id: str, told: Mapping[str, object], at: datetime) -> Incoming:
+    """Understand what the vendor told. Raises `InvalidInput`.
+
+    Only what we reckon with has to be of its type; the other properties are the vendor's to shape.
+    """
+    try:
+        typed = msgspec.convert(
+            {name: value for name, value in told.items() if name in _RECKONED_WITH}, _Told
+        )
+    except msgspec.ValidationError as error:
+        raise InvalidInput("insights.properties", str(error), "as the vendor publishes") from None
+    for name in ("created_at", "expires_at"):
+        _check_time(f"insights.properties.{name}", getattr(typed, name))
+    age = _value(typed.age_seconds)
+    incoming = Incoming(
+        cert_id=cert_id,
+        known=frozenset(told),
+        facts={
+            name: value
+            for name, value in told.items()
+            if name not in _COLUMNS and name != "age_seconds" and value is not None
+        },
+        created_at=_value(typed.created_at),
+        expires_at=_value(typed.expires_at),
+        seconds_on_page=_value(typed.seconds_on_page),
+        last_event_at=None if age is None else at - timedelta(seconds=age),
+        fetched_at=at,
+    )
+    _check_no_nul(incoming)
+    return incoming
+
+
+async def purge(database: Database, older_than: timedelta) -> int:
+    """Delete all that was first recorded about certificates longer ago than that, and say how many.
+
+    Ownerships, grants, answers and what accounts retain stay. Where it stops it goes on the next time.
+    """
+    total = 0
+    while True:
+        async with database.general.transaction() as connection:
+            deleted = await queries.delete_certificates(connection, older_than, _PURGED_AT_ONCE)
+            if deleted:
+                await audit.record(connection, "facts.purged", certificates=deleted)
+        total += deleted
+        if deleted < _PURGED_AT_ONCE:
+            return total
 
 
 async def refresh_hosts(connection: Connection, cert_ids: Sequence[str]) -> None:
@@ -311,6 +471,12 @@ def _check_time(field: str, time: datetime | None | UnsetType) -> None:
         raise InvalidInput(field, time.isoformat(), "between the years 2000 and 2999")
 
 
+def _check_no_nul(incoming: Incoming) -> None:
+    # PostgreSQL keeps none, neither in text nor in jsonb.
+    if _NUL.search(msgspec.json.encode(incoming)):
+        raise InvalidInput("line", "\0", "free of NUL characters")
+
+
 def _value(given: _Known | None | UnsetType) -> _Known | None:
     return None if isinstance(given, UnsetType) else given
 
@@ -319,14 +485,9 @@ def _later(old: _Ordered | None, new: _Ordered | None) -> _Ordered | None:
     return max((value for value in (old, new) if value is not None), default=None)
 
 
-def _sha1_hex(value: str, index: int) -> str:
-    digest = value.lower()
-    if not _SHA1_HEX.fullmatch(digest):
-        try:
-            digest = base64.b64decode(value, validate=True).hex()
-        except (binascii.Error, ValueError):
-            digest = ""
-    if not _SHA1_HEX.fullmatch(digest):
+def _fingerprint(value: str, index: int) -> str:
+    digest = sha1_of_text(value)
+    if digest is None:
         raise InvalidInput(f"fingerprints[{index}]", value, "a SHA-1 in hex or base64")
     return digest
 

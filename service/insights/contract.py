@@ -20,25 +20,50 @@ Status: TypeAlias = Literal["named", "verified", "none", "not_applicable"]
 
 MAX_CERT_ID = 255
 MAX_BODY = 64 * 1024
+MAX_MATCHED = 3
+# Where the vendor publishes no limit, ours.
+MAX_LABEL = 1000
+MAX_TERMS = 100
+MAX_DELIMITER = 10
 
 MALFORMED_ID = "Malformed certificate id"
 SCHEMA = "The request cannot be processed because it does not meet the expected schema."
 NO_PRODUCTS = "No valid products detected"
+
+NO_MATCH_FIELDS = "Match Lead fields not included in request."
+NOT_A_WEB_CERTIFICATE = "match_lead requires a web certificate"
+NOTHING_TO_MATCH = "match_lead must contain either phone or email keys"
+TOO_MANY_PHONES = "match_lead phone must be a list of 3 or less phone numbers"
+TOO_MANY_EMAILS = "match_lead email must be a list of 3 or less email addresses"
 INVALID_PROPERTIES = "Invalid property key(s) requested"
+DELIMITER_WHITE_SPACE = "Invalid delimiter contains whitespace characters"
+DELIMITER_LENGTH = "Invalid delimiter length"
+NO_MATCHES = "No matches found"
+SCANS_UNSUCCESSFUL = "Insights page scans unsuccessful"
+INVALID_ID = "This is an invalid certificate id"
+TOO_OLD = "Certificate is more than 90 days old"
+VALID_ID: dict[Kind, str] = {
+    "web": "This is a valid Web certificate id",
+    "mobile": "This is a valid Mobile certificate id",
+    "meta": "This is a valid Facebook certificate id",
+}
+# Not published: without fingerprints, or text, it can't be told whether they would match.
+NO_FINGERPRINTS = "Lead matching could not be performed: no fingerprints are on record"
+NO_PAGE_TEXT = "Page scans could not be performed: no page text is on record"
 
 _HOSTS = frozenset(
     {"cert.trustedform.com", "cert.staging.trustedform.com", "cert.trustedform-dev.com"}
 )
-_LONG_ID = re.compile(r"[-_A-Za-z0-9]{40}(?:[-_A-Za-z0-9]{40})?")
 # What follows “0.” in a Meta id is not published, and the vendor's own client accepts anything; a
 # slash would make two segments of a path out of it.
-_META_ID = re.compile(r"0\.[!-.0-~]+")
+CERT_ID = r"[-_A-Za-z0-9]{40}(?:[-_A-Za-z0-9]{40})?|0\.[!-.0-~]{1,253}"
+_CERT_ID = re.compile(CERT_ID)
 _WEB_ID = re.compile(r"[0-9a-f]{40}")
 
 
 def checked_cert_id(text: str) -> str:
     """A well-formed certificate id, as it is. Raises `InvalidCertificateId`."""
-    if _LONG_ID.fullmatch(text) or (len(text) <= MAX_CERT_ID and _META_ID.fullmatch(text)):
+    if _CERT_ID.fullmatch(text):
         return text
     raise InvalidCertificateId(text)
 
@@ -177,34 +202,169 @@ PROPERTIES_OF: dict[str, frozenset[str]] = {
 }
 
 
-class InsightsParameters(Struct):
-    """What to tell about the certificate."""
+# How many values there may be is checked apart, since it has a published reason of its own.
+MatchValues: TypeAlias = Annotated[
+    str | list[str] | None,
+    Meta(
+        description="One value or up to three, each as it is or its SHA-1 in hex or base64.",
+        extra_json_schema={"maxItems": MAX_MATCHED},
+    ),
+]
+# PostgreSQL keeps no NUL characters.
+Label: TypeAlias = Annotated[str, Meta(max_length=MAX_LABEL, pattern="^[^\\u0000]*$")]
+Terms: TypeAlias = Annotated[
+    str | list[str] | None, Meta(extra_json_schema={"maxItems": MAX_TERMS})
+]
+Delimiter: TypeAlias = Annotated[
+    str, Meta(extra_json_schema={"pattern": f"^\\S{{1,{MAX_DELIMITER}}}$"})
+]
+
+
+class MatchLeadParameters(Struct, omit_defaults=True):
+    """The lead to be found on the certificate: an e-mail address, a phone number, or both."""
+
+    email: MatchValues | UnsetType = UNSET
+    phone: MatchValues | UnsetType = UNSET
+
+
+class RetainParameters(Struct, omit_defaults=True):
+    """What to note about the certificate in the caller's own account; nobody else sees it."""
+
+    reference: Label | None | UnsetType = UNSET
+    vendor: Label | None | UnsetType = UNSET
+    campaign_id: Label | None | UnsetType = UNSET
+
+
+class ScanParameters(Struct, omit_defaults=True):
+    """What the recorded page must and must not contain."""
+
+    required: Terms | UnsetType = UNSET
+    forbidden: Terms | UnsetType = UNSET
+    delimiter: Delimiter | None | UnsetType = UNSET
+
+
+class InsightsParameters(Struct, omit_defaults=True):
+    """What to tell about the certificate, and what to look for on the recorded page."""
 
     properties: list[Annotated[str, Meta(extra_json_schema={"enum": sorted(PROPERTIES)})]]
-    scans: dict[str, Any] | None = None
+    scans: ScanParameters | None = None
 
 
-class OperationsRequest(Struct):
-    """The operations to perform on one certificate. Only `insights` is offered so far."""
+# What a schema can say of the rules between fields, for whoever generates requests from it.
+_GIVEN = {
+    "anyOf": [
+        {"type": "string", "pattern": "\\S"},
+        {"type": "array", "contains": {"type": "string", "pattern": "\\S"}},
+    ]
+}
+_LEAD_GIVEN = {
+    "anyOf": [{"required": [name], "properties": {name: _GIVEN}} for name in ("email", "phone")]
+}
 
+
+def _asks_for(operation: str) -> dict[str, object]:
+    return {"required": [operation], "properties": {operation: {"type": "object"}}}
+
+
+REQUEST_RULES = {
+    "anyOf": [_asks_for(name) for name in ("insights", "match_lead", "verify")],
+    "if": _asks_for("retain"),
+    "then": _asks_for("match_lead"),
+}
+
+
+class OperationsRequest(Struct, omit_defaults=True):
+    """The operations to perform on one certificate, at least one. `retain` needs `match_lead`."""
+
+    match_lead: Annotated[MatchLeadParameters, Meta(extra_json_schema=_LEAD_GIVEN)] | None = None
+    retain: RetainParameters | None = None
     insights: InsightsParameters | None = None
-    match_lead: dict[str, Any] | None = None
-    retain: dict[str, Any] | None = None
+    # Of the vendor's making only: what it takes is passed on as it came.
     verify: dict[str, Any] | None = None
 
 
-class InsightsResult(Struct):
+class MatchLeadOutcome(Struct):
+    """Whether the lead was found: null where that kind was not given, or could not be looked for."""
+
+    success: bool | None = None
+    email_match: bool | None = None
+    phone_match: bool | None = None
+
+
+class MatchLeadResult(MatchLeadParameters):
+    """The parameters, and what came of them."""
+
+    result: MatchLeadOutcome | UnsetType = UNSET
+
+
+class Kept(Struct, omit_defaults=True):
+    """What stays noted, where an earlier call had noted something else."""
+
+    reference: str | UnsetType = UNSET
+    vendor: str | UnsetType = UNSET
+    campaign_id: str | UnsetType = UNSET
+
+
+class RetainOutcome(Struct, omit_defaults=True):
+    """That the certificate is retained. `expires_at` is when it can't be asked about any more."""
+
+    expires_at: str | None
+    masked_cert_url: str | None
+    share_url: str | None
+    previously_retained: bool
+    kept: Kept | UnsetType = UNSET
+
+
+class RetainResult(RetainParameters):
+    """The parameters, and what came of them."""
+
+    results: RetainOutcome | UnsetType = UNSET
+
+
+class Found(Struct, frozen=True):
+    """Terms as they were sent: those the text contains, and the others."""
+
+    found: list[str]
+    not_found: list[str]
+
+
+class ScansOutcome(Struct):
+    """Whether all that is required was found and nothing forbidden; null if nothing was looked for."""
+
+    success: bool | None
+    required: Found
+    forbidden: Found
+
+
+class ScansResult(ScanParameters):
+    """The parameters, and what came of them."""
+
+    result: ScansOutcome | UnsetType = UNSET
+
+
+class InsightsResult(Struct, omit_defaults=True):
     """What the `insights` operation found."""
 
     properties: Properties
+    scans: ScansResult | UnsetType = UNSET
 
 
-class OperationsResponse(Struct):
-    """The outcome of all operations, and the result of each."""
+class OperationsResponse(Struct, omit_defaults=True):
+    """The outcome of all operations together, and the result of each that was asked for."""
 
     outcome: Outcome
     reason: str | None
-    insights: InsightsResult
+    match_lead: MatchLeadResult | UnsetType = UNSET
+    retain: RetainResult | UnsetType = UNSET
+    insights: InsightsResult | UnsetType = UNSET
+    verify: dict[str, Any] | UnsetType = UNSET
+
+
+class ValidateResponse(Struct):
+    """Whether an id is that of a certificate."""
+
+    outcome: Literal["success", "failure"]
+    reason: str
 
 
 class ErrorDetail(Struct):

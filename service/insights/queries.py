@@ -1,8 +1,8 @@
 """The statements about certificates and answers."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
-from typing import Literal, TypeAlias
+from datetime import datetime, timedelta
+from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -11,24 +11,51 @@ from service.database import Connection
 from service.insights.contract import Kind, Status
 
 Verdict: TypeAlias = Literal[
-    "answered", "unauthorized", "inactive", "not_found", "expired", "outdated"
+    "answered",
+    "unauthorized",
+    "inactive",
+    "not_found",
+    "expired",
+    "overdue",
+    "incomplete",
+    "not_web",
+    "outdated",
 ]
 
 
+class Retention(msgspec.Struct, frozen=True):
+    """What an account notes about a certificate that it retains."""
+
+    reference: str | None
+    vendor: str | None
+    campaign_id: str | None
+
+
 class Question(msgspec.Struct, frozen=True):
-    """What one call asks about one certificate, and the id its answer will have."""
+    """What one call asks about one certificate, and the id its answer will have.
+
+    `needed` names what has to be known, joined by commas; None if nothing can be asked elsewhere.
+    `emails` and `phones` are fingerprints to look for, joined by commas; None where none was given.
+    """
 
     answer_id: UUID
     key_digest: bytes
     cert_id: str
     owner_asked: bool
     facts_asked: bool
+    needed: str | None = None
+    emails: str | None = None
+    phones: str | None = None
+    retain: Retention | None = None
 
 
 class Answer(msgspec.Struct, frozen=True):
     """What one call is told about one certificate; `facts` is JSON. If it is not answered, only why.
 
     The owner's name, id, domain and time of verification are there only if the caller may see them.
+    `known` is there where the vendor is to be asked: about what is needed beyond it if the verdict is
+    “incomplete”, and about the end of the certificate's window if it is “overdue”.
+    `email_match` and `phone_match` are None where nothing was looked for, or could be.
     """
 
     answer_id: UUID
@@ -38,13 +65,20 @@ class Answer(msgspec.Struct, frozen=True):
     created_at: datetime | None
     expires_at: datetime | None
     seconds_on_page: float | None
+    last_event_at: datetime | None
     facts: str | None
+    revision: int | None
     host: str | None
     status: Status | None
     owner_account_id: UUID | None
     owner_name: str | None
     covered_by: str | None
     verified_at: datetime | None
+    known: list[str] | None
+    email_match: bool | None
+    phone_match: bool | None
+    retained: Retention | None
+    previously_retained: bool | None
 
 
 # The certificate is the service's own record of it if there is one, else the caller's. A grant is
@@ -62,7 +96,9 @@ WITH decided AS (
         certificate.created_at,
         certificate.expires_at,
         certificate.seconds_on_page,
+        certificate.last_event_at,
         CASE WHEN asked.facts_asked THEN certificate.facts END AS facts,
+        certificate.revision,
         certificate.host,
         CASE
             WHEN judged.verdict <> 'answered' OR NOT asked.owner_asked THEN NULL
@@ -74,14 +110,29 @@ WITH decided AS (
         owner.id AS owner_id,
         owner.name AS owner_name,
         covering.domain AS covered_by,
-        covering.verified_at
-    FROM unnest($1::uuid[], $2::bytea[], $3::text[], $4::boolean[], $5::boolean[]) WITH ORDINALITY
-        AS asked (answer_id, key_digest, cert_id, owner_asked, facts_asked, position)
+        covering.verified_at,
+        CASE WHEN judged.verdict IN ('incomplete', 'overdue') THEN now_known.known END AS known,
+        certificate.fingerprints && string_to_array(asked.emails, ',') AS email_match,
+        certificate.fingerprints && string_to_array(asked.phones, ',') AS phone_match,
+        asked.retain AND judged.verdict = 'answered' AS retains,
+        asked.reference,
+        asked.vendor,
+        asked.campaign_id
+    FROM unnest(
+        $1::uuid[], $2::bytea[], $3::text[], $4::boolean[], $5::boolean[], $6::text[], $7::text[],
+        $8::text[], $9::boolean[], $10::text[], $11::text[], $12::text[]
+    ) WITH ORDINALITY AS asked (
+        answer_id, key_digest, cert_id, owner_asked, facts_asked, needed, emails, phones, retain,
+        reference, vendor, campaign_id, position
+    )
     LEFT JOIN api_key ON api_key.digest = asked.key_digest AND api_key.revoked_at IS NULL
     LEFT JOIN account AS viewer ON viewer.id = api_key.account_id
     LEFT JOIN LATERAL (
         SELECT held.cert_id, held.kind, held.account_id, held.host, held.covering_names,
-            held.suffix_list, held.created_at, held.expires_at, held.seconds_on_page, held.facts
+            held.suffix_list, held.created_at, held.expires_at, held.seconds_on_page,
+            held.last_event_at, held.facts, held.revision, held.fingerprints, held.known,
+            held.recorded_at, held.fetched_at,
+            coalesce(held.fetched_at >= held.created_at + interval '1 day', false) AS is_settled
         FROM certificate AS held
         WHERE held.cert_id = asked.cert_id
           AND (held.imported_by IS NULL OR held.imported_by = viewer.id)
@@ -89,20 +140,42 @@ WITH decided AS (
         LIMIT 1
     ) AS held ON true
     CROSS JOIN LATERAL (
+        SELECT
+            now() >= coalesce(held.expires_at, held.created_at + interval '90 days') AS is_over,
+            -- What moved since the vendor told it need not be true any more.
+            CASE
+                WHEN held.fetched_at < now() - interval '15 minutes' AND NOT held.is_settled THEN
+                    ARRAY(
+                        SELECT name FROM unnest(held.known) AS name
+                        WHERE name NOT IN ('age_seconds', 'expires_at', 'seconds_on_page')
+                    )
+                ELSE held.known
+            END AS known
+    ) AS now_known
+    CROSS JOIN LATERAL (
         SELECT CASE
             WHEN viewer.id IS NULL THEN 'unauthorized'
             WHEN viewer.suspended_at IS NOT NULL THEN 'inactive'
             WHEN held.cert_id IS NULL THEN 'not_found'
-            WHEN now() >= coalesce(held.expires_at, held.created_at + interval '90 days')
-                THEN 'expired'
-            WHEN held.suffix_list <> $6 THEN 'outdated'
+            -- A window is lengthened while a certificate is young, and no longer than to 90 days.
+            WHEN now_known.is_over AND (
+                asked.needed IS NULL
+                OR held.is_settled
+                OR now() >= coalesce(held.created_at, held.recorded_at) + interval '90 days'
+            ) THEN 'expired'
+            WHEN now_known.is_over THEN 'overdue'
+            WHEN NOT string_to_array(asked.needed, ',') <@ now_known.known THEN 'incomplete'
+            WHEN held.kind <> 'web' AND (asked.emails IS NOT NULL OR asked.phones IS NOT NULL)
+                THEN 'not_web'
+            WHEN held.suffix_list <> $13 THEN 'outdated'
             ELSE 'answered'
         END AS verdict
     ) AS judged
     -- Whoever is not answered is not told anything about the certificate either.
     LEFT JOIN LATERAL (
         SELECT held.kind, held.account_id, held.host, held.covering_names, held.created_at,
-            held.expires_at, held.seconds_on_page, held.facts
+            held.expires_at, held.seconds_on_page, held.last_event_at, held.facts, held.revision,
+            held.fingerprints
     ) AS certificate ON judged.verdict = 'answered'
     LEFT JOIN LATERAL (
         SELECT ownership.account_id, ownership.domain, ownership.verified_at
@@ -137,11 +210,12 @@ told AS MATERIALIZED (
     -- From here on an owner who may not be named is nowhere to be found.
     SELECT
         position, answer_id, cert_id, viewer_id, api_key_id, verdict, kind, created_at, expires_at,
-        seconds_on_page, facts, host, status,
+        seconds_on_page, last_event_at, facts, revision, host, status,
         CASE WHEN status = 'named' THEN owner_id END AS owner_account_id,
         CASE WHEN status = 'named' THEN owner_name END AS owner_name,
         CASE WHEN status = 'named' THEN covered_by END AS covered_by,
-        CASE WHEN status = 'named' THEN verified_at END AS verified_at
+        CASE WHEN status = 'named' THEN verified_at END AS verified_at,
+        known, email_match, phone_match, retains, reference, vendor, campaign_id
     FROM decided
 ),
 recorded AS (
@@ -154,19 +228,54 @@ recorded AS (
         owner_account_id, owner_name, covered_by, verified_at, now()
     FROM told
     WHERE verdict = 'answered'
+),
+-- One row for all calls at once that retain the same, the first of them first; in an order in which
+-- no two statements wait for each other.
+retained AS (
+    INSERT INTO retained_certificate AS kept (
+        account_id, cert_id, reference, vendor, campaign_id, retained_at, answer_id
+    )
+    SELECT
+        viewer_id, cert_id,
+        (array_agg(reference ORDER BY position) FILTER (WHERE reference IS NOT NULL))[1],
+        (array_agg(vendor ORDER BY position) FILTER (WHERE vendor IS NOT NULL))[1],
+        (array_agg(campaign_id ORDER BY position) FILTER (WHERE campaign_id IS NOT NULL))[1],
+        now(),
+        (array_agg(answer_id ORDER BY position))[1]
+    FROM told
+    WHERE retains
+    GROUP BY viewer_id, cert_id
+    ORDER BY viewer_id, cert_id
+    ON CONFLICT (account_id, cert_id) DO UPDATE SET
+        reference = coalesce(kept.reference, excluded.reference),
+        vendor = coalesce(kept.vendor, excluded.vendor),
+        campaign_id = coalesce(kept.campaign_id, excluded.campaign_id)
+    RETURNING account_id, cert_id, reference, vendor, campaign_id, answer_id
 )
 SELECT
-    verdict, now(), kind, created_at, expires_at, seconds_on_page, facts, host, status,
-    owner_account_id, owner_name, covered_by, verified_at
+    told.verdict, now(), told.kind, told.created_at, told.expires_at, told.seconds_on_page,
+    told.last_event_at, told.facts, told.revision, told.host, told.status, told.owner_account_id,
+    told.owner_name, told.covered_by, told.verified_at, told.known, told.email_match,
+    told.phone_match,
+    retained.answer_id IS NOT NULL, retained.reference, retained.vendor, retained.campaign_id,
+    retained.answer_id <> told.answer_id
 FROM told
-ORDER BY position
+LEFT JOIN retained
+    ON told.retains
+    AND retained.account_id = told.viewer_id
+    AND retained.cert_id = told.cert_id
+ORDER BY told.position
 """
 
 
 async def insert_answers(
     connection: Connection, questions: Sequence[Question], suffix_list: str
 ) -> list[Answer]:
-    """Decide and record, in one statement. Only questions with the verdict “answered” are recorded."""
+    """Decide and record, in one statement. Only questions with the verdict “answered” are recorded.
+
+    So are the certificates that are to be retained with them.
+    """
+    retentions = [question.retain or _NOTHING_TO_NOTE for question in questions]
     rows = await connection.fetch(
         _INSERT_ANSWERS,
         [question.answer_id for question in questions],
@@ -174,9 +283,35 @@ async def insert_answers(
         [question.cert_id for question in questions],
         [question.owner_asked for question in questions],
         [question.facts_asked for question in questions],
+        [question.needed for question in questions],
+        [question.emails for question in questions],
+        [question.phones for question in questions],
+        [question.retain is not None for question in questions],
+        [retention.reference for retention in retentions],
+        [retention.vendor for retention in retentions],
+        [retention.campaign_id for retention in retentions],
         suffix_list,
     )
-    return [Answer(question.answer_id, *row) for question, row in zip(questions, rows, strict=True)]
+    return [
+        Answer(question.answer_id, *_with_retention(row))
+        for question, row in zip(questions, rows, strict=True)
+    ]
+
+
+def _with_retention(row: Sequence[Any]) -> tuple[Any, ...]:
+    *told, is_retained, reference, vendor, campaign_id, previously_retained = row
+    retained = Retention(reference, vendor, campaign_id) if is_retained else None
+    return *told, retained, previously_retained
+
+
+_NOTHING_TO_NOTE = Retention(None, None, None)
+
+
+async def select_page_text(connection: Connection, cert_id: str, revision: int) -> str | None:
+    """The text recorded on a certificate, as it was in that revision, if it still is that."""
+    return await connection.fetchval(
+        "SELECT page_text FROM certificate WHERE cert_id = $1 AND revision = $2", cert_id, revision
+    )
 
 
 async def select_hosts(
@@ -233,7 +368,10 @@ class Certificate(msgspec.Struct, frozen=True):
     created_at: datetime | None
     expires_at: datetime | None
     seconds_on_page: float | None
+    last_event_at: datetime | None
+    fetched_at: datetime | None
     facts: dict[str, object]
+    known: Sequence[str]
     page_text: str | None
     fingerprints: Sequence[str] | None
 
@@ -246,6 +384,18 @@ async def lock_imports(connection: Connection, imported_by: UUID | None) -> None
     )
 
 
+async def lock_certificate(connection: Connection, cert_id: str) -> None:
+    """Wait until no other transaction records the service's own facts about that certificate."""
+    await connection.execute(
+        """
+        SELECT pg_advisory_xact_lock_shared(hashtextextended('certificates of ' || $1, 0)),
+            pg_advisory_xact_lock(hashtextextended('certificate ' || $2, 0))
+        """,
+        str(None),
+        cert_id,
+    )
+
+
 async def select_certificates(
     connection: Connection, cert_ids: Sequence[str], imported_by: UUID | None
 ) -> dict[str, Certificate]:
@@ -253,7 +403,8 @@ async def select_certificates(
     rows = await connection.fetch(
         """
         SELECT cert_id, imported_by, kind, account_id, host, covering_names, suffix_list,
-            created_at, expires_at, seconds_on_page, facts, page_text, fingerprints
+            created_at, expires_at, seconds_on_page, last_event_at, fetched_at, facts, known,
+            page_text, fingerprints
         FROM certificate
         WHERE cert_id = ANY ($1) AND imported_by IS NOT DISTINCT FROM $2
         """,
@@ -269,25 +420,18 @@ async def select_certificates(
 
 
 async def upsert_certificates(connection: Connection, certificates: Iterable[Certificate]) -> None:
-    """Record certificates in place of what was recorded of them before. Needs a transaction."""
-    await connection.execute(
-        "CREATE TEMP TABLE incoming (LIKE certificate INCLUDING DEFAULTS) ON COMMIT DROP"
-    )
-    await connection.copy_records_to_table(
-        "incoming",
-        columns=Certificate.__struct_fields__,
-        records=[
-            (
-                c.cert_id, c.imported_by, c.kind, c.account_id, c.host, c.covering_names,
-                c.suffix_list, c.created_at, c.expires_at, c.seconds_on_page,
-                msgspec.json.encode(c.facts).decode(), c.page_text, c.fingerprints,
-            )
-            for c in certificates
-        ],
-    )  # fmt: skip
+    """Record certificates, each once, in place of what was recorded of them before."""
     await connection.execute(
         """
-        INSERT INTO certificate SELECT * FROM incoming
+        INSERT INTO certificate (
+            cert_id, imported_by, kind, account_id, host, covering_names, suffix_list,
+            created_at, expires_at, seconds_on_page, last_event_at, fetched_at, facts, known,
+            page_text, fingerprints
+        )
+        SELECT cert_id, imported_by, kind, account_id, host, covering_names, suffix_list,
+            created_at, expires_at, seconds_on_page, last_event_at, fetched_at, facts, known,
+            page_text, fingerprints
+        FROM json_populate_recordset(NULL::certificate, $1)
         ON CONFLICT ON CONSTRAINT certificate_unique DO UPDATE SET
             kind = excluded.kind,
             account_id = excluded.account_id,
@@ -297,9 +441,49 @@ async def upsert_certificates(connection: Connection, certificates: Iterable[Cer
             created_at = excluded.created_at,
             expires_at = excluded.expires_at,
             seconds_on_page = excluded.seconds_on_page,
+            last_event_at = excluded.last_event_at,
+            fetched_at = excluded.fetched_at,
             facts = excluded.facts,
+            known = excluded.known,
             page_text = excluded.page_text,
-            fingerprints = excluded.fingerprints
-        """
+            fingerprints = excluded.fingerprints,
+            revision = excluded.revision
+        """,
+        msgspec.json.encode(list(certificates)).decode(),
     )
-    await connection.execute("DROP TABLE incoming")
+
+
+async def select_validity(
+    connection: Connection, cert_id: str, viewer_id: UUID
+) -> tuple[Kind, bool] | None:
+    """The kind of a certificate that is on record for a viewer, and whether 90 days have passed."""
+    row = await connection.fetchrow(
+        """
+        SELECT kind, coalesce(now() >= created_at + interval '90 days', false)
+        FROM certificate
+        WHERE cert_id = $1 AND (imported_by IS NULL OR imported_by = $2)
+        ORDER BY imported_by NULLS FIRST
+        LIMIT 1
+        """,
+        cert_id,
+        viewer_id,
+    )
+    return None if row is None else (row[0], row[1])
+
+
+async def delete_certificates(connection: Connection, older_than: timedelta, limit: int) -> int:
+    """Delete certificates first recorded longer ago than that, and say how many."""
+    deleted = await connection.execute(
+        """
+        DELETE FROM certificate
+        WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM certificate
+            WHERE recorded_at < now() - $1::interval
+            LIMIT $2
+            FOR UPDATE SKIP LOCKED
+        ))
+        """,
+        older_than,
+        limit,
+    )
+    return int(deleted.removeprefix("DELETE "))

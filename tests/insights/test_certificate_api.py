@@ -145,7 +145,7 @@ SCHEMA = "The request cannot be processed because it does not meet the expected 
         (415, SCHEMA, REQUEST, {"Content-Type": "application/x-www-form-urlencoded"}),
         (413, SCHEMA, b" " * (64 * 1024 + 1), JSON),
         (403, "Unavailable product requested", b'{"verify": {}}', JSON),
-        (403, "Unavailable product requested", b'{"retain": {}}', JSON),
+        (422, "Match Lead fields not included in request.", b'{"retain": {}}', JSON),
     ],
 )
 async def test_unusable_body(

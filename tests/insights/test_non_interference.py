@@ -6,6 +6,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
+from service.insights.asked import asked_of
 from service.insights.confirmed_owner import confirmed_owner
 from service.insights.operations import question_of
 from tests.builders import Company, World, meta_id
@@ -69,7 +70,9 @@ async def test_refused_call_is_told_nothing_even_by_the_database(world: World) -
         ("cok_unknown", cert_id, "unauthorized"),
         (viewer.key, expired, "expired"),
     ):
-        question = question_of(key, asked, ("confirmed_owner", "ip"))
+        question = question_of(
+            key, asked, asked_of(b'{"insights": {"properties": ["confirmed_owner", "ip"]}}')
+        )
         (answer,) = await confirmed_owner(world.database.answering, [question])
         told = msgspec.structs.asdict(answer)
         assert told.pop("verdict") == verdict

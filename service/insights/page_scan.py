@@ -1,0 +1,64 @@
+"""Page scans: which terms the text recorded on a certificate contains.
+
+Case does not count, every run of white space equals every other, and punctuation counts exactly. A
+term may hold wildcards, `{{*}}` or `*` between two of the caller's delimiters, each of which stands for
+any text, also none. White space at the ends of a term does not count, and a term of nothing else is
+passed over: it is no term.
+
+Each term costs one pass over the text: its parts are looked for one after the other, the first
+occurrence of each being as good as any. CPython looks for a part in linear time (the two-way
+algorithm), so no pattern is hostile.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from service.insights.contract import Found
+
+DEFAULT_WILDCARD = "{{*}}"
+
+
+class ScanText(msgspec.Struct, frozen=True):
+    """A recorded text, made ready for being scanned many times."""
+
+    folded: str
+
+    @classmethod
+    def of(cls, recorded: str) -> "ScanText":
+        """Case folded, and each run of white space one space."""
+        return cls(" ".join(recorded.casefold().split()))
+
+
+def scan(text: ScanText, terms: Iterable[str], delimiter: str | None = None) -> Found:
+    """Look for each term in the text; with a delimiter, only that makes wildcards."""
+    wildcard = DEFAULT_WILDCARD if delimiter is None else f"{delimiter}*{delimiter}"
+    result = Found([], [])
+    for term in terms:
+        if term.strip():
+            (result.found if _contains(text, term, wildcard) else result.not_found).append(term)
+    return result
+
+
+def _contains(text: ScanText, term: str, wildcard: str) -> bool:
+    at = 0
+    for part in _parts(term, wildcard):
+        at = text.folded.find(part, at)
+        if at < 0:
+            return False
+        at += len(part)
+    return True
+
+
+def _parts(term: str, wildcard: str) -> list[str]:
+    """The parts of a term between its wildcards, folded as the text is."""
+    parts = [_folded_part(part) for part in term.strip().split(wildcard)]
+    return [part for part in parts if part]
+
+
+def _folded_part(part: str) -> str:
+    # White space beside a wildcard has to be there: “of {{*}} at” is not in “often at”.
+    words = " ".join(part.casefold().split())
+    if not words:
+        return " " if part else ""
+    return f"{' ' * part[0].isspace()}{words}{' ' * part[-1].isspace()}"
