@@ -37,8 +37,9 @@ from service.insights.certificates import (
 )
 from service.logs import configure_logs
 from service.ownership import ownerships
-from service.server import free_address, serve
+from service.server import beside, free_address, serve
 from service.settings import Settings, load_settings
+from service.worker import work
 
 # Errors beyond these are counted, not kept: an import's memory must not grow with its mistakes.
 _ERRORS_KEPT = 1000
@@ -77,7 +78,7 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for
 @main.command()
 @click.pass_obj
 def run(settings: Settings) -> None:
-    """Bring the schema up to date and serve over HTTP until interrupted."""
+    """Bring the schema up to date, serve over HTTP and do background jobs, until interrupted."""
     configure_logs(settings.log_format)
     address = free_address(settings.host, settings.port)
     with _database(settings, keep_running=True) as url:
@@ -87,7 +88,8 @@ def run(settings: Settings) -> None:
             shutil.rmtree(counts, ignore_errors=True)
             counts.mkdir(parents=True)
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(counts)
-        serve(lambda: _application(url, settings), address, settings.port, settings.workers)
+        with beside(lambda: asyncio.run(work(url, settings))):
+            serve(lambda: _application(url, settings), address, settings.port, settings.workers)
 
 
 def _application(database_url: str, settings: Settings) -> Litestar:
@@ -95,6 +97,15 @@ def _application(database_url: str, settings: Settings) -> Litestar:
     from service.app import create_app
 
     return create_app(database_url, settings.trustedform)
+
+
+@main.command("worker")
+@click.pass_obj
+def worker_command(settings: Settings) -> None:
+    """Do background jobs until interrupted. “run” does them, too; any number may."""
+    configure_logs(settings.log_format)
+    with _database(settings, keep_running=True) as url:
+        asyncio.run(work(url, settings))
 
 
 @main.command("migrate")

@@ -6,7 +6,9 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeAlias
 
 from granian.constants import Interfaces, Loops
@@ -17,6 +19,10 @@ from service.logs import GRANIAN_LOGGING
 
 # By the ASGI specification.
 Application: TypeAlias = Callable[..., Awaitable[None]]
+
+
+# How many seconds a process has to end what it has begun.
+_PATIENCE = 10
 
 
 class CannotServe(ServiceError):
@@ -41,6 +47,47 @@ def free_address(host: str, port: int) -> str:
             f"can't serve on {host} port {port} (HOST, PORT): {error.strerror}"
         ) from error
     return str(address[0])
+
+
+@contextmanager
+def beside(work: Callable[[], None]) -> Iterator[None]:
+    """Run `work` in a fork of this process while the block goes on, and again whenever it ends."""
+    fork = multiprocessing.get_context("fork")
+    parent = os.getpid()
+    leaving = threading.Event()
+
+    def watch_parent() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    def child() -> None:
+        # An interrupt is meant for the parent, which ends this one in its own time.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        threading.Thread(target=watch_parent, daemon=True).start()
+        work()
+
+    def keep() -> None:
+        while not leaving.is_set():
+            process = fork.Process(target=child)
+            process.start()
+            while process.is_alive() and not leaving.is_set():
+                process.join(0.2)
+            if process.is_alive():
+                process.terminate()
+                process.join(_PATIENCE)
+                process.kill()
+                process.join()
+            leaving.wait(1.0)
+
+    keeper = threading.Thread(target=keep)
+    keeper.start()
+    try:
+        yield
+    finally:
+        leaving.set()
+        keeper.join()
 
 
 def serve(make_app: Callable[[], Application], address: str, port: int, workers: int) -> None:
@@ -78,5 +125,5 @@ def serve(make_app: Callable[[], Application], address: str, port: int, workers:
         websockets=False,
         log_dictconfig=GRANIAN_LOGGING,
         respawn_failed_workers=True,
-        workers_kill_timeout=10,
+        workers_kill_timeout=_PATIENCE,
     ).serve(target_loader=load, wrap_loader=False)

@@ -21,7 +21,10 @@ ROOT = Path(__file__).parent.parent
 
 def environment(state_dir: Path, **settings: str) -> dict[str, str]:
     """The environment of a process that is given these settings and no others."""
-    ours = ("DATABASE_URL", "HOST", "LOG_FORMAT", "PORT", "PUBLIC_URL", "WORKERS")
+    ours = (
+        "DATABASE_URL", "FACTS_RETENTION_DAYS", "HOST", "LOG_FORMAT", "PORT", "PUBLIC_URL",
+        "TRUSTEDFORM_API_KEY", "TRUSTEDFORM_URL", "WORKERS",
+    )  # fmt: skip
     rest = {name: value for name, value in os.environ.items() if name not in ours}
     return {**rest, "STATE_DIR": str(state_dir), "PYTHONPATH": str(ROOT), **settings}
 
@@ -64,6 +67,14 @@ class Running:
         return self.process.wait(15)
 
     def workers(self) -> list[psutil.Process]:
+        """Those that serve."""
+        return [child for child in self._children() if _listens(child)]
+
+    def job_workers(self) -> list[psutil.Process]:
+        """Those that do background jobs."""
+        return [child for child in self._children() if not _listens(child)]
+
+    def _children(self) -> list[psutil.Process]:
         children = psutil.Process(self.process.pid).children()
         return [child for child in children if "postgres" not in " ".join(child.cmdline())]
 
@@ -87,6 +98,10 @@ def running(env: Mapping[str, str], log: Path) -> Iterator[Running]:
     finally:
         if process.poll() is None:
             service.stop()
+
+
+def _listens(process: psutil.Process) -> bool:
+    return any(each.status == psutil.CONN_LISTEN for each in process.net_connections("tcp"))
 
 
 def _answers(url: str) -> bool:
