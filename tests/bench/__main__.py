@@ -11,9 +11,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +25,10 @@ from service.accounts.keys import digest_of, new_key
 from service.embedded import embedded_postgres
 from service.ownership.hostname import SUFFIX_LIST_VERSION
 from service.settings import load_settings
+from tests.bench import upstream
+from tests.bench.processes import module
 from tests.builders import basic
-from tests.processes import ROOT, environment, free_port, running
+from tests.processes import environment, running
 
 CONNECTIONS = (1, 16, 64)
 ROUNDS = 3
@@ -77,30 +77,6 @@ async def fill(url: str, key: str) -> None:
     await connection.close()
 
 
-@contextmanager
-def bare_handlers(body: bytes, log: Path) -> Iterator[str]:
-    port = free_port()
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.bench.bare", str(port), body.decode()],
-            cwd=ROOT,
-            stdout=output,
-            stderr=output,
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(100):
-            try:
-                httpx.post(f"{url}/x")
-                break
-            except httpx.TransportError:
-                time.sleep(0.1)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(15)
-
-
 class Load:
     """Runs wrk, each time from the certificate after the last one asked about."""
 
@@ -146,11 +122,8 @@ def compare(service: str, bare: str, load: Load, console: Console) -> dict[str, 
     return figures
 
 
-def main() -> None:
-    console = Console(stderr=True)
-    if shutil.which("wrk") is None:
-        sys.exit("make bench needs wrk: apt-get install wrk")
-    output = load_settings().state_dir / "bench.json"
+def single(console: Console) -> dict[str, dict[str, float]]:
+    """One certificate a call, all of them known."""
     key = new_key()
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
         state = Path(directory) / "state"
@@ -165,11 +138,24 @@ def main() -> None:
             json={"insights": {"properties": ["confirmed_owner", "domain"]}},
         )
         assert sample.status_code == 200, sample.text
-        bare = stack.enter_context(bare_handlers(sample.content, Path(directory) / "bare.log"))
-        figures = compare(service.url, bare, Load(key), console)
+        bare = stack.enter_context(
+            module("tests.bench.bare", Path(directory) / "bare.log", sample.content.decode())
+        )
+        return compare(service.url, bare, Load(key), console)
+
+
+def main() -> None:
+    console = Console(stderr=True)
+    if shutil.which("wrk") is None:
+        sys.exit("make bench needs wrk: apt-get install wrk")
+    output = load_settings().state_dir / "bench.json"
+    console.log("calls to a vendor that takes 50 ms")
+    behind = upstream.measure()
+    console.print(behind)
+    figures = single(console)
     report(figures, console)
     everything: dict[str, Any] = msgspec.json.decode(output.read_bytes()) if output.exists() else {}
-    everything["single"] = figures
+    everything |= {"single": figures, "upstream": behind}
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_bytes(msgspec.json.format(msgspec.json.encode(everything)))
     console.log(f"written to {output}")

@@ -1,0 +1,50 @@
+"""The vendor behind us, as the bench has it: it takes 50 ms for every call, and counts them.
+
+`python -m tests.bench.stub PORT` serves it.
+"""
+
+import asyncio
+import sys
+from typing import Any
+
+import msgspec
+from litestar import Litestar, Request, Response, get, post
+
+from service.logs import configure_logs
+from service.server import serve
+
+SECONDS = 0.05
+
+FACTS: dict[str, object] = {
+    "created_at": "2020-01-01T00:00:00Z",
+    "expires_at": "2999-01-01T00:00:00Z",
+    "domain": "example.com",
+    "page_url": "https://example.com/quote",
+    "ip": "192.0.2.1",
+}
+
+
+def stub_app() -> Litestar:
+    calls = 0
+
+    @post("/{cert_id:str}", status_code=200)
+    async def run(request: Request[Any, Any, Any], cert_id: str) -> Response[bytes]:
+        nonlocal calls
+        del cert_id
+        asked = msgspec.json.decode(await request.body())["insights"]["properties"]
+        calls += 1
+        await asyncio.sleep(SECONDS)
+        properties = {name: FACTS.get(name) for name in asked}
+        body = {"outcome": "success", "reason": None, "insights": {"properties": properties}}
+        return Response(msgspec.json.encode(body), media_type="application/json")
+
+    @get("/calls")
+    async def count() -> int:
+        return calls
+
+    return Litestar([run, count], openapi_config=None)
+
+
+if __name__ == "__main__":
+    configure_logs("console")
+    serve(stub_app, "127.0.0.1", int(sys.argv[1]), 1)

@@ -1,0 +1,98 @@
+"""What the vendor behind us costs a call, and how many calls it is spared.
+
+Leads arrive as they do: each certificate is asked about by one or two buyers, first on ping and then on
+post, sometimes by both at once, and each time for a little more or less.
+"""
+
+import asyncio
+import random
+import statistics
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+
+from service.accounts.keys import digest_of, new_key
+from service.database import connect
+from service.embedded import embedded_postgres
+from tests.bench import stub
+from tests.bench.processes import module
+from tests.builders import basic
+from tests.processes import environment, running
+
+CERTIFICATES = 600
+AT_ONCE = 4
+
+PING = ("confirmed_owner", "domain")
+POST = ("confirmed_owner", "domain", "ip")
+
+
+async def ask(client: httpx.AsyncClient, number: int, properties: tuple[str, ...]) -> float:
+    """Seconds for one call."""
+    started = time.perf_counter()
+    response = await client.post(f"/{number:040x}", json={"insights": {"properties": properties}})
+    assert response.status_code == 200, response.text
+    return time.perf_counter() - started
+
+
+async def leads(client: httpx.AsyncClient) -> tuple[list[float], list[float], int]:
+    """The seconds of calls that needed the vendor, of calls that did not, and how many were made."""
+    first: list[float] = []
+    again: list[float] = []
+    made = 0
+    chance = random.Random(1)
+    limit = asyncio.Semaphore(AT_ONCE)
+
+    async def lead(number: int) -> None:
+        nonlocal made
+        async with limit:
+            buyers = chance.choice((1, 1, 2))
+            first.extend(await asyncio.gather(*(ask(client, number, PING) for _ in range(buyers))))
+            first.append(await ask(client, number, POST))
+            again.append(await ask(client, number, POST))
+            made += buyers + 2
+
+    await asyncio.gather(*(lead(number) for number in range(1, CERTIFICATES + 1)))
+    return first, again, made
+
+
+async def prepare(url: str, key: str) -> None:
+    async with connect(url) as connection:
+        await connection.execute(
+            "INSERT INTO account (id, name, name_skeleton) VALUES (md5('a')::uuid, 'Buyer', 'buyer')"
+        )
+        await connection.execute(
+            "INSERT INTO api_key (id, account_id, digest) VALUES (md5('k')::uuid, md5('a')::uuid, $1)",
+            digest_of(key),
+        )
+
+
+async def measured(service: str, key: str) -> tuple[list[float], list[float], int]:
+    async with httpx.AsyncClient(base_url=service, headers=basic(key), timeout=30) as client:
+        return await leads(client)
+
+
+def measure() -> dict[str, float]:
+    """`added_ms_p50`: what a call to the vendor adds beyond what the vendor itself takes.
+
+    `calls_saved_ratio`: the share of calls for which the vendor was not called.
+    """
+    key = new_key()
+    with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
+        state = Path(directory) / "state"
+        vendor = stack.enter_context(module("tests.bench.stub", Path(directory) / "stub.log"))
+        env = environment(state, TRUSTEDFORM_API_KEY="bench", TRUSTEDFORM_URL=vendor)
+        service = stack.enter_context(running(env, Path(directory) / "log"))
+        with embedded_postgres(state) as url:
+            asyncio.run(prepare(url, key))
+        first, again, made = asyncio.run(measured(service.url, key))
+        calls = int(httpx.get(f"{vendor}/calls").text)
+    added = statistics.median(first) - stub.SECONDS - statistics.median(again)
+    return {
+        "calls": made,
+        "added_ms_p50": round(added * 1000, 2),
+        "from_record_ms_p50": round(statistics.median(again) * 1000, 2),
+        "calls_saved_ratio": round(1 - calls / made, 3),
+    }
