@@ -29,6 +29,7 @@ from litestar.types import Scope
 
 from service import __version__, metrics
 from service.database import Database, is_migrated, open_database
+from service.documents import problems
 from service.errors import (
     InvalidInput,
     ServiceError,
@@ -122,7 +123,7 @@ async def health() -> dict[str, str]:
     return {"status": "ok", "version": __version__}
 
 
-@get("/ready", tags=["Operations"], operation_id="ready")
+@get("/ready", tags=["Operations"], operation_id="ready", responses=problems(503))
 async def ready(database: NamedDependency[Database]) -> dict[str, str]:
     """Whether calls can be answered: the database is within reach and its schema is current."""
     async with database.general.connection() as connection:

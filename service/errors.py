@@ -183,6 +183,10 @@ class CertificateNotFound(ServiceError):
 class Refused(ServiceError):
     """What was asked is well formed and can't be done; `str()` is the reason published for that."""
 
+    def __init__(self, reason: str, detail: str | None = None) -> None:
+        self.detail = detail
+        super().__init__(reason)
+
 
 class PaymentRequired(Refused):
     """The account that this service has with the vendor is inactive or out of funds."""

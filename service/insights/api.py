@@ -11,7 +11,6 @@ from litestar import Request, Response, get, post
 from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.exceptions import HTTPException
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import (
     OpenAPIMediaType,
     OpenAPIType,
@@ -24,10 +23,12 @@ from litestar.params import PathParameter
 from service import metrics
 from service.accounts.keys import authenticate, key_of
 from service.database import Database
+from service.documents import documented, problems
 from service.errors import (
     BodyTooLarge,
     InvalidCertificateId,
     ProductUnavailable,
+    Refused,
     SchemaViolation,
     ServiceError,
     UnacceptableBody,
@@ -98,13 +99,7 @@ class _Import(Operation):
         self.request_body = RequestBody(
             description="One JSON object a line.",
             content={_NDJSON[0]: OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))},
-            required=True,
         )
-
-
-def _response(body: type, what: str) -> ResponseSpec:
-    # Litestar's examples are random, and the document is compared with the committed one.
-    return ResponseSpec(body, description=what, generate_examples=False)
 
 
 def v4_error(request: HttpRequest, error: Exception) -> Response[bytes]:
@@ -122,7 +117,7 @@ def v4_error(request: HttpRequest, error: Exception) -> Response[bytes]:
             body = _error(error.reason, error.detail)
         case UnacceptableBody():
             body = _error(SCHEMA, error.detail)
-        case ProductUnavailable():
+        case ProductUnavailable() | Refused():
             body = _error(str(error), error.detail)
         case ServiceError():
             body = _error(str(error))
@@ -166,9 +161,9 @@ def _error(reason: str, detail: str | None = None) -> dict[str, object]:
     request_max_body_size=MAX_BODY,
     exception_handlers=_V4_ERRORS,
     responses={
-        200: _response(OperationsResponse, "OK"),
+        200: documented(OperationsResponse, "OK"),
         **{
-            status: _response(ErrorResponse, what)
+            status: documented(ErrorResponse, what)
             for status, what in {
                 400: "Malformed certificate id, or a body that is not JSON",
                 401: "Incorrect API key",
@@ -199,7 +194,7 @@ async def run_operations(
     key = key_of(request.headers.get("authorization"))
     try:
         checked_cert_id(cert_id)
-        asked = state.operations.asked_of(await _body(request, (_JSON,)))
+        asked = state.operations.asked_of(cert_id, await _body(request, (_JSON,)))
     except ServiceError:
         # Whoever calls without a good key is told that, and nothing else.
         async with state.database.general.connection() as connection:
@@ -219,12 +214,12 @@ async def run_operations(
     security=[{"Basic": []}],
     exception_handlers=_V4_ERRORS,
     responses={
-        200: _response(ValidateResponse, "OK"),
-        401: _response(ErrorResponse, "Incorrect API key"),
-        402: _response(ErrorResponse, "The account is inactive"),
-        502: _response(ErrorResponse, "The vendor behind this service failed"),
-        503: _response(ErrorResponse, "No answer could be had now; see Retry-After"),
-        504: _response(ErrorResponse, "The vendor behind this service took too long"),
+        200: documented(ValidateResponse, "OK"),
+        401: documented(ErrorResponse, "Incorrect API key"),
+        402: documented(ErrorResponse, "The account is inactive"),
+        502: documented(ErrorResponse, "The vendor behind this service failed"),
+        503: documented(ErrorResponse, "No answer could be had now; see Retry-After"),
+        504: documented(ErrorResponse, "The vendor behind this service took too long"),
     },
 )
 async def validate_certificate_id(
@@ -249,9 +244,10 @@ async def validate_certificate_id(
     security=[{"Basic": []}],
     request_max_body_size=MAX_IMPORT,
     responses={
-        200: _response(ImportReport, "Every line was imported"),
-        207: _response(ImportReport, "Some lines were not; each says why"),
-        422: _response(ImportReport, "No line was imported; each says why"),
+        200: documented(ImportReport, "Every line was imported"),
+        207: documented(ImportReport, "Some lines were not; each says why"),
+        422: documented(ImportReport, "No line was imported; each says why"),
+        **problems(401, 402, 413, 415, 503),
     },
 )
 async def import_certificates(
@@ -305,8 +301,7 @@ def _inline_schema(struct: type) -> Any:
     def resolved(node: Any) -> Any:
         if isinstance(node, dict):
             if "$ref" in node:
-                beside = {name: value for name, value in node.items() if name != "$ref"}
-                return resolved(components[node["$ref"].rpartition("/")[2]] | beside)
+                return resolved(components[node["$ref"].rpartition("/")[2]])
             return {name: resolved(value) for name, value in node.items() if name != "title"}
         return [resolved(value) for value in node] if isinstance(node, list) else node
 

@@ -3,12 +3,13 @@
 import msgspec
 from msgspec import UnsetType
 
-from service.errors import MalformedBody, SchemaViolation
+from service.errors import MalformedBody, ProductUnavailable, SchemaViolation, Unprocessable
 from service.insights import contract
 from service.insights.contract import (
     OWNER_PROPERTIES,
     PROPERTIES,
     PROPERTIES_OF,
+    MatchLeadParameters,
     OperationsRequest,
     ScanParameters,
     kinds_of,
@@ -48,11 +49,18 @@ class Asked(msgspec.Struct, frozen=True):
         sent = self.request.retain
         if sent is None:
             return None
-        return Retention(sent.reference or None, sent.vendor or None, sent.campaign_id or None)
+        labels = (sent.reference, sent.vendor, sent.campaign_id)
+        return Retention(*(label if label and label.strip() else None for label in labels))
 
 
-def asked_of(body: bytes) -> Asked:
-    """What a request body asks for. Raises `MalformedBody` or `SchemaViolation`."""
+def asked_of(cert_id: str, body: bytes, *, has_vendor: bool) -> Asked:
+    """What a request body asks for of a certificate.
+
+    Of several things that are wrong with its operations the first is told, in the order match_lead,
+    retain, insights, verify.
+
+    Raises `MalformedBody`, `SchemaViolation`, `Unprocessable` or `ProductUnavailable`.
+    """
     try:
         request = contract.decode_request(body or b"{}")
     except msgspec.ValidationError as error:
@@ -61,8 +69,17 @@ def asked_of(body: bytes) -> Asked:
         raise MalformedBody(f"the body is not JSON: {error}") from None
     except RecursionError:
         raise MalformedBody("the body is nested too deeply") from None
-    emails, phones = _lead(request)
-    if request.retain is not None and request.match_lead is None:
+    operations = (request.match_lead, request.retain, request.insights, request.verify)
+    if all(operation is None for operation in operations):
+        raise SchemaViolation(
+            contract.NO_PRODUCTS, "the body asks for none of match_lead, retain, insights, verify"
+        )
+    emails = phones = None
+    if request.match_lead is not None:
+        emails, phones = _lead(request.match_lead)
+        if "web" not in kinds_of(cert_id) and not has_vendor:
+            raise not_a_web_certificate()
+    elif request.retain is not None:
         raise SchemaViolation(contract.NO_MATCH_FIELDS, "retain needs match_lead in the same call")
     properties = None
     if request.insights is not None:
@@ -73,25 +90,31 @@ def asked_of(body: bytes) -> Asked:
             )
         if request.insights.scans is not None:
             _check_scans(request.insights.scans)
-    elif request.match_lead is None and request.verify is None:
-        raise SchemaViolation(contract.NO_PRODUCTS, "the body asks for no operation; try insights")
+    if request.verify is not None and not has_vendor:
+        raise ProductUnavailable("the operation verify is not offered here")
     return Asked(request, properties, emails, phones)
 
 
-def _lead(request: OperationsRequest) -> tuple[str | None, str | None]:
+def not_a_web_certificate() -> Unprocessable:
+    """What is said to whoever wants a lead matched on another kind of certificate."""
+    return Unprocessable(
+        contract.NOT_A_WEB_CERTIFICATE,
+        "this is the certificate of a mobile app or of a Meta lead ad",
+    )
+
+
+def _lead(sent: MatchLeadParameters) -> tuple[str | None, str | None]:
     """The fingerprints of the e-mail addresses and of the phone numbers that are to be matched."""
-    if request.match_lead is None:
-        return None, None
-    emails, phones = values_of(request.match_lead.email), values_of(request.match_lead.phone)
+    emails, phones = values_of(sent.email), values_of(sent.phone)
     for values, reason in ((phones, contract.TOO_MANY_PHONES), (emails, contract.TOO_MANY_EMAILS)):
         if len(values) > contract.MAX_MATCHED:
             raise SchemaViolation(reason, f"{len(values)} were given")
-    found = (",".join(email_fingerprints(emails)), ",".join(phone_fingerprints(phones)))
-    if not any(found):
+    of_emails, of_phones = email_fingerprints(emails), phone_fingerprints(phones)
+    if not of_emails and not of_phones:
         raise SchemaViolation(
             contract.NOTHING_TO_MATCH, "match_lead needs an email or a phone that is not blank"
         )
-    return found[0] or None, found[1] or None
+    return ",".join(of_emails) or None, ",".join(of_phones) or None
 
 
 def _check_scans(scans: ScanParameters) -> None:
@@ -101,15 +124,16 @@ def _check_scans(scans: ScanParameters) -> None:
                 contract.SCHEMA,
                 f"at most {contract.MAX_TERMS} terms - at `$.insights.scans.{name}`",
             )
-    delimiter = scans.delimiter or None
-    if scans.delimiter == "" or (delimiter and len(delimiter) > contract.MAX_DELIMITER):
-        raise SchemaViolation(
-            contract.DELIMITER_LENGTH, f"a delimiter has 1 to {contract.MAX_DELIMITER} characters"
-        )
-    if delimiter and any(character.isspace() for character in delimiter):
-        raise SchemaViolation(
-            contract.DELIMITER_WHITE_SPACE, "a delimiter has no white space in it"
-        )
+    if isinstance(scans.delimiter, str):
+        if any(character.isspace() for character in scans.delimiter):
+            raise SchemaViolation(
+                contract.DELIMITER_WHITE_SPACE, "a delimiter has no white space in it"
+            )
+        if not 1 <= len(scans.delimiter) <= contract.MAX_DELIMITER:
+            raise SchemaViolation(
+                contract.DELIMITER_LENGTH,
+                f"a delimiter has 1 to {contract.MAX_DELIMITER} characters",
+            )
 
 
 def values_of(given: str | list[str] | UnsetType | None) -> list[str]:

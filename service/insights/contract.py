@@ -250,33 +250,35 @@ class InsightsParameters(Struct, omit_defaults=True):
     scans: ScanParameters | None = None
 
 
-# What a schema can say of the rules between fields, for whoever generates requests from it.
-_GIVEN = {
-    "anyOf": [
-        {"type": "string", "pattern": "\\S"},
-        {"type": "array", "contains": {"type": "string", "pattern": "\\S"}},
-    ]
-}
-_LEAD_GIVEN = {
-    "anyOf": [{"required": [name], "properties": {name: _GIVEN}} for name in ("email", "phone")]
-}
-
-
 def _asks_for(operation: str) -> dict[str, object]:
     return {"required": [operation], "properties": {operation: {"type": "object"}}}
 
 
-REQUEST_RULES = {
+def _gives(name: str) -> dict[str, object]:
+    not_blank = {"type": "string", "pattern": "\\S"}
+    values = {"anyOf": [not_blank, {"type": "array", "contains": not_blank}]}
+    return {"required": [name], "properties": {name: values}}
+
+
+# What a JSON Schema can say of the rules between fields, for whoever makes requests from it.
+REQUEST_RULES: dict[str, object] = {
     "anyOf": [_asks_for(name) for name in ("insights", "match_lead", "verify")],
     "if": _asks_for("retain"),
     "then": _asks_for("match_lead"),
+    "allOf": [
+        {
+            "properties": {
+                "match_lead": {"anyOf": [{"type": "null"}, _gives("email"), _gives("phone")]}
+            }
+        }
+    ],
 }
 
 
 class OperationsRequest(Struct, omit_defaults=True):
     """The operations to perform on one certificate, at least one. `retain` needs `match_lead`."""
 
-    match_lead: Annotated[MatchLeadParameters, Meta(extra_json_schema=_LEAD_GIVEN)] | None = None
+    match_lead: MatchLeadParameters | None = None
     retain: RetainParameters | None = None
     insights: InsightsParameters | None = None
     # Of the vendor's making only: what it takes is passed on as it came.

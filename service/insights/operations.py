@@ -22,15 +22,13 @@ from service.errors import (
     InactiveAccount,
     InvalidCertificateId,
     InvalidInput,
-    ProductUnavailable,
     ServiceError,
     Unauthorized,
     Unavailable,
-    Unprocessable,
     VendorFailed,
 )
 from service.insights import contract, queries
-from service.insights.asked import Asked, asked_of, needed_for, values_of
+from service.insights.asked import Asked, asked_of, needed_for, not_a_web_certificate, values_of
 from service.insights.batching import NaturalBatcher
 from service.insights.certificates import lacking_for_host, record_told
 from service.insights.contract import (
@@ -72,7 +70,7 @@ _PROBLEMS: dict[str, Callable[[], ServiceError]] = {
     "inactive": InactiveAccount,
     "not_found": CertificateNotFound,
     "expired": CertificateNotFound,
-    "not_web": partial(Unprocessable, contract.NOT_A_WEB_CERTIFICATE),
+    "not_web": not_a_web_certificate,
     "outdated": partial(Unavailable, "the certificate's domain could not be read now"),
 }
 
@@ -93,15 +91,12 @@ class Operations:
             _TEXTS_KEPT, _TEXTS_KEPT_FOR, getsizeof=lambda text: len(text.folded)
         )
 
-    def asked_of(self, body: bytes) -> Asked:
+    def asked_of(self, cert_id: str, body: bytes) -> Asked:
         """What a request body asks for.
 
-        Raises `MalformedBody`, `SchemaViolation` or `ProductUnavailable`.
+        Raises `MalformedBody`, `SchemaViolation`, `Unprocessable` or `ProductUnavailable`.
         """
-        asked = asked_of(body)
-        if asked.request.verify is not None and self._vendor is None:
-            raise ProductUnavailable("the operation verify is not offered here")
-        return asked
+        return asked_of(cert_id, body, has_vendor=self._vendor is not None)
 
     async def run(self, key: str, cert_id: str, asked: Asked) -> tuple[bytes, Answer]:
         """The body of a 200, and the answer on record that it tells.

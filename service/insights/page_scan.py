@@ -16,7 +16,7 @@ import msgspec
 
 from service.insights.contract import Found
 
-DEFAULT_WILDCARD = "{{*}}"
+WILDCARD = "{{*}}"
 
 
 class ScanText(msgspec.Struct, frozen=True):
@@ -31,18 +31,17 @@ class ScanText(msgspec.Struct, frozen=True):
 
 
 def scan(text: ScanText, terms: Iterable[str], delimiter: str | None = None) -> Found:
-    """Look for each term in the text; with a delimiter, only that makes wildcards."""
-    wildcard = DEFAULT_WILDCARD if delimiter is None else f"{delimiter}*{delimiter}"
+    """Look for each term in the text."""
     result = Found([], [])
     for term in terms:
         if term.strip():
-            (result.found if _contains(text, term, wildcard) else result.not_found).append(term)
+            (result.found if _contains(text, term, delimiter) else result.not_found).append(term)
     return result
 
 
-def _contains(text: ScanText, term: str, wildcard: str) -> bool:
+def _contains(text: ScanText, term: str, delimiter: str | None) -> bool:
     at = 0
-    for part in _parts(term, wildcard):
+    for part in _parts(term, delimiter):
         at = text.folded.find(part, at)
         if at < 0:
             return False
@@ -50,10 +49,12 @@ def _contains(text: ScanText, term: str, wildcard: str) -> bool:
     return True
 
 
-def _parts(term: str, wildcard: str) -> list[str]:
+def _parts(term: str, delimiter: str | None) -> list[str]:
     """The parts of a term between its wildcards, folded as the text is."""
-    parts = [_folded_part(part) for part in term.strip().split(wildcard)]
-    return [part for part in parts if part]
+    parts = term.strip().split(WILDCARD)
+    if delimiter:
+        parts = [piece for part in parts for piece in part.split(f"{delimiter}*{delimiter}")]
+    return [folded for part in parts if (folded := _folded_part(part))]
 
 
 def _folded_part(part: str) -> str:

@@ -127,8 +127,8 @@ def _retained(
         return _echo(RetainResult, sent)
     noted = {
         name: kept
-        for name in sent.__struct_fields__
-        if getattr(sent, name) and (kept := getattr(answer.retained, name)) != getattr(sent, name)
+        for name, label in msgspec.structs.asdict(sent).items()
+        if label and label.strip() and label != (kept := getattr(answer.retained, name))
     }
     return _echo(
         RetainResult,

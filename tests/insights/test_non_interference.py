@@ -70,9 +70,8 @@ async def test_refused_call_is_told_nothing_even_by_the_database(world: World) -
         ("cok_unknown", cert_id, "unauthorized"),
         (viewer.key, expired, "expired"),
     ):
-        question = question_of(
-            key, asked, asked_of(b'{"insights": {"properties": ["confirmed_owner", "ip"]}}')
-        )
+        body = b'{"insights": {"properties": ["confirmed_owner", "ip"]}}'
+        question = question_of(key, asked, asked_of(asked, body, has_vendor=False))
         (answer,) = await confirmed_owner(world.database.answering, [question])
         told = msgspec.structs.asdict(answer)
         assert told.pop("verdict") == verdict

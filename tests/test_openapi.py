@@ -1,0 +1,46 @@
+"""The service keeps to its own OpenAPI document, whatever schemathesis makes of that.
+
+All checks are on, but for those that the files in tests/schemathesis name, and say why.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.processes import ROOT, as_json, confirmed_owner, running
+
+CONFIGS = Path(__file__).parent / "schemathesis"
+LINE = {
+    "cert_id": "0" * 40,
+    "page_text": "I agree to be called",
+    "fingerprints": ["0" * 40],
+    "insights": {"properties": {"domain": "acme.example", "created_at": "2999-01-01T00:00:00Z"}},
+}
+
+
+def explore(url: str, key: str, config: Path) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "schemathesis.cli"),
+            *(f"--config-file={config}", "run", f"{url}/schema/openapi.json", f"--auth=X:{key}"),
+            *("--no-color", "--max-examples=40", "--generation-deterministic"),
+        ],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "SCHEMATHESIS_HOOKS": "tests.schemathesis.hooks"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("config", ["any_certificate", "known_certificate"])
+def test_whole_document_holds(env: dict[str, str], tmp_path: Path, config: str) -> None:
+    as_json("account", "create", "Acme, Inc.", "--email", "jo@acme.example", env=env)
+    key = as_json("key", "create", "Acme, Inc.", env=env)["api_key"]
+    confirmed_owner("import", "-", env=env, stdin=json.dumps(LINE).encode())
+    with running(env, tmp_path / "log") as service:
+        explore(service.url, key, CONFIGS / f"{config}.toml")
