@@ -125,7 +125,9 @@ def _trustedform(environ: Mapping[str, str]) -> TrustedForm | None:
         or parts.query
         or parts.fragment
     ):
-        raise InvalidInput("TRUSTEDFORM_URL", url, "an https:// URL")
+        # It may hold a password.
+        shown = url if "@" not in url else f"{url.partition(':')[0]}:…"
+        raise InvalidInput("TRUSTEDFORM_URL", shown, "an https:// URL without user or query")
     if not api_key:
         return None
     if not (api_key.isascii() and api_key.isprintable()):

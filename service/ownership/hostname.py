@@ -84,6 +84,7 @@ def host_in_url(url: str) -> str | None:
     return parsed.hostname or None if parsed.protocol in ("http:", "https:") else None
 
 
+@lru_cache(maxsize=65536)
 def has_known_suffix(host: str) -> bool:
     """Whether a canonical host ends in a suffix that exists, and so is no token that has dots."""
     known = _SUFFIXES.publicsuffix(host, accept_unknown=False) is not None
