@@ -56,7 +56,7 @@ TRUSTED_FOR = timedelta(minutes=15)
 
 _PURGED_AT_ONCE = 1000
 
-_COLUMNS = frozenset({"created_at", "expires_at", "seconds_on_page"})
+_NOT_FACTS = frozenset({"age_seconds", "created_at", "expires_at", "seconds_on_page"})
 _IN_WORDS = {
     "str": "a string",
     "object": "an object",
@@ -105,15 +105,10 @@ class Incoming(Struct, frozen=True, kw_only=True):
 
 
 class _Told(Facts):
+    """The properties as the vendor tells them, which may think of another way to fill in a form."""
+
     age_seconds: Count | None | UnsetType = UNSET
-
-
-_RECKONED_WITH = frozenset(
-    {
-        "age_seconds", "created_at", "domain", "expires_at", "is_framed", "is_masked", "page_url",
-        "parent_page_url", "seconds_on_page",
-    }
-)  # fmt: skip
+    form_input_method: list[str] | None | UnsetType = UNSET  # type: ignore[assignment]
 
 
 class LineError(Struct):
@@ -218,16 +213,10 @@ def parse_line(text: bytes) -> Incoming:
     properties = (given.insights and given.insights.properties) or Facts()
     for name in ("created_at", "expires_at"):
         _check_time(f"insights.properties.{name}", getattr(properties, name))
-    told = msgspec.to_builtins(properties)
     incoming = Incoming(
         cert_id=cert_id,
-        known=frozenset(told),
-        facts={
-            # Whole numbers stay whole, as the vendor writes them.
-            name: int(value) if isinstance(value, float) and value.is_integer() else value
-            for name, value in told.items()
-            if name not in _COLUMNS and value is not None
-        },
+        known=frozenset(msgspec.to_builtins(properties)),
+        facts=_facts(properties),
         created_at=_value(properties.created_at),
         expires_at=_value(properties.expires_at),
         seconds_on_page=_value(properties.seconds_on_page),
@@ -389,14 +378,9 @@ async def record_told(
 
 
 def told_by_vendor(cert_id: str, told: Mapping[str, object], at: datetime) -> Incoming:
-    """Understand what the vendor told. Raises `InvalidInput`.
-
-    Only what we reckon with has to be of its type; the other properties are the vendor's to shape.
-    """
+    """Understand what the vendor told. Raises `InvalidInput`."""
     try:
-        typed = msgspec.convert(
-            {name: value for name, value in told.items() if name in _RECKONED_WITH}, _Told
-        )
+        typed = msgspec.convert(told, _Told, strict=False)
     except msgspec.ValidationError as error:
         raise InvalidInput("insights.properties", str(error), "as the vendor publishes") from None
     for name in ("created_at", "expires_at"):
@@ -405,11 +389,7 @@ def told_by_vendor(cert_id: str, told: Mapping[str, object], at: datetime) -> In
     incoming = Incoming(
         cert_id=cert_id,
         known=frozenset(told),
-        facts={
-            name: value
-            for name, value in told.items()
-            if name not in _COLUMNS and name != "age_seconds" and value is not None
-        },
+        facts=_facts(typed),
         created_at=_value(typed.created_at),
         expires_at=_value(typed.expires_at),
         seconds_on_page=_value(typed.seconds_on_page),
@@ -464,6 +444,16 @@ def _likeliest_kind(cert_id: str, facts: Mapping[str, object]) -> Kind:
         if "web" in possible and not PROPERTIES_OF["mobile"].issuperset(facts)
         else possible[0]
     )
+
+
+def _facts(properties: Facts) -> dict[str, object]:
+    """The properties with a value and without a column of their own."""
+    return {
+        # Whole numbers stay whole, as the vendor writes them.
+        name: int(value) if isinstance(value, float) and value.is_integer() else value
+        for name, value in msgspec.to_builtins(properties).items()
+        if name not in _NOT_FACTS and value is not None
+    }
 
 
 def _check_time(field: str, time: datetime | None | UnsetType) -> None:

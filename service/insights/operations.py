@@ -51,9 +51,9 @@ from service.insights.upstream import NONSENSE, Vendor, VendorResponse
 # What an operation needs to be run here; the last two never are.
 _TO_RUN_HERE = frozenset({"fingerprints", "page_text", "retain", "verify"})
 
-# What tells the host: the first two nearly always.
-_FIRST_FOR_HOST = frozenset({"domain", "page_url"})
-_THEN_FOR_HOST = frozenset({"is_framed", "is_masked", "parent_page_url"})
+# What tells the host: the first two nearly always, and where they don't the others do.
+_TELLS_HOST = frozenset({"domain", "page_url"})
+_TELLS_HOST_THEN = frozenset({"is_framed", "is_masked", "parent_page_url"})
 
 # Texts longer than this are made ready and searched where they hold nobody up.
 _LONG_TEXT = 50_000
@@ -116,6 +116,8 @@ class Operations:
         else:
             scanned = await self._scanned(cert_id, asked.scans, answer) if asked.scans else None
             blocks = run_here(asked, answer, scanned)
+            if bought is not None and bought.response.outcome == "error":
+                blocks.outcome, blocks.reason = "error", bought.response.reason
         has_insights = bought is None or bought.has_insights
         return response_body(asked.properties if has_insights else None, answer, blocks), answer
 
@@ -184,11 +186,12 @@ class Operations:
         they need is on record.
         """
         runs_operations = known is None or not _TO_RUN_HERE.isdisjoint(lacking)
-        properties = lacking & PROPERTIES
+        properties = set(lacking & PROPERTIES)
         if "host" in lacking and "web" in kinds_of(cert_id):
-            properties |= _FIRST_FOR_HOST.difference(known or ()) or _THEN_FOR_HOST.difference(
-                known or ()
-            )
+            # A domain that is known and does not tell the host is a token, or there is none.
+            is_odd = known is not None and "domain" in known
+            properties |= _TELLS_HOST | (_TELLS_HOST_THEN if is_odd else set())
+            properties -= set(known or ())
         ours = asked.request
         request = OperationsRequest()
         if runs_operations:
@@ -197,14 +200,17 @@ class Operations:
         if ours.insights is not None and (properties or scans or known is None):
             request.insights = InsightsParameters(sorted(properties), scans)
         response, record = await self._bought(vendor, cert_id, request)
+        if response.outcome == "success" and not _has_succeeded(request, response):
+            raise VendorFailed(NONSENSE)
         has_insights = request.insights is None or response.insights is not None
         if not has_insights and response.outcome != "error":
             raise VendorFailed(NONSENSE)
         if has_insights and "host" in lacking and "host" not in record.known:
-            # A token for a domain, or none at all: rare, so not paid for before it is the case.
-            further = sorted(lacking_for_host(record.kind, record.facts, record.known))
-            request = OperationsRequest(insights=InsightsParameters(further))
-            _, record = await self._bought(vendor, cert_id, request)
+            # Rare, so not paid for before it is the case.
+            further = lacking_for_host(record.kind, record.facts, record.known)
+            if further.isdisjoint(properties):
+                request = OperationsRequest(insights=InsightsParameters(sorted(further)))
+                _, record = await self._bought(vendor, cert_id, request)
             if "host" not in record.known:
                 raise VendorFailed(NONSENSE)
         return _Bought(response, runs_operations, has_insights)
@@ -255,6 +261,23 @@ class _Bought(msgspec.Struct, frozen=True):
     response: VendorResponse
     ran_operations: bool
     has_insights: bool
+
+
+def _has_succeeded(request: OperationsRequest, response: VendorResponse) -> bool:
+    """Whether each operation has a result, and none that says otherwise."""
+    match, retain, verify = response.match_lead, response.retain, response.verify
+    if request.match_lead is not None and not (match and match.result and match.result.success):
+        return False
+    if request.retain is not None and not (retain and retain.results):
+        return False
+    if request.insights is not None and request.insights.scans is not None:
+        scans = response.insights and response.insights.scans
+        if not scans or scans.result is None or scans.result.get("success") is False:
+            return False
+    if request.verify is not None:
+        result = verify.get("result") if verify else None
+        return isinstance(result, dict) and result.get("success") is not False
+    return True
 
 
 def question_of(key: str, cert_id: str, asked: Asked) -> Question:

@@ -14,6 +14,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -62,31 +63,39 @@ _Result = TypeVar("_Result")
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 _Default = TypeVar("_Default")
 
-# Published reasons, the first of each status being the one for whatever else is said with it.
-_REASONS: dict[int, tuple[type[Refused], tuple[str, ...]]] = {
-    402: (PaymentRequired, ("Account is inactive",)),
-    405: (NotClaimable, ("Certificate is not claimable",)),
-    422: (
-        Unprocessable,
-        (
-            "The request cannot be processed because it does not meet the expected schema.",
-            "Certificate has been claimed too many times",
-            "No valid products detected",
-            "Match Lead fields not included in request.",
-            "match_lead requires a web certificate",
-            "match_lead must contain either phone or email keys",
-            "match_lead phone must be a list of 3 or less phone numbers",
-            "match_lead email must be a list of 3 or less email addresses",
-            "Invalid property key(s) requested",
-            "Invalid delimiter contains whitespace characters",
-            "Invalid delimiter length",
-            "Sandbox certs cannot be retained",
-            "The cert has expired",
-            "The cert has been claimed too many times",
-            "The cert could not be retained",
-        ),
-    ),
+# What is said with a status where the vendor gives no published reason.
+_REFUSED: dict[int, tuple[type[Refused], str]] = {
+    402: (PaymentRequired, "Account is inactive"),
+    405: (NotClaimable, "Certificate is not claimable"),
+    422: (Unprocessable, "The operations can't be run on this certificate"),
 }
+_ERROR = "An unexpected error occurred in one or more of the operations"
+_PUBLISHED = frozenset(
+    {
+        "Account is inactive",
+        "Certificate has been claimed too many times",
+        "Certificate has expired or could not be found.",
+        "Certificate is not claimable",
+        "Invalid delimiter contains whitespace characters",
+        "Invalid delimiter length",
+        "Invalid property key(s) requested",
+        "Match Lead fields not included in request.",
+        "No valid products detected",
+        "Sandbox certs cannot be retained",
+        "The cert could not be retained",
+        "The cert has been claimed too many times",
+        "The cert has expired",
+        "The request cannot be processed because it does not meet the expected schema.",
+        "Unavailable product requested",
+        "Unavailable product requested Insights",
+        "Unavailable product requested: Retain",
+        "Unavailable product requested: Verify",
+        "match_lead email must be a list of 3 or less email addresses",
+        "match_lead must contain either phone or email keys",
+        "match_lead phone must be a list of 3 or less phone numbers",
+        "match_lead requires a web certificate",
+    }
+)
 
 
 class VendorMatch(msgspec.Struct):
@@ -178,7 +187,7 @@ class Vendor:
         Raises `CertificateNotFound`, `InvalidCertificateId`, `Refused`, `VendorFailed` or
         `Unavailable`.
         """
-        if cert_id in self._not_found:
+        if cert_id in self._not_found and not retains:
             raise CertificateNotFound
         if retains:
             return await asyncio.shield(self._start(self._run(cert_id, body, retains=True)))
@@ -220,13 +229,17 @@ class Vendor:
             raise CertificateNotFound
         if status == 400:
             raise InvalidCertificateId(cert_id)
-        if status in _REASONS:
-            kind, reasons = _REASONS[status]
+        if status in _REFUSED:
+            kind, reason = _REFUSED[status]
             told = _decoded(content, _Refusal, _Refusal()).reason
-            raise kind(told if told in reasons else reasons[0])
+            raise kind(told if told in _PUBLISHED else reason)
         response = _decoded(content, VendorResponse, None)
         if status != 200 or response is None:
             raise VendorFailed(NONSENSE)
+        if response.outcome == "error" and response.reason not in _PUBLISHED:
+            response.reason = _ERROR
+        elif response.outcome == "success":
+            response.reason = None
         return response
 
     async def _validate(self, cert_id: str) -> ValidateResponse:
@@ -286,11 +299,14 @@ class Vendor:
                 result = str(response.status_code)
                 _check_status(response)
                 return response.status_code, await _content(response)
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+        except httpx.ConnectError as error:
             result = "unreachable"
             raise _Failed(
                 VendorFailed("the vendor's service can't be reached"), has_arrived=False
             ) from error
+        except httpx.ConnectTimeout as error:
+            result = "unreachable"
+            raise _Failed(VendorTimedOut(_TOO_SLOW), has_arrived=False) from error
         except httpx.TimeoutException as error:
             result = "timeout"
             raise _Failed(VendorTimedOut(_TOO_SLOW)) from error
@@ -323,6 +339,8 @@ async def open_vendor(settings: TrustedForm) -> AsyncIterator[Vendor]:
             max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS
         ),
         follow_redirects=False,
+        # Nothing the vendor says to one caller is to go with the call of another.
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
     ) as client:
         vendor = Vendor(client, settings.budget)
         yield vendor
