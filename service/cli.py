@@ -39,7 +39,6 @@ from service.logs import configure_logs
 from service.ownership import ownerships
 from service.server import beside, free_address, serve
 from service.settings import Settings, load_settings
-from service.worker import work
 
 # Errors beyond these are counted, not kept: an import's memory must not grow with its mistakes.
 _ERRORS_KEPT = 1000
@@ -88,7 +87,7 @@ def run(settings: Settings) -> None:
             shutil.rmtree(counts, ignore_errors=True)
             counts.mkdir(parents=True)
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(counts)
-        with beside(lambda: asyncio.run(work(url, settings))):
+        with beside(lambda: _work(url, settings)):
             serve(lambda: _application(url, settings), address, settings.port, settings.workers)
 
 
@@ -105,7 +104,14 @@ def worker_command(settings: Settings) -> None:
     """Do background jobs until interrupted. “run” does them, too; any number may."""
     configure_logs(settings.log_format)
     with _database(settings, keep_running=True) as url:
-        asyncio.run(work(url, settings))
+        _work(url, settings)
+
+
+def _work(database_url: str, settings: Settings) -> None:
+    # Imported by whoever works: what it needs takes other commands a fifth of their time.
+    from service.worker import work
+
+    asyncio.run(work(database_url, settings))
 
 
 @main.command("migrate")

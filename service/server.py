@@ -74,11 +74,13 @@ def beside(work: Callable[[], None]) -> Iterator[None]:
             process.start()
             while process.is_alive() and not leaving.is_set():
                 process.join(0.2)
-            if process.is_alive():
+            deadline = time.monotonic() + _PATIENCE
+            while process.is_alive() and time.monotonic() < deadline:
+                # More than once: a child just forked may still do with the signal as this one does.
                 process.terminate()
-                process.join(_PATIENCE)
-                process.kill()
-                process.join()
+                process.join(0.2)
+            process.kill()
+            process.join()
             leaving.wait(1.0)
 
     keeper = threading.Thread(target=keep)
