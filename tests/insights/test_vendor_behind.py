@@ -1,0 +1,478 @@
+"""The vendor behind us: what it is asked, what is bought, and who is told."""
+
+import asyncio
+import json
+import logging
+import time
+from hashlib import sha1
+
+import httpx
+import pytest
+import structlog.testing
+
+from service.database import Database
+from tests.builders import NO_VERIFIED, VERIFIED, basic, meta_id, mobile_id, web_id
+from tests.insights.vendor import (
+    BOTH,
+    KEY,
+    MATCH,
+    MATCHED,
+    NOT_FOUND,
+    OWNER,
+    RETAIN,
+    RETAINED,
+    SCANNED,
+    SCANS,
+    TOKEN,
+    VERIFIED_CONSENT,
+    Json,
+    Stage,
+    Vendor,
+    ask,
+    check_error,
+    says,
+    service,
+    stamp,
+)
+
+
+@pytest.mark.parametrize(
+    ("cert_id", "asked", "bought"),
+    [
+        (web_id(), ("ip",), ["ip"]),
+        (web_id(), ("confirmed_owner",), ["domain", "page_url"]),
+        (web_id(), ("confirmed_owner_detail", "confirmed_owner"), ["domain", "page_url"]),
+        (web_id(), ("ip", "domain", "confirmed_owner"), ["domain", "ip", "page_url"]),
+        (web_id(), ("ip", "ip"), ["ip"]),
+        (mobile_id(), ("ip", "confirmed_owner"), ["ip"]),
+        (meta_id(), ("created_at", "confirmed_owner"), ["created_at"]),
+    ],
+)
+async def test_the_vendor_is_asked_for_what_is_needed_and_only_what_was_asked_is_told(
+    stage: Stage, vendor: Vendor, cert_id: str, asked: tuple[str, ...], bought: list[str]
+) -> None:
+    # Whether an id of 80 characters can be a web one is not published; ours say it is mobile.
+    assert set(await stage.told(cert_id, *asked)) == set(asked)
+    assert vendor.bought == [bought]
+    assert set(vendor.sent[0]) == {"insights"}
+
+
+async def test_what_the_vendor_tells_unasked_is_not_told(stage: Stage, vendor: Vendor) -> None:
+    insights = {"properties": {**vendor.facts, "confirmed_owner": VERIFIED, "x": 1}}
+    vendor.script = [{"insights": insights, "verify": {"result": {}}, "extra": 1}]
+    response = await stage.call(web_id(), BOTH)
+    facts = {"confirmed_owner": OWNER, "ip": vendor.facts["ip"]}
+    body = {"outcome": "success", "reason": None, "insights": {"properties": facts}}
+    assert response.json() == body
+
+
+AGAIN: list[tuple[tuple[str, ...], tuple[str, ...], list[str]]] = [
+    # asked first, asked then, and what of that is bought then
+    (("ip", "page_url"), ("ip", "page_url"), []),
+    (("ip", "page_url"), ("page_url",), []),
+    (("ip", "page_url"), ("ip", "bot_detected"), ["bot_detected"]),
+    (("parent_page_url", "form_input_method"), ("form_input_method", "parent_page_url"), []),
+    (("confirmed_owner",), ("domain", "page_url"), []),
+    (("domain", "page_url"), ("confirmed_owner",), []),
+    (("domain",), ("confirmed_owner", "ip"), ["ip"]),
+    (("age_seconds", "created_at"), ("age_seconds",), []),
+    (("created_at", "expires_at", "seconds_on_page"), ("expires_at", "seconds_on_page"), []),
+    (("ip",), (), []),
+]
+
+
+@pytest.mark.parametrize("who", ["same caller", "another caller", "another process"])
+async def test_a_fact_is_bought_once_for_everybody(stage: Stage, vendor: Vendor, fresh: Stage,
+    who: str
+) -> None:  # fmt: skip
+    viewer = await stage.world.company() if who == "another caller" else None
+    then_on = fresh if who == "another process" else stage
+    for first, then, bought in AGAIN:
+        cert_id = web_id()
+        await stage.told(cert_id, *first)
+        vendor.requests.clear()
+        facts = await then_on.told(cert_id, *then, viewer=viewer)
+        assert vendor.bought == ([bought] if bought else []), (first, then)
+        for name in set(then) - {"confirmed_owner", "age_seconds"}:
+            assert facts[name] == vendor.facts[name]
+
+
+async def test_equal_calls_at_once_share_one_to_the_vendor(stage: Stage, vendor: Vendor) -> None:
+    vendor.gate.clear()
+    cert_id, other = web_id(), await stage.world.company()
+    viewers = [stage.viewer, stage.viewer, other, other]
+    calls = [asyncio.create_task(stage.call(cert_id, BOTH, viewer)) for viewer in viewers]
+    await vendor.called()
+    await asyncio.sleep(0.15)
+    vendor.gate.set()
+    responses = await asyncio.gather(*calls)
+    assert len(vendor.requests) == 1
+    told = [r.json()["insights"]["properties"]["confirmed_owner"] for r in responses]
+    assert told == [OWNER, OWNER, VERIFIED, VERIFIED]
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        (ask("ip"), ask("ip", "bot_detected")),
+        (ask("ip", match_lead={"email": "a@b.example"}), ask("ip", match_lead={"email": "c@d.example"})),
+        (ask(match_lead=MATCH, retain=RETAIN), ask(match_lead=MATCH, retain=RETAIN)),
+    ],
+    ids=["other properties", "other leads", "retaining"],
+)  # fmt: skip
+async def test_calls_for_different_things_or_to_retain_share_none(
+    stage: Stage, vendor: Vendor, one: Json, two: Json
+) -> None:
+    vendor.gate.clear()
+    cert_id, other = web_id(), await stage.world.company()
+    pairs = ((one, stage.viewer), (two, other))
+    calls = [asyncio.create_task(stage.call(cert_id, *pair)) for pair in pairs]
+    await vendor.called()
+    await vendor.called()
+    vendor.gate.set()
+    assert [r.status_code for r in await asyncio.gather(*calls)] == [200, 200]
+
+
+@pytest.mark.parametrize("gone", [{0}, {1}, {0, 1}])
+async def test_a_caller_that_leaves_harms_no_other(
+    stage: Stage, vendor: Vendor, gone: set[int]
+) -> None:
+    vendor.gate.clear()
+    cert_id = web_id()
+    calls = [asyncio.create_task(stage.call(cert_id, BOTH)) for _ in range(3)]
+    await vendor.called()
+    await asyncio.sleep(0.1)
+    for number in gone:
+        calls[number].cancel()
+    await asyncio.sleep(0.05)
+    vendor.gate.set()
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    for number, result in enumerate(results):
+        if number in gone:
+            assert isinstance(result, asyncio.CancelledError)
+        else:
+            assert isinstance(result, httpx.Response)
+            assert result.status_code == 200, result.text
+    assert len(vendor.requests) == 1
+
+
+async def test_who_may_not_call_us_causes_no_call_to_the_vendor(
+    stage: Stage, vendor: Vendor
+) -> None:
+    suspended = await stage.world.company()
+    await stage.world.suspend(suspended)
+    check_error(await stage.call(web_id(), BOTH, suspended), 402, "Account is inactive")
+    for headers in ({}, basic("f" * 40), basic(KEY)):
+        response = await stage.world.client.post(f"/{web_id()}", headers=headers, json=BOTH)
+        check_error(response, 401, "Unauthorized")
+    check_error(await stage.call("not-an-id", BOTH), 400)
+    check_error(await stage.call(web_id(), {"insights": {"properties": "ip"}}), 422)
+    assert vendor.requests == []
+
+
+async def fail(stage: Stage, times: int, *, status: int = 500) -> None:
+    for _ in range(times):
+        stage.vendor.script = [says(status)]
+        await stage.call(web_id(), ask("ip"))
+
+
+async def test_five_failures_in_a_row_open_the_breaker_and_what_is_known_is_still_told(
+    fresh: Stage, vendor: Vendor
+) -> None:
+    stage = fresh
+    cert_id = await stage.known()
+    await fail(stage, 4)
+    assert await stage.told(web_id(), "ip")
+    await fail(stage, 4)
+    await fail(stage, 6, status=404)
+    await stage.told(web_id(), "ip")
+    await fail(stage, 5)
+    vendor.requests.clear()
+    began = time.monotonic()
+    for _ in range(5):
+        check_error(await stage.call(cert_id, BOTH), 503)
+    assert time.monotonic() - began < 0.5
+    assert await stage.told(cert_id, "confirmed_owner") == {"confirmed_owner": OWNER}
+    assert vendor.requests == []
+
+
+async def test_an_open_breaker_lets_one_probe_through_after_five_seconds(
+    fresh: Stage, vendor: Vendor, migrated_url: str, shared_database: Database
+) -> None:
+    stage = fresh
+    async with (
+        service(migrated_url, shared_database) as second,
+        service(migrated_url, shared_database) as third,
+    ):
+        failing, leaving = Stage(second, stage.viewer, vendor), Stage(third, stage.viewer, vendor)
+        for each in (stage, failing, leaving):
+            await fail(each, 5)
+            check_error(await each.call(web_id(), ask("ip")), 503)
+        await asyncio.sleep(5.05)
+        vendor.requests.clear()
+        vendor.arrivals = asyncio.Queue()
+        # The probe that fails, and the one whose caller leaves
+        await fail(failing, 1)
+        check_error(await failing.call(web_id(), ask("ip")), 503)
+        assert len(vendor.requests) == 1
+        vendor.requests.clear()
+        await vendor.called()
+        vendor.gate.clear()
+        calls = [asyncio.create_task(each.call(web_id(), ask("ip"))) for each in (leaving, stage)]
+        await vendor.called()
+        await vendor.called()
+        calls[0].cancel()
+        # While the probe is under way nobody else gets through; afterwards everybody does.
+        check_error(await stage.call(web_id(), ask("ip")), 503)
+        assert len(vendor.requests) == 2
+        vendor.gate.set()
+        assert (await calls[1]).status_code == 200
+        for each in (stage, stage, leaving):
+            assert await each.told(web_id(), "ip")
+
+
+async def test_a_certificate_that_was_not_found_is_not_asked_for_again_at_once(
+    stage: Stage, vendor: Vendor
+) -> None:
+    cert_id, other = web_id(), await stage.world.company()
+    vendor.script = [says(404)]
+    for viewer, body in ((stage.viewer, BOTH), (other, BOTH), (other, ask("bot_detected"))):
+        check_error(await stage.call(cert_id, body, viewer), 404, NOT_FOUND)
+    assert len(vendor.requests) == 1
+    await stage.world.certificate(cert_id, domain="example.com", page_url=None)
+    assert await stage.told(cert_id, "confirmed_owner") == {"confirmed_owner": OWNER}
+
+
+async def test_all_operations_go_to_the_vendor_in_one_call_and_come_back_as_they_were_sent(
+    stage: Stage, vendor: Vendor
+) -> None:
+    cert_id, verify = web_id(), {"advertiser_name": "Acme", "min_font_size_px_required": 16}
+    body: Json = {"match_lead": MATCH, "retain": RETAIN, "verify": verify,
+                  "insights": {"properties": ["ip", "confirmed_owner"], "scans": SCANS}}  # fmt: skip
+    false = {"reference": "x", "vendor": "x", "campaign_id": "x"}
+    vendor.script = [
+        {"match_lead": {"email": "x", "phone": "x", "result": MATCHED},
+         "retain": {**false, "results": {**RETAINED, "previously_retained": True}}}
+    ]  # fmt: skip
+    first = (await stage.call(cert_id, body)).json()
+    assert first == {
+        "outcome": "success",
+        "reason": None,
+        "match_lead": {**MATCH, "result": MATCHED},
+        "retain": {**RETAIN, "results": first["retain"]["results"]},
+        "insights": {"properties": {"ip": vendor.facts["ip"], "confirmed_owner": OWNER},
+                     "scans": {**SCANS, "result": SCANNED}},
+        "verify": {**verify, "languages": [{"text": "I consent"}], "result": VERIFIED_CONSENT},
+    }  # fmt: skip
+    # With us the account has not retained it yet, whatever the account we have there has done.
+    assert first["retain"]["results"].items() >= RETAINED.items()
+    (sent,) = vendor.sent
+    assert sorted(sent["insights"].pop("properties")) == ["domain", "ip", "page_url"]
+    assert sent == {**body, "insights": {"scans": SCANS}}
+
+    second = (await stage.call(cert_id, body)).json()
+    assert second["retain"]["results"]["previously_retained"] is True
+    other = (await stage.call(cert_id, body, await stage.world.company())).json()
+    assert other["retain"]["results"]["previously_retained"] is False
+    rows = await stage.world.fetch(
+        "SELECT reference, vendor, campaign_id FROM retained_certificate"
+    )
+    assert [dict(row) for row in rows] == [RETAIN, RETAIN]
+    assert vendor.bought[1:] == [[], []], "facts are bought again with operations"
+
+
+async def test_verify_with_nothing_is_sent_with_nothing(stage: Stage, vendor: Vendor) -> None:
+    unsaid = {"success": False, "form_submitted": True, "language_approved": False}
+    reason = "Consent language not detected in the certificate."
+    vendor.script = [
+        {"outcome": "failure", "reason": reason, "verify": {"languages": [], "result": unsaid}}
+    ]
+    response = await stage.call(web_id(), {"verify": {}})
+    assert response.status_code == 200, response.text
+    body = response.json()
+    assert vendor.sent == [{"verify": {}}]
+    assert (body["outcome"], body["reason"]) == ("failure", reason)
+    assert body["verify"]["languages"] == []
+    assert body["verify"]["result"].items() >= unsaid.items()
+
+
+async def test_a_lead_that_does_not_match_is_retained_nevertheless(
+    stage: Stage, vendor: Vendor
+) -> None:
+    nothing = {"success": False, "email_match": False, "phone_match": False}
+    vendor.script = [{"outcome": "failure", "reason": "No matches found",
+                      "match_lead": {**MATCH, "result": nothing}}]  # fmt: skip
+    body = (await stage.call(web_id(), {"match_lead": MATCH, "retain": {}})).json()
+    assert (body["outcome"], body["reason"]) == ("failure", "No matches found")
+    assert body["match_lead"] == {**MATCH, "result": nothing}
+    assert body["retain"]["results"]["previously_retained"] is False
+    assert len(await stage.world.fetch("SELECT FROM retained_certificate")) == 1
+
+
+@pytest.mark.parametrize(
+    "block", [None, {"reference": "x"}, {"results": None}], ids=["gone", "no results", "null"]
+)
+async def test_what_the_vendor_could_not_retain_is_not_retained_with_us(
+    stage: Stage, vendor: Vendor, block: Json | None
+) -> None:
+    cert_id, body = web_id(), {"match_lead": MATCH, "retain": RETAIN}
+    reason = "The cert has been claimed too many times"
+    vendor.script = [{"outcome": "failure", "reason": reason, "retain": block}]
+    response = await stage.call(cert_id, body)
+    assert response.status_code == 200, response.text
+    assert (response.json()["outcome"], response.json()["reason"]) == ("failure", reason)
+    assert await stage.world.fetch("SELECT FROM retained_certificate") == []
+    again = (await stage.call(cert_id, body)).json()
+    assert again["retain"]["results"]["previously_retained"] is False
+
+
+async def test_a_certificate_on_record_is_matched_and_scanned_here(
+    stage: Stage, vendor: Vendor
+) -> None:
+    cert_id = web_id()
+    await stage.world.import_lines(
+        {
+            "cert_id": cert_id,
+            "insights": {"properties": {"created_at": stamp(hours=1), "domain": "example.com",
+                                        "page_url": None, "ip": "192.0.2.1"}},
+            "page_text": "Your FREE quote  for Jane.",
+            "fingerprints": [sha1(MATCH["email"].encode(), usedforsecurity=False).hexdigest()],
+        }
+    )  # fmt: skip
+    body: Json = {"match_lead": {"email": MATCH["email"]},
+                  "insights": {"properties": ["confirmed_owner", "ip"], "scans": SCANS}}  # fmt: skip
+    response = (await stage.call(cert_id, body)).json()
+    assert (response["outcome"], vendor.requests) == ("success", [])
+    assert response["match_lead"]["result"]["email_match"] is True
+    assert response["insights"]["scans"] == {**SCANS, "result": SCANNED}
+    # As soon as one operation has to go there, all do; facts on record are not bought with it.
+    response = (await stage.call(cert_id, {**body, "verify": {}})).json()
+    assert response["outcome"] == "success"
+    assert response["insights"]["properties"] == {"confirmed_owner": OWNER, "ip": "192.0.2.1"}
+    assert vendor.sent[0]["match_lead"] == body["match_lead"]
+    assert vendor.sent[0]["insights"]["scans"] == SCANS
+    assert vendor.bought == [[]]
+
+
+MOVING = ["age_seconds", "expires_at", "seconds_on_page"]
+
+
+@pytest.mark.parametrize(
+    ("age", "minutes", "bought"),
+    [(3, 14, []), (3, 16, MOVING), (23, 16, MOVING), (30, 16, []), (72, 600, [])],
+)
+async def test_what_moves_in_the_first_day_is_asked_for_again_after_a_quarter_of_an_hour(
+    stage: Stage, vendor: Vendor, age: int, minutes: int, bought: list[str]
+) -> None:
+    vendor.facts["created_at"] = stamp(hours=age)
+    cert_id = web_id()
+    asked = ("created_at", "ip", "confirmed_owner", *MOVING)
+    await stage.told(cert_id, *asked)
+    await stage.later(minutes)
+    vendor.facts["seconds_on_page"] = 55
+    vendor.requests.clear()
+    assert set(await stage.told(cert_id, "ip", "created_at", "confirmed_owner")) == {"ip",
+        "created_at", "confirmed_owner"}  # fmt: skip
+    assert vendor.requests == []
+    assert (await stage.told(cert_id, *asked))["seconds_on_page"] == (55 if bought else 41)
+    assert vendor.bought == ([bought] if bought else [])
+
+
+@pytest.mark.parametrize(
+    ("fetched", "answer", "status", "calls"),
+    [(2, None, 200, 1), (2, says(404), 404, 1), (30, None, 404, 0)],
+    ids=["extended", "gone", "settled"],
+)
+async def test_an_end_that_was_told_in_the_first_day_is_not_taken_for_the_last_word(stage: Stage,
+    vendor: Vendor, fetched: int, answer: httpx.Response | None, status: int, calls: int
+) -> None:  # fmt: skip
+    vendor.facts |= {"created_at": stamp(hours=fetched), "expires_at": stamp(hours=fetched - 72)}
+    cert_id = web_id()
+    await stage.told(cert_id, "created_at", "expires_at", "ip", "confirmed_owner")
+    await stage.world.fetch(
+        """
+        UPDATE certificate SET created_at = created_at - interval '4 days',
+            expires_at = expires_at - interval '4 days', fetched_at = fetched_at - interval '4 days',
+            last_event_at = last_event_at - interval '4 days'
+        """
+    )
+    vendor.facts |= {"created_at": stamp(hours=fetched + 96), "expires_at": stamp(days=-80)}
+    vendor.requests.clear()
+    vendor.script = [answer] if answer else []
+    response = await stage.call(cert_id, BOTH)
+    assert (response.status_code, len(vendor.requests)) == (status, calls), response.text
+    if status == 404:
+        check_error(response, 404, NOT_FOUND)
+
+
+SECOND = ["is_framed", "is_masked", "parent_page_url"]
+FRAMED: Json = {"is_framed": True, "parent_page_url": "https://example.com/frame"}
+
+
+@pytest.mark.parametrize(
+    ("facts", "asked", "bought", "owner"),
+    [
+        ({}, (), [], OWNER),
+        ({"domain": "www.EXAMPLE.com."}, (), [], OWNER),
+        ({"domain": None}, (), SECOND, OWNER),
+        ({"domain": TOKEN}, (), ["is_masked"], NO_VERIFIED),
+        ({"domain": None, "page_url": "https://elsewhere.net/", **FRAMED}, (), SECOND, OWNER),
+        ({"domain": None, "page_url": "https://elsewhere.net/"}, (), SECOND, NO_VERIFIED),
+        ({"domain": TOKEN, "page_url": "x9", "is_masked": True}, (), ["is_masked"], None),
+        ({"domain": TOKEN}, ("is_masked",), [], NO_VERIFIED),
+        ({"domain": None}, ("is_masked",), ["is_framed", "parent_page_url"], OWNER),
+        ({"domain": None}, ("ip", *SECOND), [], OWNER),
+    ],
+)
+async def test_a_second_call_is_made_only_if_the_first_told_no_readable_domain(stage: Stage,
+    vendor: Vendor, facts: Json, asked: tuple[str, ...], bought: list[str], owner: str | None
+) -> None:  # fmt: skip
+    vendor.facts |= facts
+    cert_id = web_id()
+    for _ in range(2):
+        told = await stage.told(cert_id, "confirmed_owner", *asked)
+        assert told == {"confirmed_owner": owner, **{name: vendor.facts[name] for name in asked}}
+        assert vendor.bought[1:] == ([bought] if bought else [])
+
+
+async def test_a_second_call_that_fails_is_an_error_and_the_first_is_not_paid_again(
+    stage: Stage, vendor: Vendor
+) -> None:
+    vendor.facts["domain"] = None
+    vendor.script = [{}, says(500)]
+    cert_id = web_id()
+    check_error(await stage.call(cert_id, BOTH), 502)
+    assert (await stage.told(cert_id, "confirmed_owner", "ip"))["confirmed_owner"] == OWNER
+    assert vendor.bought == [["domain", "ip", "page_url"], SECOND, SECOND]
+
+
+async def test_no_secret_and_nothing_about_a_consumer_reaches_logs_metrics_or_errors(
+    stage: Stage, vendor: Vendor, caplog: pytest.LogCaptureFixture
+) -> None:
+    leaks: Json = {"reason": f"{MATCH} {SCANS}", **vendor.facts, "key": KEY}
+    caplog.set_level(logging.DEBUG)
+    texts = []
+    with structlog.testing.capture_logs() as events:
+        everything = ask("ip", "approx_ip_geo", "confirmed_owner", match_lead=MATCH, retain=RETAIN)
+        everything["insights"]["scans"] = SCANS
+        assert (await stage.call(web_id(), everything)).status_code == 200
+        failures: list[httpx.Response | Exception | Json] = [
+            *(httpx.Response(status, json=leaks) for status in (200, 400, 401, 402, 403, 404, 422)),
+            *(httpx.Response(status, json=leaks) for status in (429, 500, 502, 503, 504)),
+            httpx.Response(200, content=json.dumps(leaks)[:-3]),
+            httpx.ReadTimeout(json.dumps(leaks)),
+            httpx.ConnectError(json.dumps(leaks)),
+            {"insights": {"properties": {**vendor.facts, "ip": [vendor.facts["ip"]]}}},
+        ]
+        for failure in failures:
+            vendor.script = [failure]
+            response = await stage.call(web_id(), everything)
+            if response.status_code != 200:
+                check_error(response, response.status_code)
+                texts.append(response.text)
+            await stage.told(web_id(), "bot_detected")
+    assert events
+    texts += [(await stage.world.client.get("/metrics")).text, caplog.text, repr(events)]
+    secrets = (KEY, basic(KEY)["Authorization"].split()[1], vendor.facts["ip"], "Wimberley",
+               "29.99", *MATCH.values(), "5125550142", "free quote", "lead 7")  # fmt: skip
+    assert [secret for secret in secrets for text in texts if secret in text] == []
