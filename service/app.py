@@ -80,9 +80,9 @@ def create_app(database_url: str, trustedform: TrustedForm | None = None) -> Lit
             )
             app.state.database = database
             app.state.imports = asyncio.Semaphore(IMPORTS_AT_ONCE)
-            app.state.operations = Operations(resolver, database, vendor)
+            app.state.operations = operations = Operations(resolver, database, vendor)
             yield
-            await resolver.drain()
+            await operations.drain()
 
     return Litestar(
         [

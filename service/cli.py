@@ -29,7 +29,7 @@ from service.accounts import accounts, keys
 from service.database import Connection, connect, migrate
 from service.embedded import embedded_postgres
 from service.errors import ServiceError
-from service.insights.certificates import (
+from service.insights.imports import (
     LINES_AT_ONCE,
     LineResult,
     import_lines,

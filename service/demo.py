@@ -20,7 +20,8 @@ from service.connections.connections import connect
 from service.connections.grants import grant
 from service.database import Connection
 from service.errors import Conflict
-from service.insights.certificates import host_of, import_lines
+from service.insights.hosts import host_of
+from service.insights.imports import import_lines
 from service.ownership.ownerships import attest
 
 HARBOR = "Harbor Insurance Group"

@@ -14,7 +14,7 @@ import httpx
 from service.accounts import accounts, keys
 from service.connections import connections, grants
 from service.database import Database
-from service.insights.certificates import LineResult, import_lines
+from service.insights.imports import LineResult, import_lines
 from service.ownership import ownerships
 
 NO_VERIFIED = "No Verified ActiveProspect Account Identified"

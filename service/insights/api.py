@@ -36,12 +36,6 @@ from service.errors import (
     http_headers,
     http_status,
 )
-from service.insights.certificates import (
-    LINES_AT_ONCE,
-    LineResult,
-    import_lines,
-    numbered_lines,
-)
 from service.insights.contract import (
     CERT_ID,
     MALFORMED_ID,
@@ -55,6 +49,12 @@ from service.insights.contract import (
     Status,
     ValidateResponse,
     checked_cert_id,
+)
+from service.insights.imports import (
+    LINES_AT_ONCE,
+    LineResult,
+    import_lines,
+    numbered_lines,
 )
 
 MAX_IMPORT = 16 * 1024 * 1024

@@ -1,7 +1,6 @@
 """What a request asks for, and everything that can be wrong with it before anybody is asked."""
 
 import msgspec
-from msgspec import UnsetType
 
 from service.errors import MalformedBody, ProductUnavailable, SchemaViolation, Unprocessable
 from service.insights import contract
@@ -13,22 +12,28 @@ from service.insights.contract import (
     OperationsRequest,
     ScanParameters,
     kinds_of,
+    values_of,
 )
 from service.insights.lead_match import email_fingerprints, phone_fingerprints
-from service.insights.queries import Retention
+from service.insights.queries import Labels
 
 
 class Asked(msgspec.Struct, frozen=True):
     """A request that can be carried out, and what follows from it.
 
-    `properties` are each there once, in the order asked; None without insights. `emails` and `phones`
-    are fingerprints, joined by commas.
+    `properties` are each there once, in the order asked; None without insights. The fingerprints to
+    look for are lower-case hex; None where no e-mail address, or phone number, was given.
     """
 
     request: OperationsRequest
     properties: tuple[str, ...] | None
-    emails: str | None
-    phones: str | None
+    email_fingerprints: tuple[str, ...] | None
+    phone_fingerprints: tuple[str, ...] | None
+
+    @property
+    def asks_for_owner(self) -> bool:
+        """Whether it has to be decided who the owner is."""
+        return not OWNER_PROPERTIES.isdisjoint(self.properties or ())
 
     @property
     def scans(self) -> ScanParameters | None:
@@ -44,13 +49,13 @@ class Asked(msgspec.Struct, frozen=True):
         )
 
     @property
-    def retention(self) -> Retention | None:
-        """What to note. What is empty leaves room for a later call."""
+    def labels(self) -> Labels | None:
+        """What to note of a certificate to be retained. What is blank leaves room for a later call."""
         sent = self.request.retain
         if sent is None:
             return None
         labels = (sent.reference, sent.vendor, sent.campaign_id)
-        return Retention(*(label if label and label.strip() else None for label in labels))
+        return Labels(*(label if label and label.strip() else None for label in labels))
 
 
 def asked_of(cert_id: str, body: bytes, *, has_vendor: bool) -> Asked:
@@ -103,7 +108,9 @@ def not_a_web_certificate() -> Unprocessable:
     )
 
 
-def _lead(sent: MatchLeadParameters) -> tuple[str | None, str | None]:
+def _lead(
+    sent: MatchLeadParameters,
+) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
     """The fingerprints of the e-mail addresses and of the phone numbers that are to be matched."""
     emails, phones = values_of(sent.email), values_of(sent.phone)
     for values, reason in ((phones, contract.TOO_MANY_PHONES), (emails, contract.TOO_MANY_EMAILS)):
@@ -114,7 +121,7 @@ def _lead(sent: MatchLeadParameters) -> tuple[str | None, str | None]:
         raise SchemaViolation(
             contract.NOTHING_TO_MATCH, "match_lead needs an email or a phone that is not blank"
         )
-    return ",".join(of_emails) or None, ",".join(of_phones) or None
+    return tuple(of_emails) or None, tuple(of_phones) or None
 
 
 def _check_scans(scans: ScanParameters) -> None:
@@ -136,19 +143,12 @@ def _check_scans(scans: ScanParameters) -> None:
             )
 
 
-def values_of(given: str | list[str] | UnsetType | None) -> list[str]:
-    """What was given as one value or several, as a list."""
-    if not given:
-        return []
-    return [given] if isinstance(given, str) else given
-
-
 def needed_for(cert_id: str, asked: Asked) -> frozenset[str]:
     """What has to be known of a certificate for a call to be answered without the vendor."""
     properties = frozenset(asked.properties or ())
     possible = frozenset[str]().union(*(PROPERTIES_OF[kind] for kind in kinds_of(cert_id)))
     needed = set((properties & possible) - OWNER_PROPERTIES)
-    if not OWNER_PROPERTIES.isdisjoint(properties):
+    if asked.asks_for_owner:
         needed.add("host")
     if asked.request.match_lead is not None:
         needed.add("fingerprints")

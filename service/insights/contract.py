@@ -47,6 +47,34 @@ VALID_ID: dict[Kind, str] = {
     "mobile": "This is a valid Mobile certificate id",
     "meta": "This is a valid Facebook certificate id",
 }
+# What the vendor publishes that comes with an error, beside those above (“possible failure outcomes on
+# API v4.0” and the errors of its OpenAPI document).
+PUBLISHED_ERRORS = frozenset(
+    {
+        SCHEMA,
+        NO_PRODUCTS,
+        NO_MATCH_FIELDS,
+        NOT_A_WEB_CERTIFICATE,
+        NOTHING_TO_MATCH,
+        TOO_MANY_PHONES,
+        TOO_MANY_EMAILS,
+        INVALID_PROPERTIES,
+        DELIMITER_WHITE_SPACE,
+        DELIMITER_LENGTH,
+        "Account is inactive",
+        "Certificate has been claimed too many times",
+        "Certificate has expired or could not be found.",
+        "Certificate is not claimable",
+        "Sandbox certs cannot be retained",
+        "The cert could not be retained",
+        "The cert has been claimed too many times",
+        "The cert has expired",
+        "Unavailable product requested",
+        "Unavailable product requested Insights",
+        "Unavailable product requested: Retain",
+        "Unavailable product requested: Verify",
+    }
+)
 # Not published: without fingerprints, or text, it can't be told whether they would match.
 NO_FINGERPRINTS = "Lead matching could not be performed: no fingerprints are on record"
 NO_PAGE_TEXT = "Page scans could not be performed: no page text is on record"
@@ -93,6 +121,13 @@ def kinds_of(cert_id: str) -> tuple[Kind, ...]:
     if len(cert_id) == 80:
         return ("mobile",)
     return ("web", "mobile") if _WEB_ID.fullmatch(cert_id) else ("mobile", "web")
+
+
+def values_of(given: str | list[str] | UnsetType | None) -> list[str]:
+    """What was given as one value or several, as a list."""
+    if not given:
+        return []
+    return [given] if isinstance(given, str) else given
 
 
 class Version(Struct, omit_defaults=True):
@@ -185,6 +220,8 @@ class Properties(Facts):
 
 PROPERTIES = frozenset(Properties.__struct_fields__)
 OWNER_PROPERTIES = frozenset({"confirmed_owner", "confirmed_owner_detail"})
+# Recorded apart from the other facts, or computed from what is.
+NOT_AMONG_FACTS = frozenset({"age_seconds", "created_at", "expires_at", "seconds_on_page"})
 
 _META_PROPERTIES = OWNER_PROPERTIES | {"age_seconds", "created_at", "expires_at"}
 _MOBILE_PROPERTIES = _META_PROPERTIES | {
@@ -228,7 +265,7 @@ class MatchLeadParameters(Struct, omit_defaults=True):
 
 
 class RetainParameters(Struct, omit_defaults=True):
-    """What to note about the certificate in the caller's own account; nobody else sees it."""
+    """What to note about the certificate in the caller's account; no other account here sees it."""
 
     reference: Label | None | UnsetType = UNSET
     vendor: Label | None | UnsetType = UNSET

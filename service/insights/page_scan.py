@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from service.insights.contract import Found
+from service.insights.contract import Found, ScanParameters, ScansOutcome, values_of
 
 WILDCARD = "{{*}}"
 
@@ -28,6 +28,22 @@ class ScanText(msgspec.Struct, frozen=True):
     def of(cls, recorded: str) -> "ScanText":
         """Case folded, and each run of white space one space."""
         return cls(" ".join(recorded.casefold().split()))
+
+
+def scan_page(text: ScanText | None, scans: ScanParameters) -> ScansOutcome:
+    """What a page has of what it must and must not contain; None if no text of it is on record.
+
+    `success` is None where there was nothing to look for, or nothing to look at.
+    """
+    if text is None:
+        return ScansOutcome(None, Found([], []), Found([], []))
+    delimiter = scans.delimiter or None
+    required = scan(text, values_of(scans.required), delimiter)
+    forbidden = scan(text, values_of(scans.forbidden), delimiter)
+    success = None
+    if any((required.found, required.not_found, forbidden.found, forbidden.not_found)):
+        success = not required.not_found and not forbidden.found
+    return ScansOutcome(success, required, forbidden)
 
 
 def scan(text: ScanText, terms: Iterable[str], delimiter: str | None = None) -> Found:

@@ -1,6 +1,6 @@
 """The statements about certificates and answers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
@@ -23,7 +23,16 @@ Verdict: TypeAlias = Literal[
 ]
 
 
-class Retention(msgspec.Struct, frozen=True):
+# No certificate can be asked about for longer.
+LONGEST_WINDOW = timedelta(days=90)
+
+# What may still move while a certificate is young, how long that is, and for how long it is true then.
+MOVING = frozenset({"age_seconds", "expires_at", "seconds_on_page"})
+SETTLED_AFTER = timedelta(days=1)
+TRUSTED_FOR = timedelta(minutes=15)
+
+
+class Labels(msgspec.Struct, frozen=True):
     """What an account notes about a certificate that it retains."""
 
     reference: str | None
@@ -34,8 +43,8 @@ class Retention(msgspec.Struct, frozen=True):
 class Question(msgspec.Struct, frozen=True):
     """What one call asks about one certificate, and the id its answer will have.
 
-    `needed` names what has to be known, joined by commas; None if nothing can be asked elsewhere.
-    `emails` and `phones` are fingerprints to look for, joined by commas; None where none was given.
+    `needed` names what has to be known; None if nothing can be asked elsewhere. Fingerprints are
+    lower-case hex; None where there are none to look for.
     """
 
     answer_id: UUID
@@ -43,10 +52,10 @@ class Question(msgspec.Struct, frozen=True):
     cert_id: str
     owner_asked: bool
     facts_asked: bool
-    needed: str | None = None
-    emails: str | None = None
-    phones: str | None = None
-    retain: Retention | None = None
+    needed: Set[str] | None = None
+    email_fingerprints: Sequence[str] | None = None
+    phone_fingerprints: Sequence[str] | None = None
+    retain: Labels | None = None
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -67,6 +76,7 @@ class Answer(msgspec.Struct, frozen=True):
     seconds_on_page: float | None
     last_event_at: datetime | None
     facts: str | None
+    imported_by: UUID | None
     revision: int | None
     host: str | None
     status: Status | None
@@ -77,12 +87,13 @@ class Answer(msgspec.Struct, frozen=True):
     known: list[str] | None
     email_match: bool | None
     phone_match: bool | None
-    retained: Retention | None
+    retained: Labels | None
     previously_retained: bool | None
 
 
-# The certificate is the service's own record of it if there is one, else the caller's. A grant is
-# looked for only where there is an owner, an owner only where it was asked for.
+# The certificate is the service's own record of it if there is one, else the caller's; with a vendor
+# behind us the one that holds all that is needed. A grant is looked for only where there is an owner, an
+# owner only where it was asked for.
 _INSERT_ANSWERS = """
 WITH decided AS (
     SELECT
@@ -98,6 +109,7 @@ WITH decided AS (
         certificate.seconds_on_page,
         certificate.last_event_at,
         CASE WHEN asked.facts_asked THEN certificate.facts END AS facts,
+        certificate.imported_by,
         certificate.revision,
         certificate.host,
         CASE
@@ -128,26 +140,31 @@ WITH decided AS (
     LEFT JOIN api_key ON api_key.digest = asked.key_digest AND api_key.revoked_at IS NULL
     LEFT JOIN account AS viewer ON viewer.id = api_key.account_id
     LEFT JOIN LATERAL (
-        SELECT held.cert_id, held.kind, held.account_id, held.host, held.covering_names,
-            held.suffix_list, held.created_at, held.expires_at, held.seconds_on_page,
-            held.last_event_at, held.facts, held.revision, held.fingerprints, held.known,
-            held.recorded_at, held.fetched_at,
-            coalesce(held.fetched_at >= held.created_at + interval '1 day', false) AS is_settled
+        SELECT held.cert_id, held.imported_by, held.kind, held.account_id, held.host,
+            held.covering_names, held.suffix_list, held.created_at, held.expires_at,
+            held.seconds_on_page, held.last_event_at, held.facts, held.revision,
+            held.fingerprints, held.known, held.recorded_at, held.fetched_at,
+            coalesce(
+                held.fetched_at >= coalesce(held.created_at, held.recorded_at) + $15::interval, false
+            ) AS is_settled
         FROM certificate AS held
         WHERE held.cert_id = asked.cert_id
           AND (held.imported_by IS NULL OR held.imported_by = viewer.id)
-        ORDER BY held.imported_by NULLS FIRST
+        ORDER BY
+            string_to_array(asked.needed, ',') <@ held.known DESC, held.imported_by NULLS FIRST
         LIMIT 1
     ) AS held ON true
     CROSS JOIN LATERAL (
         SELECT
-            now() >= coalesce(held.expires_at, held.created_at + interval '90 days') AS is_over,
+            now() >= coalesce(
+                held.expires_at, coalesce(held.created_at, held.recorded_at) + $14::interval
+            ) AS is_over,
             -- What moved since the vendor told it need not be true any more.
             CASE
-                WHEN held.fetched_at < now() - interval '15 minutes' AND NOT held.is_settled THEN
+                WHEN held.fetched_at < now() - $16::interval AND NOT held.is_settled THEN
                     ARRAY(
                         SELECT name FROM unnest(held.known) AS name
-                        WHERE name NOT IN ('age_seconds', 'expires_at', 'seconds_on_page')
+                        WHERE name <> ALL ($17::text[])
                     )
                 ELSE held.known
             END AS known
@@ -157,12 +174,16 @@ WITH decided AS (
             WHEN viewer.id IS NULL THEN 'unauthorized'
             WHEN viewer.suspended_at IS NOT NULL THEN 'inactive'
             WHEN held.cert_id IS NULL THEN 'not_found'
-            -- A window is lengthened while a certificate is young, and no longer than to 90 days.
+            -- A window is lengthened while a certificate is young, and then to its longest.
             WHEN now_known.is_over AND (
                 asked.needed IS NULL
                 OR held.is_settled
-                OR now() >= coalesce(held.created_at, held.recorded_at) + interval '90 days'
+                OR now() >= coalesce(held.created_at, held.recorded_at) + $14::interval
             ) THEN 'expired'
+            -- What the caller told itself does, or does not; nothing is bought to add to it.
+            WHEN held.imported_by IS NOT NULL AND (
+                now_known.is_over OR NOT string_to_array(asked.needed, ',') <@ now_known.known
+            ) THEN 'not_found'
             WHEN now_known.is_over THEN 'overdue'
             WHEN NOT string_to_array(asked.needed, ',') <@ now_known.known THEN 'incomplete'
             WHEN held.kind <> 'web' AND (asked.emails IS NOT NULL OR asked.phones IS NOT NULL)
@@ -174,8 +195,8 @@ WITH decided AS (
     -- Whoever is not answered is not told anything about the certificate either.
     LEFT JOIN LATERAL (
         SELECT held.kind, held.account_id, held.host, held.covering_names, held.created_at,
-            held.expires_at, held.seconds_on_page, held.last_event_at, held.facts, held.revision,
-            held.fingerprints
+            held.expires_at, held.seconds_on_page, held.last_event_at, held.facts,
+            held.imported_by, held.revision, held.fingerprints
     ) AS certificate ON judged.verdict = 'answered'
     LEFT JOIN LATERAL (
         SELECT ownership.account_id, ownership.domain, ownership.verified_at
@@ -210,7 +231,7 @@ told AS MATERIALIZED (
     -- From here on an owner who may not be named is nowhere to be found.
     SELECT
         position, answer_id, cert_id, viewer_id, api_key_id, verdict, kind, created_at, expires_at,
-        seconds_on_page, last_event_at, facts, revision, host, status,
+        seconds_on_page, last_event_at, facts, imported_by, revision, host, status,
         CASE WHEN status = 'named' THEN owner_id END AS owner_account_id,
         CASE WHEN status = 'named' THEN owner_name END AS owner_name,
         CASE WHEN status = 'named' THEN covered_by END AS covered_by,
@@ -254,9 +275,9 @@ retained AS (
 )
 SELECT
     told.verdict, now(), told.kind, told.created_at, told.expires_at, told.seconds_on_page,
-    told.last_event_at, told.facts, told.revision, told.host, told.status, told.owner_account_id,
-    told.owner_name, told.covered_by, told.verified_at, told.known, told.email_match,
-    told.phone_match,
+    told.last_event_at, told.facts, told.imported_by, told.revision, told.host, told.status,
+    told.owner_account_id, told.owner_name, told.covered_by, told.verified_at, told.known,
+    told.email_match, told.phone_match,
     retained.answer_id IS NOT NULL, retained.reference, retained.vendor, retained.campaign_id,
     retained.answer_id <> told.answer_id
 FROM told
@@ -283,34 +304,87 @@ async def insert_answers(
         [question.cert_id for question in questions],
         [question.owner_asked for question in questions],
         [question.facts_asked for question in questions],
-        [question.needed for question in questions],
-        [question.emails for question in questions],
-        [question.phones for question in questions],
+        [_joined(question.needed) for question in questions],
+        [_joined(question.email_fingerprints) for question in questions],
+        [_joined(question.phone_fingerprints) for question in questions],
         [question.retain is not None for question in questions],
         [retention.reference for retention in retentions],
         [retention.vendor for retention in retentions],
         [retention.campaign_id for retention in retentions],
         suffix_list,
+        LONGEST_WINDOW,
+        SETTLED_AFTER,
+        TRUSTED_FOR,
+        MOVING,
     )
     return [
-        Answer(question.answer_id, *_with_retention(row))
+        Answer(question.answer_id, *_with_labels(row))
         for question, row in zip(questions, rows, strict=True)
     ]
 
 
-def _with_retention(row: Sequence[Any]) -> tuple[Any, ...]:
+def _joined(names: Iterable[str] | None) -> str | None:
+    # PostgreSQL would take an array of arrays for one long array.
+    return None if names is None else ",".join(names)
+
+
+def _with_labels(row: Sequence[Any]) -> tuple[Any, ...]:
     *told, is_retained, reference, vendor, campaign_id, previously_retained = row
-    retained = Retention(reference, vendor, campaign_id) if is_retained else None
+    retained = Labels(reference, vendor, campaign_id) if is_retained else None
     return *told, retained, previously_retained
 
 
-_NOTHING_TO_NOTE = Retention(None, None, None)
+_NOTHING_TO_NOTE = Labels(None, None, None)
 
 
-async def select_page_text(connection: Connection, cert_id: str, revision: int) -> str | None:
-    """The text recorded on a certificate, as it was in that revision, if it still is that."""
-    return await connection.fetchval(
-        "SELECT page_text FROM certificate WHERE cert_id = $1 AND revision = $2", cert_id, revision
+class PageText(msgspec.Struct, frozen=True):
+    """The text recorded on a certificate, of `length` characters; left out where it is too long."""
+
+    revision: int
+    length: int | None
+    text: str | None
+
+
+async def select_page_text(
+    connection: Connection, cert_id: str, imported_by: UUID | None, longest: int | None
+) -> PageText:
+    """The text recorded on a certificate, if it has at most so many characters."""
+    row = await connection.fetchrow(
+        """
+        SELECT revision, length(page_text), CASE
+            WHEN $3::integer IS NULL OR length(page_text) <= $3 THEN page_text
+        END
+        FROM certificate
+        WHERE cert_id = $1 AND imported_by IS NOT DISTINCT FROM $2
+        """,
+        cert_id,
+        imported_by,
+        longest,
+    )
+    # It may have been purged a moment ago.
+    return PageText(0, None, None) if row is None else PageText(*row)
+
+
+async def insert_retained(connection: Connection, question: Question) -> None:
+    """Note that the vendor has retained a certificate, before anything else can go wrong with a call.
+
+    The statement that answers finds it under the answer's own id, and takes it for its own.
+    """
+    labels = question.retain or _NOTHING_TO_NOTE
+    await connection.execute(
+        """
+        INSERT INTO retained_certificate (
+            account_id, cert_id, reference, vendor, campaign_id, retained_at, answer_id
+        )
+        SELECT account_id, $2, $3, $4, $5, now(), $6 FROM api_key WHERE digest = $1
+        ON CONFLICT (account_id, cert_id) DO NOTHING
+        """,
+        question.key_digest,
+        question.cert_id,
+        labels.reference,
+        labels.vendor,
+        labels.campaign_id,
+        question.answer_id,
     )
 
 
@@ -356,24 +430,29 @@ async def update_host(
 
 
 class Certificate(msgspec.Struct, frozen=True):
-    """A certificate as it is recorded. `facts` are the properties that have no column of their own."""
+    """A certificate as it is recorded; None is what is not known, or was not recorded yet.
+
+    `facts` are the properties that have no column of their own.
+    """
 
     cert_id: str
     imported_by: UUID | None
     kind: Kind
-    account_id: UUID | None
-    host: str | None
-    covering_names: Sequence[str] | None
-    suffix_list: str | None
-    created_at: datetime | None
-    expires_at: datetime | None
-    seconds_on_page: float | None
-    last_event_at: datetime | None
-    fetched_at: datetime | None
-    facts: dict[str, object]
-    known: Sequence[str]
-    page_text: str | None
-    fingerprints: Sequence[str] | None
+    account_id: UUID | None = None
+    host: str | None = None
+    covering_names: Sequence[str] | None = None
+    suffix_list: str | None = None
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+    seconds_on_page: float | None = None
+    last_event_at: datetime | None = None
+    fetched_at: datetime | None = None
+    facts: dict[str, object] = {}
+    known: Sequence[str] = ()
+    page_text: str | None = None
+    fingerprints: Sequence[str] | None = None
+    recorded_at: datetime | None = None
+    revision: int | None = None
 
 
 async def lock_imports(connection: Connection, imported_by: UUID | None) -> None:
@@ -381,18 +460,6 @@ async def lock_imports(connection: Connection, imported_by: UUID | None) -> None
     await connection.execute(
         "SELECT pg_advisory_xact_lock(hashtextextended('certificates of ' || $1, 0))",
         str(imported_by),
-    )
-
-
-async def lock_certificate(connection: Connection, cert_id: str) -> None:
-    """Wait until no other transaction records the service's own facts about that certificate."""
-    await connection.execute(
-        """
-        SELECT pg_advisory_xact_lock_shared(hashtextextended('certificates of ' || $1, 0)),
-            pg_advisory_xact_lock(hashtextextended('certificate ' || $2, 0))
-        """,
-        str(None),
-        cert_id,
     )
 
 
@@ -404,7 +471,7 @@ async def select_certificates(
         """
         SELECT cert_id, imported_by, kind, account_id, host, covering_names, suffix_list,
             created_at, expires_at, seconds_on_page, last_event_at, fetched_at, facts, known,
-            page_text, fingerprints
+            page_text, fingerprints, recorded_at, revision
         FROM certificate
         WHERE cert_id = ANY ($1) AND imported_by IS NOT DISTINCT FROM $2
         """,
@@ -419,18 +486,24 @@ async def select_certificates(
     }
 
 
-async def upsert_certificates(connection: Connection, certificates: Iterable[Certificate]) -> None:
-    """Record certificates, each once, in place of what was recorded of them before."""
-    await connection.execute(
+async def upsert_certificates(
+    connection: Connection, certificates: Iterable[Certificate]
+) -> set[str]:
+    """Record certificates, each once, and give the ids of those that were.
+
+    Those were not of which another transaction has recorded something since they were read.
+    """
+    rows = await connection.fetch(
         """
         INSERT INTO certificate (
             cert_id, imported_by, kind, account_id, host, covering_names, suffix_list,
             created_at, expires_at, seconds_on_page, last_event_at, fetched_at, facts, known,
-            page_text, fingerprints
+            page_text, fingerprints, recorded_at, revision
         )
         SELECT cert_id, imported_by, kind, account_id, host, covering_names, suffix_list,
             created_at, expires_at, seconds_on_page, last_event_at, fetched_at, facts, known,
-            page_text, fingerprints
+            page_text, fingerprints, coalesce(recorded_at, now()),
+            coalesce(revision, nextval('certificate_revision'))
         FROM json_populate_recordset(NULL::certificate, $1)
         ON CONFLICT ON CONSTRAINT certificate_unique DO UPDATE SET
             kind = excluded.kind,
@@ -447,19 +520,22 @@ async def upsert_certificates(connection: Connection, certificates: Iterable[Cer
             known = excluded.known,
             page_text = excluded.page_text,
             fingerprints = excluded.fingerprints,
-            revision = excluded.revision
+            revision = nextval('certificate_revision')
+        WHERE certificate.revision = excluded.revision
+        RETURNING cert_id
         """,
         msgspec.json.encode(list(certificates)).decode(),
     )
+    return {row["cert_id"] for row in rows}
 
 
 async def select_validity(
     connection: Connection, cert_id: str, viewer_id: UUID
 ) -> tuple[Kind, bool] | None:
-    """The kind of a certificate that is on record for a viewer, and whether 90 days have passed."""
+    """The kind of a certificate on record for a viewer, and whether its longest window is over."""
     row = await connection.fetchrow(
         """
-        SELECT kind, coalesce(now() >= created_at + interval '90 days', false)
+        SELECT kind, now() >= coalesce(created_at, recorded_at) + $3::interval
         FROM certificate
         WHERE cert_id = $1 AND (imported_by IS NULL OR imported_by = $2)
         ORDER BY imported_by NULLS FIRST
@@ -467,6 +543,7 @@ async def select_validity(
         """,
         cert_id,
         viewer_id,
+        LONGEST_WINDOW,
     )
     return None if row is None else (row[0], row[1])
 

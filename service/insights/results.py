@@ -16,7 +16,6 @@ from service.insights.contract import (
     NO_FINGERPRINTS,
     NO_MATCHES,
     NO_PAGE_TEXT,
-    OWNER_PROPERTIES,
     PROPERTIES_OF,
     SCANS_UNSUCCESSFUL,
     Kept,
@@ -24,31 +23,15 @@ from service.insights.contract import (
     MatchLeadResult,
     Outcome,
     RetainOutcome,
-    RetainParameters,
     RetainResult,
     ScansOutcome,
     ScansResult,
 )
-from service.insights.queries import Answer
-from service.insights.upstream import VendorResponse, VendorRetention
-
-LONGEST_WINDOW = timedelta(days=90)
+from service.insights.purchases import Bought
+from service.insights.queries import LONGEST_WINDOW, Answer
+from service.insights.upstream import VendorRetained
 
 _Block = TypeVar("_Block", bound=Struct)
-
-# What is computed or has a column of its own; everything else is among the facts.
-NOT_FACTS = OWNER_PROPERTIES | {"age_seconds", "created_at", "expires_at", "seconds_on_page"}
-
-
-class Blocks(Struct, omit_defaults=True):
-    """The outcome of the operations beside the properties, and the block of each that was run."""
-
-    outcome: Outcome = "success"
-    reason: str | None = None
-    match_lead: MatchLeadResult | UnsetType = UNSET
-    retain: RetainResult | UnsetType = UNSET
-    scans: ScansResult | dict[str, object] | UnsetType = UNSET
-    verify: dict[str, object] | UnsetType = UNSET
 
 
 class _Insights(Struct, omit_defaults=True):
@@ -57,6 +40,7 @@ class _Insights(Struct, omit_defaults=True):
 
 
 class _Response(Struct, omit_defaults=True):
+    # As `OperationsResponse`, but that the properties are those asked for, in the order asked.
     outcome: Outcome
     reason: str | None
     match_lead: MatchLeadResult | UnsetType = UNSET
@@ -65,70 +49,72 @@ class _Response(Struct, omit_defaults=True):
     verify: dict[str, object] | UnsetType = UNSET
 
 
-def response_body(properties: tuple[str, ...] | None, answer: Answer, blocks: Blocks) -> bytes:
-    """The body of a 200, with these properties, or without insights."""
-    insights: _Insights | UnsetType = UNSET
-    if properties is not None:
-        insights = _Insights(_properties(properties, answer), blocks.scans)
-    return msgspec.json.encode(
-        _Response(
-            blocks.outcome, blocks.reason, blocks.match_lead, blocks.retain, insights, blocks.verify
-        )
-    )
+def recorded_body(
+    asked: Asked, answer: Answer, scanned: ScansOutcome | None, error: str | None
+) -> bytes:
+    """The body of a 200, where what is on record sufficed for the operations.
 
-
-def run_here(asked: Asked, answer: Answer, scanned: ScansOutcome | None) -> Blocks:
-    """The blocks of operations that were run on what is on record."""
-    blocks = Blocks()
-    reasons: list[str] = []
+    `error` is the reason the vendor gave for telling less than it was asked for.
+    """
+    response = _Response("success", None)
+    failures: list[str] = []
     if asked.request.match_lead is not None:
         result = _match(answer)
         if not result.success:
-            reasons.append(NO_MATCHES if result.success is False else NO_FINGERPRINTS)
-        blocks.match_lead = _echo(MatchLeadResult, asked.request.match_lead, result=result)
+            failures.append(NO_MATCHES if result.success is False else NO_FINGERPRINTS)
+        response.match_lead = _echo(MatchLeadResult, asked.request.match_lead, result=result)
     if asked.request.retain is not None:
-        blocks.retain = _retained(asked.request.retain, answer, VendorRetention(_end(answer)))
-    if asked.scans is not None and scanned is not None:
-        if scanned.success is False:
-            reasons.append(SCANS_UNSUCCESSFUL)
-        elif scanned.success is None and asked.has_terms:
-            reasons.append(NO_PAGE_TEXT)
-        blocks.scans = _echo(ScansResult, asked.scans, result=scanned)
-    if reasons:
-        blocks.outcome, blocks.reason = "failure", reasons[0]
-    return blocks
+        response.retain = _retained(asked, answer, VendorRetained(_end(answer)))
+    if asked.properties is not None:
+        response.insights = _Insights(_properties(asked.properties, answer))
+        if asked.scans is not None and scanned is not None:
+            response.insights.scans = _echo(ScansResult, asked.scans, result=scanned)
+            if scanned.success is False:
+                failures.append(SCANS_UNSUCCESSFUL)
+            elif scanned.success is None and asked.has_terms:
+                failures.append(NO_PAGE_TEXT)
+    if error is not None:
+        response.outcome, response.reason = "error", error
+    elif failures:
+        response.outcome, response.reason = "failure", failures[0]
+    return msgspec.json.encode(response)
 
 
-def run_by_vendor(asked: Asked, answer: Answer, response: VendorResponse) -> Blocks:
-    """The blocks of operations that the vendor ran. What they echo is what the caller sent.
+def bought_body(asked: Asked, answer: Answer, bought: Bought) -> bytes:
+    """The body of a 200, where the vendor ran the operations.
 
-    Its account with the vendor being ours, what the vendor would echo may be another caller's.
+    What is echoed is what the caller sent: the vendor's account being the service's own, what it
+    would echo of a retention may be another caller's. Only of `verify` the whole block is the
+    vendor's, for the criteria in it are that account's.
     """
-    ours = asked.request
-    blocks = Blocks(response.outcome, response.reason)
-    if ours.match_lead is not None and response.match_lead is not None:
-        result = response.match_lead.result or UNSET
-        blocks.match_lead = _echo(MatchLeadResult, ours.match_lead, result=result)
-    if ours.retain is not None and response.retain is not None:
-        blocks.retain = _retained(ours.retain, answer, response.retain.results)
-    if asked.scans is not None and response.insights and response.insights.scans:
-        scanned = response.insights.scans.result
-        blocks.scans = {**msgspec.to_builtins(asked.scans), "result": scanned}
-    if ours.verify is not None and response.verify is not None:
-        blocks.verify = response.verify
-    return blocks
+    sent, told = asked.request, bought.response
+    response = _Response(told.outcome, told.reason)
+    if sent.match_lead is not None and told.match_lead is not None:
+        result = told.match_lead.result or UNSET
+        response.match_lead = _echo(MatchLeadResult, sent.match_lead, result=result)
+    if sent.retain is not None and told.retain is not None:
+        response.retain = _retained(asked, answer, told.retain.results)
+    if asked.properties is not None and bought.has_insights:
+        response.insights = _Insights(_properties(asked.properties, answer))
+        if asked.scans is not None and told.insights and told.insights.scans:
+            scanned = told.insights.scans.result
+            response.insights.scans = {**msgspec.to_builtins(asked.scans), "result": scanned}
+    if sent.verify is not None and told.verify is not None:
+        response.verify = told.verify
+    return msgspec.json.encode(response)
 
 
-def _retained(
-    sent: RetainParameters, answer: Answer, results: VendorRetention | None
-) -> RetainResult:
+def _retained(asked: Asked, answer: Answer, results: VendorRetained | None) -> RetainResult:
     """The block of `retain`. Whether it was retained before is for the caller's own account to say."""
+    sent, labels = asked.request.retain, asked.labels
+    assert sent is not None
+    assert labels is not None
     if results is None or answer.retained is None:
         return _echo(RetainResult, sent)
-    noted = {
-        name: kept
-        for name, label in msgspec.structs.asdict(sent).items()
-        if label and label.strip() and label != (kept := getattr(answer.retained, name))
+    kept = {
+        name: noted
+        for name, label in msgspec.structs.asdict(labels).items()
+        if label is not None and label != (noted := getattr(answer.retained, name))
     }
     return _echo(
         RetainResult,
@@ -138,7 +124,7 @@ def _retained(
             masked_cert_url=results.masked_cert_url,
             share_url=results.share_url,
             previously_retained=bool(answer.previously_retained),
-            kept=Kept(**noted) if noted else UNSET,
+            kept=Kept(**kept) if kept else UNSET,
         ),
     )
 
@@ -205,7 +191,7 @@ def _time(value: datetime | None) -> str | None:
 
 _COMPUTED = {
     "age_seconds": _age_seconds,
-    "confirmed_owner": lambda answer: value_of(answer),
+    "confirmed_owner": value_of,
     "confirmed_owner_detail": _confirmed_owner_detail,
     "created_at": lambda answer: _time(answer.created_at),
     "expires_at": lambda answer: _time(answer.expires_at),

@@ -1,21 +1,23 @@
 """The vendor behind us: its Certificate API, called with this service's own key.
 
 Where we connect is decided by the settings alone; of a certificate nothing but its id goes into the
-URL. Every wait has a deadline, and the whole call a budget. A call is tried again only where that is
-safe: when it never reached the vendor, or when the vendor said that it is overloaded and the call
-retains nothing; and no more than a tenth of all calls are. After several failures in a row callers are
-told at once, until a single call, let through from time to time, succeeds.
+URL. Every wait has a deadline, and the whole call a budget. A call is repeated only where that is safe:
+when it never reached the vendor, or when the vendor says that it did not take it and the call retains
+nothing; and no more than a tenth of all calls are. After several failures in a row callers are told at
+once, until a single call, let through from time to time, succeeds.
 
-What can be said to callers is fixed here. Neither the key nor anything the vendor or a caller sent gets
-into an error.
+Neither the key nor anything the vendor or a caller sent gets into an error: those are worded here, or
+published.
 """
 
 import asyncio
+import re
 import time
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -36,7 +38,13 @@ from service.errors import (
     VendorFailed,
     VendorTimedOut,
 )
-from service.insights.contract import MatchLeadOutcome, Outcome, ValidateResponse
+from service.insights.contract import (
+    PUBLISHED_ERRORS,
+    MatchLeadOutcome,
+    OperationsRequest,
+    Outcome,
+    ValidateResponse,
+)
 from service.settings import TrustedForm
 
 CONNECT_DEADLINE = 2.0
@@ -51,15 +59,14 @@ NOT_FOUND_FOR = 15.0
 FAILURES_BEFORE_OPEN = 5
 OPEN_FOR = 5
 
-# Retries may add so many calls to a hundred, and after a quiet time this many at once.
-_RETRIES_PER_CALL = 0.1
-_MOST_RETRIES = 10.0
+# How many calls may be repeated for each that is made, and how many at once after a quiet time.
+_REPEATS_PER_CALL = 0.1
+_MOST_REPEATS = 10.0
 
 NONSENSE = "the vendor's service gave an answer that makes no sense"
 _TOO_SLOW = "the vendor's service took too long"
 _BUSY = "the vendor's service is busy"
 
-_Result = TypeVar("_Result")
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 _Default = TypeVar("_Default")
 
@@ -70,32 +77,6 @@ _REFUSED: dict[int, tuple[type[Refused], str]] = {
     422: (Unprocessable, "The operations can't be run on this certificate"),
 }
 _ERROR = "An unexpected error occurred in one or more of the operations"
-_PUBLISHED = frozenset(
-    {
-        "Account is inactive",
-        "Certificate has been claimed too many times",
-        "Certificate has expired or could not be found.",
-        "Certificate is not claimable",
-        "Invalid delimiter contains whitespace characters",
-        "Invalid delimiter length",
-        "Invalid property key(s) requested",
-        "Match Lead fields not included in request.",
-        "No valid products detected",
-        "Sandbox certs cannot be retained",
-        "The cert could not be retained",
-        "The cert has been claimed too many times",
-        "The cert has expired",
-        "The request cannot be processed because it does not meet the expected schema.",
-        "Unavailable product requested",
-        "Unavailable product requested Insights",
-        "Unavailable product requested: Retain",
-        "Unavailable product requested: Verify",
-        "match_lead email must be a list of 3 or less email addresses",
-        "match_lead must contain either phone or email keys",
-        "match_lead phone must be a list of 3 or less phone numbers",
-        "match_lead requires a web certificate",
-    }
-)
 
 
 class VendorMatch(msgspec.Struct):
@@ -104,7 +85,7 @@ class VendorMatch(msgspec.Struct):
     result: MatchLeadOutcome | None = None
 
 
-class VendorRetention(msgspec.Struct):
+class VendorRetained(msgspec.Struct):
     """What the vendor says of a certificate that it has retained."""
 
     expires_at: str | None = None
@@ -115,7 +96,7 @@ class VendorRetention(msgspec.Struct):
 class VendorRetain(msgspec.Struct):
     """The vendor's `retain` block, without what it echoes."""
 
-    results: VendorRetention | None = None
+    results: VendorRetained | None = None
 
 
 class VendorScans(msgspec.Struct):
@@ -147,18 +128,15 @@ class _Refusal(msgspec.Struct):
 
 
 class _Failed(Exception):
-    """A call failed on the vendor's side: what its caller is told, and whether it may be repeated."""
+    """A call failed on the vendor's side: what its caller is told, and when it may be repeated."""
 
     def __init__(
         self,
         error: VendorFailed | Unavailable,
-        *,
-        has_arrived: bool = True,
-        was_taken: bool = True,
+        repeat: Literal["always", "unless it retains", "never"] = "never",
     ) -> None:
         self.error = error
-        self.has_arrived = has_arrived
-        self.was_taken = was_taken
+        self.repeat = repeat
         super().__init__(str(error))
 
 
@@ -174,55 +152,27 @@ class Vendor:
             expected_exception=_Failed,
         )
         self._is_probing = False
-        self._retries = _MOST_RETRIES
+        self._repeats = _MOST_REPEATS
         self._not_found: TTLCache[str, None] = TTLCache(100_000, NOT_FOUND_FOR)
-        self._shared: dict[tuple[str, bytes], asyncio.Task[VendorResponse]] = {}
-        self._calls: set[asyncio.Task[Any]] = set()
+        self._under_way = 0
 
-    async def run(self, cert_id: str, body: bytes, *, retains: bool) -> VendorResponse:
-        """Run the operations of a body on a certificate.
-
-        Callers who ask the same of a certificate at the same time share one call, unless it retains.
+    async def run(
+        self, cert_id: str, request: OperationsRequest, *, spent: float = 0.0
+    ) -> VendorResponse:
+        """Run operations on a certificate. `spent` seconds of the budget are gone already.
 
         Raises `CertificateNotFound`, `InvalidCertificateId`, `Refused`, `VendorFailed` or
         `Unavailable`.
         """
+        retains = request.retain is not None
         if cert_id in self._not_found and not retains:
             raise CertificateNotFound
-        if retains:
-            return await asyncio.shield(self._start(self._run(cert_id, body, retains=True)))
-        call = self._shared.get((cert_id, body))
-        if call is None:
-            call = self._start(self._run(cert_id, body, retains=False))
-            self._shared[cert_id, body] = call
-            call.add_done_callback(lambda _: self._shared.pop((cert_id, body)))
-        return await asyncio.shield(call)
-
-    async def validate(self, cert_id: str) -> ValidateResponse:
-        """Whether that is the id of a certificate. Raises `VendorFailed` or `Unavailable`."""
-        return await asyncio.shield(self._start(self._validate(cert_id)))
-
-    async def drain(self) -> None:
-        """Wait for the calls under way; none takes longer than its budget."""
-        while self._calls:
-            await asyncio.wait(self._calls)
-
-    def _start(self, call: Coroutine[Any, Any, _Result]) -> asyncio.Task[_Result]:
-        """Start a call that goes on when its caller does not: what was bought is to be had."""
-        task = asyncio.create_task(call)
-        self._calls.add(task)
-        task.add_done_callback(self._end)
-        return task
-
-    def _end(self, task: asyncio.Task[Any]) -> None:
-        self._calls.discard(task)
-        # Read, so that an error is not reported as lost when every caller has gone.
-        if not task.cancelled():
-            task.exception()
-
-    async def _run(self, cert_id: str, body: bytes, *, retains: bool) -> VendorResponse:
         status, content = await self._call(
-            "POST", f"/{quote(cert_id, safe='')}", body, may_repeat=not retains
+            "POST",
+            f"/{quote(cert_id, safe='')}",
+            msgspec.json.encode(request),
+            may_repeat=not retains,
+            budget=self._budget - spent,
         )
         if status == 404:
             self._not_found[cert_id] = None
@@ -232,19 +182,24 @@ class Vendor:
         if status in _REFUSED:
             kind, reason = _REFUSED[status]
             told = _decoded(content, _Refusal, _Refusal()).reason
-            raise kind(told if told in _PUBLISHED else reason)
+            raise kind(told if told in PUBLISHED_ERRORS else reason)
         response = _decoded(content, VendorResponse, None)
-        if status != 200 or response is None:
+        if response is None:
             raise VendorFailed(NONSENSE)
-        if response.outcome == "error" and response.reason not in _PUBLISHED:
+        if response.outcome == "error" and response.reason not in PUBLISHED_ERRORS:
             response.reason = _ERROR
         elif response.outcome == "success":
             response.reason = None
         return response
 
-    async def _validate(self, cert_id: str) -> ValidateResponse:
+    async def validate(self, cert_id: str) -> ValidateResponse:
+        """Whether that is the id of a certificate. Raises `VendorFailed` or `Unavailable`."""
         _, content = await self._call(
-            "GET", f"/{quote(cert_id, safe='')}/validate", b"", may_repeat=True
+            "GET",
+            f"/{quote(cert_id, safe='')}/validate",
+            b"",
+            may_repeat=True,
+            budget=self._budget,
         )
         response = _decoded(content, ValidateResponse, None)
         if response is None:
@@ -252,44 +207,62 @@ class Vendor:
         return response
 
     async def _call(
-        self, method: str, path: str, body: bytes, *, may_repeat: bool
+        self, method: str, path: str, body: bytes, *, may_repeat: bool, budget: float
     ) -> tuple[int, bytes]:
         """The status and body of what the vendor answers, if that is 200 or about the call."""
-        if len(self._calls) > MAX_CONNECTIONS:
+        with self._admitted():
+            attempts = stamina.retry_context(
+                on=partial(self._may_repeat, unless_retaining=may_repeat),
+                attempts=2,
+                wait_initial=0.05,
+                wait_max=0.2,
+                wait_jitter=0.1,
+            )
+            try:
+                with self._breaker:
+                    async with _within(budget):
+                        async for attempt in attempts:
+                            with attempt:
+                                return await self._attempt(method, path, body)
+            except _Failed as failed:
+                raise failed.error from failed.__cause__
+        raise AssertionError("an attempt returns or raises")
+
+    @contextmanager
+    def _admitted(self) -> Iterator[None]:
+        """Let a call through, if there is a connection for it and the breaker does not forbid it.
+
+        Raises `Unavailable`.
+        """
+        is_probe = self._breaker.state == STATE_HALF_OPEN
+        if self._under_way >= MAX_CONNECTIONS:
             # Nobody waits for a connection, and that there is none says nothing of the vendor.
             metrics.UPSTREAM.labels("not_tried").inc()
             raise Unavailable("too many calls are waiting for the vendor's service")
-        if self._breaker.opened or (self._breaker.state == STATE_HALF_OPEN and self._is_probing):
+        if self._breaker.opened or (is_probe and self._is_probing):
             metrics.UPSTREAM.labels("not_tried").inc()
             raise Unavailable(
                 "the vendor's service is out of reach", max(1, self._breaker.open_remaining)
             )
-        is_probe = self._breaker.state == STATE_HALF_OPEN
         self._is_probing |= is_probe
-        self._retries = min(_MOST_RETRIES, self._retries + _RETRIES_PER_CALL)
-
-        def is_repeated(error: Exception) -> bool:
-            if not isinstance(error, _Failed):
-                return False
-            is_safe = not error.has_arrived or (may_repeat and not error.was_taken)
-            if not is_safe or self._retries < 1:
-                return False
-            self._retries -= 1
-            return True
-
+        self._under_way += 1
+        self._repeats = min(_MOST_REPEATS, self._repeats + _REPEATS_PER_CALL)
         try:
-            with self._breaker:
-                async with _budget(self._budget):
-                    async for attempt in stamina.retry_context(
-                        on=is_repeated, attempts=2, wait_initial=0.05, wait_max=0.2, wait_jitter=0.1
-                    ):
-                        with attempt:
-                            return await self._attempt(method, path, body)
-        except _Failed as failed:
-            raise failed.error from failed.__cause__
+            yield
         finally:
+            self._under_way -= 1
             self._is_probing &= not is_probe
-        raise AssertionError("an attempt returns or raises")
+
+    def _may_repeat(self, error: Exception, *, unless_retaining: bool) -> bool:
+        """Whether a call may be repeated after that error; if so, that is one repetition fewer left."""
+        if not isinstance(error, _Failed) or self._repeats < 1:
+            return False
+        if error.repeat == "never" or (
+            error.repeat == "unless it retains" and not unless_retaining
+        ):
+            return False
+        self._repeats -= 1
+        return True
 
     async def _attempt(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
         started = time.perf_counter()
@@ -302,11 +275,11 @@ class Vendor:
         except httpx.ConnectError as error:
             result = "unreachable"
             raise _Failed(
-                VendorFailed("the vendor's service can't be reached"), has_arrived=False
+                VendorFailed("the vendor's service can't be reached"), "always"
             ) from error
         except httpx.ConnectTimeout as error:
             result = "unreachable"
-            raise _Failed(VendorTimedOut(_TOO_SLOW), has_arrived=False) from error
+            raise _Failed(VendorTimedOut(_TOO_SLOW), "always") from error
         except httpx.TimeoutException as error:
             result = "timeout"
             raise _Failed(VendorTimedOut(_TOO_SLOW)) from error
@@ -322,7 +295,7 @@ class Vendor:
 
 @asynccontextmanager
 async def open_vendor(settings: TrustedForm) -> AsyncIterator[Vendor]:
-    """The vendor, as the settings say. Nothing is connected yet; at the end calls are waited for."""
+    """The vendor, as the settings say. Nothing is connected yet."""
     async with httpx.AsyncClient(
         base_url=settings.url,
         auth=httpx.BasicAuth("X", settings.api_key),
@@ -342,13 +315,11 @@ async def open_vendor(settings: TrustedForm) -> AsyncIterator[Vendor]:
         # Nothing the vendor says to one caller is to go with the call of another.
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
     ) as client:
-        vendor = Vendor(client, settings.budget)
-        yield vendor
-        await vendor.drain()
+        yield Vendor(client, settings.budget)
 
 
 @asynccontextmanager
-async def _budget(seconds: float) -> AsyncIterator[None]:
+async def _within(seconds: float) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(seconds):
             yield
@@ -366,17 +337,18 @@ def _check_status(response: httpx.Response) -> None:
         case 429:
             raise Unavailable(_BUSY, _seconds(response.headers.get("retry-after")))
         case 502:
-            raise _Failed(VendorFailed(_BUSY), was_taken=False)
+            raise _Failed(VendorFailed("the vendor's service failed"))
         case 503:
-            raise _Failed(
-                Unavailable(_BUSY, _seconds(response.headers.get("retry-after"))), was_taken=False
-            )
+            # It says itself that it did not take the call.
+            busy = Unavailable(_BUSY, _seconds(response.headers.get("retry-after")))
+            raise _Failed(busy, "unless it retains")
         case 504:
-            raise _Failed(VendorTimedOut(_TOO_SLOW), was_taken=False)
+            raise _Failed(VendorTimedOut(_TOO_SLOW))
         case status if status >= 500:
             raise _Failed(VendorFailed("the vendor's service failed"))
         case _:
-            raise _Failed(VendorFailed(NONSENSE))
+            # Whatever it is, it may be for this call alone, and does not keep the others waiting.
+            raise VendorFailed(NONSENSE)
 
 
 async def _content(response: httpx.Response) -> bytes:
@@ -395,7 +367,9 @@ async def _content(response: httpx.Response) -> bytes:
 
 def _seconds(retry_after: str | None) -> int:
     """What a Retry-After header says, where it says it in seconds; no longer than a minute."""
-    return min(60, max(1, int(retry_after))) if retry_after and retry_after.isdecimal() else 1
+    if retry_after is None or not re.fullmatch(r"[0-9]{1,5}", retry_after):
+        return 1
+    return min(60, max(1, int(retry_after)))
 
 
 def _decoded(content: bytes, shape: type[_Struct], otherwise: _Default) -> _Struct | _Default:

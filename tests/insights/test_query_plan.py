@@ -50,7 +50,8 @@ async def test_answers_are_found_by_index_at_200_000_domains(server_url: str) ->
             # Prepared while the tables are empty, as in a service that starts before its data.
             await connection.execute(
                 "PREPARE answering (uuid[], bytea[], text[], boolean[], boolean[], text[], text[], "
-                "text[], boolean[], text[], text[], text[], text) AS " + queries._INSERT_ANSWERS
+                "text[], boolean[], text[], text[], text[], text, interval, interval, interval, "
+                "text[]) AS " + queries._INSERT_ANSWERS
             )
             await unhurried.execute(FILL)
             await assert_only_indexes_are_used(connection)
@@ -74,7 +75,7 @@ async def assert_only_indexes_are_used(connection: Connection) -> None:
             ARRAY[NULL, 'lead 1'],
             ARRAY[NULL, NULL],
             ARRAY[NULL, NULL],
-            '1'
+            '1', '90 days', '1 day', '15 minutes', ARRAY['expires_at']
         )
         """
     )

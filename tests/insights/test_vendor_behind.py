@@ -4,13 +4,17 @@ import asyncio
 import json
 import logging
 import time
+from datetime import timedelta
 from hashlib import sha1
+from typing import Any
 
 import httpx
 import pytest
 import structlog.testing
 
 from service.database import Database
+from service.insights import certificates, purchases, queries
+from service.insights.imports import import_lines
 from tests.builders import NO_VERIFIED, VERIFIED, basic, meta_id, mobile_id, web_id
 from tests.insights.vendor import (
     BOTH,
@@ -476,3 +480,217 @@ async def test_no_secret_and_nothing_about_a_consumer_reaches_logs_metrics_or_er
     secrets = (KEY, basic(KEY)["Authorization"].split()[1], vendor.facts["ip"], "Wimberley",
                "29.99", *MATCH.values(), "5125550142", "free quote", "lead 7")  # fmt: skip
     assert [secret for secret in secrets for text in texts if secret in text] == []
+
+
+async def import_own(stage: Stage, cert_id: str, **line: Any) -> None:
+    response = await stage.world.client.post(
+        "/v1/certificates",
+        headers={**stage.viewer.headers, "Content-Type": "application/x-ndjson"},
+        content=json.dumps({"cert_id": cert_id, **line}).encode(),
+    )
+    assert response.status_code == 200, response.text
+
+
+OWN: Json = {
+    "page_text": "free quote for jane",
+    "fingerprints": [sha1(MATCH["email"].encode(), usedforsecurity=False).hexdigest()],
+    "insights": {"properties": {"domain": "example.com", "created_at": stamp(hours=1)}},
+}
+
+
+async def test_what_a_caller_told_itself_is_never_mixed_with_what_the_vendor_tells(
+    stage: Stage, vendor: Vendor
+) -> None:
+    cert_id = web_id()
+    await import_own(stage, cert_id, **OWN)
+    assert await stage.told(cert_id, "confirmed_owner") == {"confirmed_owner": OWNER}
+    assert vendor.requests == []
+    told = await stage.told(cert_id, "confirmed_owner", "domain", "ip", "created_at")
+    assert told["confirmed_owner"] == OWNER
+    assert told["domain"] == "example.com"
+    assert told["created_at"] == vendor.facts["created_at"]
+    assert set(vendor.bought[0]) >= {"created_at", "domain", "ip"}
+
+
+async def test_what_another_buys_does_not_hide_what_a_caller_told_itself(
+    stage: Stage, vendor: Vendor
+) -> None:
+    cert_id, other = web_id(), await stage.world.company()
+    await import_own(stage, cert_id, **OWN)
+    await stage.told(cert_id, "ip", viewer=other)
+    vendor.requests.clear()
+    response = await stage.call(cert_id, {"match_lead": MATCH, **ask("confirmed_owner")})
+    assert response.json()["match_lead"]["result"]["email_match"] is True
+    assert response.json()["insights"]["properties"] == {"confirmed_owner": OWNER}
+    assert vendor.requests == []
+
+
+async def test_certificate_of_unknown_age_ends_ninety_days_after_it_was_first_heard_of(
+    stage: Stage, vendor: Vendor
+) -> None:
+    cert_id = await stage.known()
+    for days, status in ((89, 200), (91, 404)):
+        await stage.world.fetch(
+            "UPDATE certificate SET recorded_at = now() - make_interval(days => $1)", days
+        )
+        response = await stage.call(cert_id, ask("confirmed_owner"))
+        assert response.status_code == status
+    assert vendor.requests == []
+
+
+async def test_overdue_certificate_is_retained_if_its_window_was_lengthened(
+    stage: Stage, vendor: Vendor
+) -> None:
+    cert_id = await stage.world.certificate(created=timedelta(days=-10), expires_at=stamp(hours=1))
+    response = await stage.call(cert_id, {"match_lead": MATCH, "retain": RETAIN})
+    assert response.status_code == 200, response.text
+    assert "insights" not in response.json()
+    assert vendor.bought == [["expires_at"]]
+    assert len(await stage.world.fetch("SELECT FROM retained_certificate")) == 1
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param([{}, says(500)], id="second call fails"),
+        pytest.param([{"insights": {"properties": {"os": 5}}}], id="facts make no sense"),
+    ],
+)
+async def test_what_the_vendor_retained_is_noted_whatever_goes_wrong_with_the_rest(
+    stage: Stage, vendor: Vendor, script: list[Any]
+) -> None:
+    cert_id = web_id()
+    vendor.facts["domain"] = None
+    vendor.script = script
+    body = {"match_lead": MATCH, "retain": RETAIN, **ask("confirmed_owner", "os")}
+    check_error(await stage.call(cert_id, body), 502)
+    (kept,) = await stage.world.fetch("SELECT reference, vendor FROM retained_certificate")
+    assert tuple(kept) == (RETAIN["reference"], RETAIN["vendor"])
+    vendor.facts["domain"] = "example.com"
+    again = (await stage.call(cert_id, body)).json()
+    assert again["retain"]["results"]["previously_retained"] is True
+
+
+async def test_caller_that_leaves_loses_nothing_that_was_paid_for(
+    stage: Stage, vendor: Vendor
+) -> None:
+    cert_id = web_id()
+    vendor.gate.clear()
+    body = {"match_lead": MATCH, "retain": RETAIN, **ask("ip")}
+    caller = asyncio.create_task(stage.call(cert_id, body))
+    await vendor.called()
+    caller.cancel()
+    vendor.gate.set()
+    for _ in range(100):
+        if await stage.world.fetch("SELECT FROM certificate WHERE cert_id = $1", cert_id):
+            break
+        await asyncio.sleep(0.02)
+    vendor.requests.clear()
+    assert await stage.told(cert_id, "ip") == {"ip": vendor.facts["ip"]}
+    assert vendor.requests == []
+    assert len(await stage.world.fetch("SELECT FROM retained_certificate")) == 1
+
+
+async def test_equal_calls_in_quick_succession_buy_once_and_record_once(
+    stage: Stage, vendor: Vendor
+) -> None:
+    cert_id = web_id()
+
+    async def call(after: float) -> None:
+        await asyncio.sleep(after)
+        await stage.told(cert_id, "ip", "age_seconds")
+
+    await asyncio.gather(*(call(n / 1000) for n in range(0, 80, 2)))
+    assert len(vendor.requests) == 1
+    (row,) = await stage.world.fetch(
+        "SELECT revision, (SELECT last_value FROM certificate_revision) AS last FROM certificate"
+        " WHERE cert_id = $1",
+        cert_id,
+    )
+    assert row["revision"] == row["last"]
+
+
+async def test_what_moves_settles_though_the_age_of_a_certificate_is_not_known(
+    stage: Stage, vendor: Vendor
+) -> None:
+    cert_id = web_id()
+    await stage.told(cert_id, "expires_at")
+    await stage.world.fetch(
+        "UPDATE certificate SET recorded_at = now() - interval '3 days',"
+        " fetched_at = now() - interval '1 day'"
+    )
+    vendor.requests.clear()
+    await stage.told(cert_id, "expires_at")
+    assert vendor.requests == []
+
+
+async def test_import_of_others_does_not_hold_up_what_is_bought(
+    stage: Stage, vendor: Vendor
+) -> None:
+    async with stage.world.database.general.transaction() as importing:
+        await import_lines(importing, [(1, json.dumps({"cert_id": web_id()}).encode())])
+        assert await stage.told(web_id(), "ip") == {"ip": vendor.facts["ip"]}
+
+
+async def test_import_adds_to_what_the_vendor_told_meanwhile(
+    stage: Stage, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cert_id = web_id()
+    line = {"cert_id": cert_id, "insights": {"properties": {"os": {"name": "Android"}}}}
+    read, go_on = asyncio.Event(), asyncio.Event()
+    select = queries.select_certificates
+
+    async def select_slowly(*arguments: Any) -> dict[str, queries.Certificate]:
+        found = await select(*arguments)
+        if not read.is_set():
+            read.set()
+            await go_on.wait()
+        return found
+
+    monkeypatch.setattr(queries, "select_certificates", select_slowly)
+    importing = asyncio.create_task(stage.world.import_lines(line))
+    await read.wait()
+    await stage.told(cert_id, "ip")
+    go_on.set()
+    await importing
+    vendor.requests.clear()
+    both = await stage.told(cert_id, "ip", "os")
+    assert both == {"ip": vendor.facts["ip"], "os": {"name": "Android"}}
+    assert vendor.requests == []
+
+
+async def test_purge_during_a_purchase_is_an_error_that_passes(
+    stage: Stage, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def record_and_purge(*arguments: Any) -> queries.Certificate:
+        record = await certificates.record_told(*arguments)
+        await stage.world.fetch("DELETE FROM certificate")
+        return record
+
+    monkeypatch.setattr(purchases, "record_told", record_and_purge)
+    check_error(await stage.call(web_id(), ask("ip")), 503)
+
+
+@pytest.mark.parametrize("first", ["ip", "domain"])
+async def test_owner_does_not_depend_on_what_was_asked_before(
+    stage: Stage, vendor: Vendor, first: str
+) -> None:
+    cert_id = ("Zz" + web_id())[:40]
+    await stage.told(cert_id, first)
+    assert await stage.told(cert_id, "confirmed_owner") == {"confirmed_owner": OWNER}
+
+
+async def test_statuses_about_a_call_keep_no_other_from_the_vendor(
+    stage: Stage, vendor: Vendor
+) -> None:
+    for status in (406, 409, 410, 413, 414, 418):
+        vendor.script = [says(status)]
+        check_error(await stage.call(web_id(), ask("ip")), 502)
+    assert await stage.told(web_id(), "ip") == {"ip": vendor.facts["ip"]}
+
+
+async def test_retry_after_of_any_length_is_understood(stage: Stage, vendor: Vendor) -> None:
+    for told, expected in (("7", "7"), ("9" * 5000, "1"), ("99999", "60"), ("soon", "1")):
+        vendor.script = [httpx.Response(429, headers={"Retry-After": told})]
+        response = await stage.call(web_id(), ask("ip"))
+        assert response.headers["Retry-After"] == expected

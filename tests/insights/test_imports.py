@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.insights.certificates import MAX_LINE, numbered_lines
+from service.insights.imports import MAX_LINE, numbered_lines
 from tests.builders import NO_VERIFIED, Company, World, meta_id, mobile_id, web_id
 
 NDJSON = {"Content-Type": "application/x-ndjson"}

@@ -1,0 +1,220 @@
+"""What is asked of the vendor behind us for a call, and whether what it answers will do.
+
+What is on record is not asked for again. What the vendor tells is recorded, for every caller, before
+anybody is told of it; no connection to the database is held while the vendor is waited for.
+"""
+
+import asyncio
+import time
+from collections.abc import Coroutine, Set
+from datetime import UTC, datetime
+from typing import Any, TypeAlias, TypeVar
+
+import msgspec
+from cachetools import TTLCache
+
+from service.database import Database
+from service.errors import InvalidInput, Unprocessable, VendorFailed
+from service.insights import queries
+from service.insights.asked import Asked
+from service.insights.certificates import record_told
+from service.insights.contract import (
+    PROPERTIES,
+    InsightsParameters,
+    OperationsRequest,
+    kinds_of,
+)
+from service.insights.hosts import TELLS_HOST, TELLS_HOST_OTHERWISE, lacking_for_host
+from service.insights.queries import MOVING, Certificate, Question
+from service.insights.upstream import NONSENSE, Vendor, VendorResponse
+
+JUST_BOUGHT_FOR = 2.0
+
+_Purchase: TypeAlias = tuple[VendorResponse, Certificate]
+_Result = TypeVar("_Result")
+
+# What the operations need to be run here; the last two never are.
+_TO_RUN_HERE = frozenset({"fingerprints", "page_text", "retain", "verify"})
+
+
+class Bought(msgspec.Struct, frozen=True):
+    """What the vendor answered: whether it ran the operations, whether it told of insights, and what is
+    known of the certificate now."""
+
+    response: VendorResponse
+    ran_operations: bool
+    has_insights: bool
+    known: frozenset[str]
+
+
+class Purchases:
+    """Buys from the vendor, the same for several callers at once no more than once."""
+
+    def __init__(self, vendor: Vendor, database: Database) -> None:
+        self._vendor = vendor
+        self._database = database
+        self._under_way: dict[tuple[str, bytes], asyncio.Task[_Purchase]] = {}
+        # Who found nothing on record a moment before something was recorded need not buy it again.
+        self._just_bought: TTLCache[tuple[str, bytes], _Purchase] = TTLCache(
+            10_000, JUST_BOUGHT_FOR
+        )
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def buy(
+        self, question: Question, asked: Asked, lacking: Set[str], known: Set[str] | None
+    ) -> Bought:
+        """Have the vendor do and tell what is lacking, and record what it tells.
+
+        `lacking` and `known` are as in `Answer.known`; `known` is None where nothing is on record.
+        Goes on when its caller does not, so that what was paid for is to be had.
+
+        Raises what `Vendor.run` does, `VendorFailed` for an answer that will not do, `Unprocessable`
+        for an error that is all the vendor answers, and `Unavailable`.
+        """
+        return await asyncio.shield(self._start(self._buy(question, asked, lacking, known)))
+
+    async def drain(self) -> None:
+        """Wait for the purchases under way; none takes much longer than the vendor's budget."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _start(self, work: Coroutine[Any, Any, _Result]) -> asyncio.Task[_Result]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._end)
+        return task
+
+    def _end(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        # Read, so that an error is not reported as lost when every caller has gone.
+        if not task.cancelled():
+            task.exception()
+
+    async def _buy(
+        self, question: Question, asked: Asked, lacking: Set[str], known: Set[str] | None
+    ) -> Bought:
+        started = time.monotonic()
+        request = request_for(question.cert_id, asked, lacking, known)
+        response, record = await self._shared(question, request)
+        check_complete(request, response)
+        has_insights = request.insights is None or response.insights is not None
+        if "host" in lacking and "host" not in record.known and has_insights:
+            # A token for a domain, or none at all: rare, so not paid for before it is the case.
+            further = lacking_for_host(record.cert_id, record.kind, record.facts, record.known)
+            if request.insights is None or further.isdisjoint(request.insights.properties):
+                more = OperationsRequest(insights=InsightsParameters(sorted(further)))
+                _, record = await self._shared(question, more, spent=time.monotonic() - started)
+            # What was asked for and not told will not be told for being asked again.
+            if "host" not in record.known:
+                raise VendorFailed(NONSENSE)
+        runs_operations = _runs_operations(lacking, known)
+        return Bought(response, runs_operations, has_insights, frozenset(record.known))
+
+    async def _shared(
+        self, question: Question, request: OperationsRequest, *, spent: float = 0.0
+    ) -> _Purchase:
+        """What the vendor answers, and what is recorded then. Shared, unless it retains."""
+        if request.retain is not None:
+            return await self._ask_and_record(question, request, spent)
+        same = (question.cert_id, msgspec.json.encode(request))
+        if same in self._just_bought:
+            return self._just_bought[same]
+        task = self._under_way.get(same)
+        if task is None:
+            task = self._start(self._ask_and_record(question, request, spent))
+            self._under_way[same] = task
+            task.add_done_callback(lambda _: self._under_way.pop(same))
+        purchase = await task
+        if request == OperationsRequest(insights=request.insights) and not asks_to_scan(request):
+            self._just_bought[same] = purchase
+        return purchase
+
+    async def _ask_and_record(
+        self, question: Question, request: OperationsRequest, spent: float
+    ) -> _Purchase:
+        # Before the call, so that nothing is taken to be newer than it is.
+        at = datetime.now(UTC)
+        response = await self._vendor.run(question.cert_id, request, spent=spent)
+        if response.retain is not None and response.retain.results and request.retain is not None:
+            # Before anything can go wrong with the rest: it is retained, and may be paid for.
+            async with self._database.general.connection() as connection:
+                await queries.insert_retained(connection, question)
+        told: dict[str, object] = {}
+        if request.insights is not None and response.insights is not None:
+            given = response.insights.properties
+            told = {name: given[name] for name in request.insights.properties if name in given}
+            if response.outcome == "success" and not MOVING.isdisjoint(
+                set(request.insights.properties).difference(told)
+            ):
+                # What is on record of these may be out of date.
+                raise VendorFailed(NONSENSE)
+        try:
+            async with self._database.general.connection() as connection:
+                return response, await record_told(connection, question.cert_id, told, at)
+        except InvalidInput:
+            raise VendorFailed(NONSENSE) from None
+
+
+def request_for(
+    cert_id: str, asked: Asked, lacking: Set[str], known: Set[str] | None
+) -> OperationsRequest:
+    """What to ask of the vendor: all operations of a call, unless what is on record suffices for them,
+    and those properties that are lacking."""
+    properties = set(lacking & PROPERTIES)
+    if "host" in lacking and "web" in kinds_of(cert_id):
+        on_record = known or frozenset[str]()
+        properties |= TELLS_HOST - on_record
+        if "domain" in on_record:
+            # That did not tell the host.
+            properties |= TELLS_HOST_OTHERWISE - on_record
+    sent = asked.request
+    request = OperationsRequest()
+    scans = None
+    if _runs_operations(lacking, known):
+        request = OperationsRequest(sent.match_lead, sent.retain, None, sent.verify)
+        scans = asked.scans
+    if properties or scans or (sent.insights is not None and known is None):
+        request.insights = InsightsParameters(sorted(properties), scans)
+    return request
+
+
+def check_complete(request: OperationsRequest, response: VendorResponse) -> None:
+    """See that the vendor's answer holds what its outcome says.
+
+    Raises `Unprocessable` for an error without any result, and `VendorFailed` where a result is
+    missing, or says otherwise.
+    """
+    if response.outcome == "error":
+        if not (response.match_lead or response.retain or response.insights or response.verify):
+            raise Unprocessable(response.reason or NONSENSE)
+        return
+    if request.insights is not None and response.insights is None:
+        raise VendorFailed(NONSENSE)
+    if response.outcome == "success" and not _has_succeeded(request, response):
+        raise VendorFailed(NONSENSE)
+
+
+def asks_to_scan(request: OperationsRequest) -> bool:
+    """Whether a request is for scans, too."""
+    return request.insights is not None and request.insights.scans is not None
+
+
+def _runs_operations(lacking: Set[str], known: Set[str] | None) -> bool:
+    return known is None or not _TO_RUN_HERE.isdisjoint(lacking)
+
+
+def _has_succeeded(request: OperationsRequest, response: VendorResponse) -> bool:
+    """Whether each operation has a result, and none that says otherwise."""
+    match, retain, verify = response.match_lead, response.retain, response.verify
+    if request.match_lead is not None and not (match and match.result and match.result.success):
+        return False
+    if request.retain is not None and not (retain and retain.results):
+        return False
+    if asks_to_scan(request):
+        scans = response.insights and response.insights.scans
+        if not scans or scans.result is None or scans.result.get("success") is False:
+            return False
+    if request.verify is not None:
+        result = verify.get("result") if verify else None
+        return isinstance(result, dict) and result.get("success") is not False
+    return True
