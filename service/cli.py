@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import signal
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -37,7 +38,7 @@ from service.insights.imports import (
 )
 from service.logs import configure_logs
 from service.ownership import ownerships
-from service.server import beside, free_address, serve
+from service.server import free_address, kept_running, serve
 from service.settings import Settings, load_settings
 
 # Errors beyond these are counted, not kept: an import's memory must not grow with its mistakes.
@@ -87,7 +88,7 @@ def run(settings: Settings) -> None:
             shutil.rmtree(counts, ignore_errors=True)
             counts.mkdir(parents=True)
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(counts)
-        with beside(lambda: _work(url, settings)):
+        with kept_running(lambda: _work(url, settings)):
             serve(lambda: _application(url, settings), address, settings.port, settings.workers)
 
 
@@ -111,7 +112,15 @@ def _work(database_url: str, settings: Settings) -> None:
     # Imported by whoever works: what it needs takes other commands a fifth of their time.
     from service.worker import work
 
-    asyncio.run(work(database_url, settings))
+    async def until_told_to_stop() -> None:
+        stopped = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # The one who started this process may want it to pass over interrupts.
+            if signal.getsignal(number) != signal.SIG_IGN:
+                asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        await work(database_url, settings, stopped)
+
+    asyncio.run(until_told_to_stop())
 
 
 @main.command("migrate")

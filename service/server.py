@@ -50,22 +50,17 @@ def free_address(host: str, port: int) -> str:
 
 
 @contextmanager
-def beside(work: Callable[[], None]) -> Iterator[None]:
+def kept_running(work: Callable[[], None]) -> Iterator[None]:
     """Run `work` in a fork of this process while the block goes on, and again whenever it ends."""
     fork = multiprocessing.get_context("fork")
     parent = os.getpid()
     leaving = threading.Event()
 
-    def watch_parent() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
     def child() -> None:
         # An interrupt is meant for the parent, which ends this one in its own time.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        threading.Thread(target=watch_parent, daemon=True).start()
+        _end_with(parent)
         work()
 
     def keep() -> None:
@@ -92,23 +87,28 @@ def beside(work: Callable[[], None]) -> Iterator[None]:
         keeper.join()
 
 
+def _end_with(parent: int) -> None:
+    """End this process when its parent has ended, however that came to be."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def serve(make_app: Callable[[], Application], address: str, port: int, workers: int) -> None:
     """Serve the application that each worker, a fork of this process, makes, until interrupted."""
     multiprocessing.set_start_method("fork", force=True)
-    parent_is_gone, parent_lives = os.pipe()
-
-    def watch_parent() -> None:
-        # Nothing is ever written: reading returns when the last process that could write is gone.
-        os.read(parent_is_gone, 1)
-        os._exit(1)
+    parent = os.getpid()
 
     def load() -> Application:
         # What was set up to stop the parent; here a signal that comes early is the worker's end.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         # Orphaned by a killed parent, a worker would go on holding the port.
-        os.close(parent_lives)
-        threading.Thread(target=watch_parent, daemon=True).start()
+        _end_with(parent)
         app = make_app()
         # Collections cost the slowest calls most of their time: what lives as long as the process is
         # not gone through again, and young garbage, nearly all freed without them, less often.

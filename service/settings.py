@@ -24,11 +24,12 @@ class TrustedForm(msgspec.Struct, frozen=True):
     url: str = TRUSTEDFORM_URL
     """Without a trailing slash."""
     budget: float = 6.0
-    """How many seconds a call may take, all attempts together."""
+    """How many seconds may be waited for it within one call of ours."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a process is told from outside. Field `x_y` is the environment variable `X_Y`."""
+    """What a process is told from outside: `x_y` by the environment variable `X_Y`, and what is in a
+    struct of its own by the variables that begin with the struct's name."""
 
     database_url: str | None = None
     """A PostgreSQL 15 or newer; None means the embedded one."""
@@ -61,15 +62,20 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         workers=_whole_number(environ, "WORKERS", default=1, highest=256),
         public_url=_public_url(environ, f"http://{f'[{host}]' if ':' in host else host}:{port}"),
         trustedform=_trustedform(environ),
-        facts_retention_days=_whole_number(environ, "FACTS_RETENTION_DAYS", highest=36_500)
-        if environ.get("FACTS_RETENTION_DAYS")
-        else None,
+        facts_retention_days=_whole_number_or_none(environ, "FACTS_RETENTION_DAYS", highest=36_500),
         log_format=_log_format(environ),
     )
 
 
-def _whole_number(environ: Mapping[str, str], name: str, *, default: int = 0, highest: int) -> int:
-    text = environ.get(name) or str(default)
+def _whole_number(environ: Mapping[str, str], name: str, *, default: int, highest: int) -> int:
+    given = _whole_number_or_none(environ, name, highest=highest)
+    return default if given is None else given
+
+
+def _whole_number_or_none(environ: Mapping[str, str], name: str, *, highest: int) -> int | None:
+    text = environ.get(name)
+    if not text:
+        return None
     if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= highest):
         raise InvalidInput(name, text, f"a whole number from 1 to {highest}")
     return int(text)

@@ -5,7 +5,6 @@ worker at a time. A worker that loses the database goes on trying until it is ba
 """
 
 import asyncio
-import signal
 from datetime import timedelta
 
 import stamina
@@ -23,12 +22,8 @@ PURGES = "17 * * * *"
 LOOKS_EVERY = timedelta(seconds=5)
 
 
-async def work(database_url: str, settings: Settings) -> None:
-    """Do background jobs until SIGTERM or SIGINT, unless that is ignored; then end what is begun."""
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+async def work(database_url: str, settings: Settings, stopped: asyncio.Event) -> None:
+    """Do background jobs until told to stop; then end what is begun."""
     async for attempt in stamina.retry_context(
         on=Unavailable, attempts=None, timeout=None, wait_initial=0.5, wait_max=10.0
     ):

@@ -345,7 +345,7 @@ ALTER TABLE ONLY public.visibility_grant
 
 CREATE INDEX api_key_account ON public.api_key USING btree (account_id);
 
-CREATE INDEX certificate_recorded_at ON public.certificate USING brin (recorded_at);
+CREATE INDEX certificate_recorded_at ON public.certificate USING btree (recorded_at);
 
 CREATE UNIQUE INDEX connection_live ON public.connection USING btree (buyer_id, seller_id) WHERE (ended_at IS NULL);
 

@@ -21,15 +21,20 @@ LINE = {
 }
 
 
-def explore(url: str, key: str, config: Path) -> None:
+def explore(url: str, key: str, config: Path, directory: Path) -> None:
     done = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli"),
             *(f"--config-file={config}", "run", f"{url}/schema/openapi.json", f"--auth=X:{key}"),
             *("--no-color", "--max-examples=40", "--generation-deterministic"),
         ],
-        cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin", "SCHEMATHESIS_HOOKS": "tests.schemathesis.hooks"},
+        # It leaves files behind.
+        cwd=directory,
+        env={
+            "PATH": "/usr/bin:/bin",
+            "PYTHONPATH": str(ROOT),
+            "SCHEMATHESIS_HOOKS": "tests.schemathesis.hooks",
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -43,4 +48,4 @@ def test_whole_document_holds(env: dict[str, str], tmp_path: Path, config: str) 
     key = as_json("key", "create", "Acme, Inc.", env=env)["api_key"]
     confirmed_owner("import", "-", env=env, stdin=json.dumps(LINE).encode())
     with running(env, tmp_path / "log") as service:
-        explore(service.url, key, CONFIGS / f"{config}.toml")
+        explore(service.url, key, CONFIGS / f"{config}.toml", tmp_path)

@@ -184,6 +184,7 @@ Count: TypeAlias = Annotated[float, Meta(ge=0, le=1e9)]
 Time: TypeAlias = Annotated[datetime, Meta(tz=True)]
 HostText: TypeAlias = Annotated[str, Meta(max_length=1024)]
 UrlText: TypeAlias = Annotated[str, Meta(max_length=8192)]
+OptInType: TypeAlias = Literal["manual", "pre-selected", "non-interactive"]
 InputMethod: TypeAlias = Literal["autofill", "paste", "typing", "pre-populated"]
 
 
@@ -287,6 +288,15 @@ class InsightsParameters(Struct, omit_defaults=True):
     scans: ScanParameters | None = None
 
 
+class VerifyParameters(Struct, omit_defaults=True):
+    """The criteria of consent, in place of those set with the vendor, who applies them."""
+
+    advertiser_name: str | None | UnsetType = UNSET
+    min_font_size_px_required: float | None | UnsetType = UNSET
+    min_contrast_ratio_required: float | None | UnsetType = UNSET
+    opt_in_types_allowed: list[OptInType] | None | UnsetType = UNSET
+
+
 def _asks_for(operation: str) -> dict[str, object]:
     return {"required": [operation], "properties": {operation: {"type": "object"}}}
 
@@ -318,8 +328,7 @@ class OperationsRequest(Struct, omit_defaults=True):
     match_lead: MatchLeadParameters | None = None
     retain: RetainParameters | None = None
     insights: InsightsParameters | None = None
-    # Of the vendor's making only: what it takes is passed on as it came.
-    verify: dict[str, Any] | None = None
+    verify: VerifyParameters | None = None
 
 
 class MatchLeadOutcome(Struct):

@@ -13,9 +13,10 @@ ALTER TABLE certificate
     -- The last recorded interaction, where the vendor told its age rather than the time on the page.
     ADD COLUMN last_event_at timestamptz,
     -- Another with each change, and no two certificates share one.
-    ADD COLUMN revision bigint NOT NULL DEFAULT nextval('certificate_revision');
+    ADD COLUMN revision bigint;
 
-UPDATE certificate SET known = ARRAY(
+-- Once over the table, which nobody can read meanwhile: stop the service for it where there are millions.
+UPDATE certificate SET revision = nextval('certificate_revision'), known = ARRAY(
     SELECT jsonb_object_keys(facts)
     UNION SELECT 'created_at' WHERE created_at IS NOT NULL
     UNION SELECT 'expires_at' WHERE expires_at IS NOT NULL
@@ -27,8 +28,12 @@ UPDATE certificate SET known = ARRAY(
     ORDER BY 1
 );
 
--- For the purge: certificates are recorded about in the order in which they lie.
-CREATE INDEX certificate_recorded_at ON certificate USING brin (recorded_at);
+ALTER TABLE certificate
+    ALTER COLUMN revision SET DEFAULT nextval('certificate_revision'),
+    ALTER COLUMN revision SET NOT NULL;
+
+-- For the purge.
+CREATE INDEX certificate_recorded_at ON certificate (recorded_at);
 
 -- What an account keeps of a certificate. No foreign key to the certificate, whose facts may be purged.
 CREATE TABLE retained_certificate (

@@ -1,4 +1,4 @@
--- The job queue, as PgQueuer 1.6 installs it
+-- The job queue, as PgQueuer 1.6 installs it. What a later release changes becomes another migration.
 -- depends: 0002_operations
 
 -- migrate: apply

@@ -26,7 +26,7 @@ from service.embedded import embedded_postgres
 from service.ownership.hostname import SUFFIX_LIST_VERSION
 from service.settings import load_settings
 from tests.bench import upstream
-from tests.bench.processes import module
+from tests.bench.processes import serving
 from tests.builders import basic
 from tests.processes import environment, running
 
@@ -139,7 +139,7 @@ def single(console: Console) -> dict[str, dict[str, float]]:
         )
         assert sample.status_code == 200, sample.text
         bare = stack.enter_context(
-            module("tests.bench.bare", Path(directory) / "bare.log", sample.content.decode())
+            serving("tests.bench.bare", Path(directory) / "bare.log", sample.content.decode())
         )
         return compare(service.url, bare, Load(key), console)
 

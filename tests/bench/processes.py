@@ -1,5 +1,6 @@
 """Servers of the bench's own, in processes of their own."""
 
+import socket
 import subprocess
 import sys
 import time
@@ -7,13 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
-
 from tests.processes import ROOT, free_port
 
 
 @contextmanager
-def module(name: str, log: Path, *arguments: str) -> Iterator[str]:
+def serving(name: str, log: Path, *arguments: str) -> Iterator[str]:
     """The URL of a module that serves on the port it is given, until the end of the block."""
     port = free_port()
     with log.open("ab") as output:
@@ -25,13 +24,17 @@ def module(name: str, log: Path, *arguments: str) -> Iterator[str]:
         )
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(100):
-            try:
-                httpx.post(f"{url}/x")
-                break
-            except httpx.TransportError:
-                time.sleep(0.1)
+        deadline = time.monotonic() + 20
+        while not _listens(port):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
         yield url
     finally:
         process.terminate()
         process.wait(15)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
