@@ -18,15 +18,17 @@ and the answer is on record when that statement has committed. Nothing of it is 
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
+
+import structlog
 
 from service.accounts.names import NO_VERIFIED_ACCOUNT, VERIFIED_ACCOUNT
 from service.database import Pool
-from service.errors import ServiceError
 from service.insights import queries
 from service.insights.certificates import refresh_hosts
 from service.insights.queries import Answer, Question
 from service.ownership.hostname import SUFFIX_LIST_VERSION
+
+_log = structlog.get_logger("service.insights")
 
 
 async def confirmed_owner(pool: Pool, questions: Sequence[Question]) -> list[Answer]:
@@ -39,8 +41,7 @@ async def confirmed_owner(pool: Pool, questions: Sequence[Question]) -> list[Ans
         answers = await queries.insert_answers(connection, questions, SUFFIX_LIST_VERSION)
     outdated = [i for i, answer in enumerate(answers) if answer.verdict == "outdated"]
     if outdated:
-        # The other answers are on record: nothing that goes wrong here may have them asked again.
-        with suppress(ServiceError):
+        try:
             async with pool.transaction() as connection:
                 await refresh_hosts(connection, [questions[i].cert_id for i in outdated])
             async with pool.connection() as connection:
@@ -49,6 +50,8 @@ async def confirmed_owner(pool: Pool, questions: Sequence[Question]) -> list[Ans
                 )
             for i, answer in zip(outdated, again, strict=True):
                 answers[i] = answer
+        except Exception as error:  # noqa: BLE001 - the other answers are on record, and stay so
+            _log.warning("hosts not found anew", error=type(error).__qualname__)
     return answers
 
 

@@ -37,7 +37,7 @@ from service.insights.contract import (
 )
 from service.insights.page_scan import ScanText, scan_page
 from service.insights.purchases import Bought, Purchases
-from service.insights.queries import Answer, PageText, Question
+from service.insights.queries import MOVING, Answer, PageText, Question
 from service.insights.results import bought_body, recorded_body
 from service.insights.upstream import Vendor
 
@@ -137,6 +137,8 @@ class Operations:
         needed = needed_for(question.cert_id, asked)
         answer = await self._resolver.ask(msgspec.structs.replace(question, needed=needed))
         known = None if answer.known is None else frozenset(answer.known)
+        if known is not None and answer.has_lapsed:
+            known -= MOVING
         match answer.verdict:
             case "not_found":
                 lacking = needed

@@ -63,7 +63,8 @@ class Answer(msgspec.Struct, frozen=True):
 
     The owner's name, id, domain and time of verification are there only if the caller may see them.
     `known` is there where the vendor is to be asked: about what is needed beyond it if the verdict is
-    “incomplete”, and about the end of the certificate's window if it is “overdue”.
+    “incomplete”, and about the end of the certificate's window if it is “overdue”. Where that
+    `has_lapsed`, what moves is not known any more.
     `email_match` and `phone_match` are None where nothing was looked for, or could be.
     """
 
@@ -85,6 +86,7 @@ class Answer(msgspec.Struct, frozen=True):
     covered_by: str | None
     verified_at: datetime | None
     known: list[str] | None
+    has_lapsed: bool | None
     email_match: bool | None
     phone_match: bool | None
     retained: Labels | None
@@ -123,20 +125,18 @@ WITH decided AS (
         owner.name AS owner_name,
         covering.domain AS covered_by,
         covering.verified_at,
-        CASE WHEN judged.verdict IN ('incomplete', 'overdue') THEN now_known.known END AS known,
-        certificate.fingerprints && string_to_array(asked.emails, ',') AS email_match,
-        certificate.fingerprints && string_to_array(asked.phones, ',') AS phone_match,
-        asked.retain AND judged.verdict = 'answered' AS retains,
-        asked.reference,
-        asked.vendor,
-        asked.campaign_id
-    FROM unnest(
-        $1::uuid[], $2::bytea[], $3::text[], $4::boolean[], $5::boolean[], $6::text[], $7::text[],
-        $8::text[], $9::boolean[], $10::text[], $11::text[], $12::text[]
-    ) WITH ORDINALITY AS asked (
-        answer_id, key_digest, cert_id, owner_asked, facts_asked, needed, emails, phones, retain,
-        reference, vendor, campaign_id, position
-    )
+        CASE WHEN judged.verdict IN ('incomplete', 'overdue') THEN held.known END AS known,
+        CASE WHEN judged.verdict IN ('incomplete', 'overdue') THEN timing.has_lapsed END
+            AS has_lapsed,
+        certificate.fingerprints && string_to_array(asked.more ->> 'emails', ',') AS email_match,
+        certificate.fingerprints && string_to_array(asked.more ->> 'phones', ',') AS phone_match,
+        asked.more ? 'retain' AND judged.verdict = 'answered' AS retains,
+        asked.more -> 'retain' ->> 'reference' AS reference,
+        asked.more -> 'retain' ->> 'vendor' AS vendor,
+        asked.more -> 'retain' ->> 'campaign_id' AS campaign_id
+    FROM unnest($1::uuid[], $2::bytea[], $3::text[], $4::boolean[], $5::boolean[], $6::jsonb[])
+        WITH ORDINALITY
+        AS asked (answer_id, key_digest, cert_id, owner_asked, facts_asked, more, position)
     LEFT JOIN api_key ON api_key.digest = asked.key_digest AND api_key.revoked_at IS NULL
     LEFT JOIN account AS viewer ON viewer.id = api_key.account_id
     LEFT JOIN LATERAL (
@@ -145,50 +145,44 @@ WITH decided AS (
             held.seconds_on_page, held.last_event_at, held.facts, held.revision,
             held.fingerprints, held.known, held.recorded_at, held.fetched_at,
             coalesce(
-                held.fetched_at >= coalesce(held.created_at, held.recorded_at) + $15::interval, false
-            ) AS is_settled
+                held.fetched_at >= coalesce(held.created_at, held.recorded_at) + $9::interval, false
+            ) AS is_settled,
+            string_to_array(asked.more ->> 'needed', ',') <@ held.known AS is_enough
         FROM certificate AS held
         WHERE held.cert_id = asked.cert_id
           AND (held.imported_by IS NULL OR held.imported_by = viewer.id)
-        ORDER BY
-            string_to_array(asked.needed, ',') <@ held.known DESC, held.imported_by NULLS FIRST
+        ORDER BY is_enough DESC, held.imported_by NULLS FIRST
         LIMIT 1
     ) AS held ON true
     CROSS JOIN LATERAL (
         SELECT
             now() >= coalesce(
-                held.expires_at, coalesce(held.created_at, held.recorded_at) + $14::interval
+                held.expires_at, coalesce(held.created_at, held.recorded_at) + $8::interval
             ) AS is_over,
-            -- What moved since the vendor told it need not be true any more.
-            CASE
-                WHEN held.fetched_at < now() - $16::interval AND NOT held.is_settled THEN
-                    ARRAY(
-                        SELECT name FROM unnest(held.known) AS name
-                        WHERE name <> ALL ($17::text[])
-                    )
-                ELSE held.known
-            END AS known
-    ) AS now_known
+            -- What moves need not be any more what the vendor told then.
+            held.fetched_at < now() - $10::interval AND NOT held.is_settled AS has_lapsed
+    ) AS timing
     CROSS JOIN LATERAL (
         SELECT CASE
             WHEN viewer.id IS NULL THEN 'unauthorized'
             WHEN viewer.suspended_at IS NOT NULL THEN 'inactive'
             WHEN held.cert_id IS NULL THEN 'not_found'
             -- A window is lengthened while a certificate is young, and then to its longest.
-            WHEN now_known.is_over AND (
-                asked.needed IS NULL
+            WHEN timing.is_over AND (
+                NOT coalesce(asked.more ? 'needed', false)
                 OR held.is_settled
-                OR now() >= coalesce(held.created_at, held.recorded_at) + $14::interval
+                OR now() >= coalesce(held.created_at, held.recorded_at) + $8::interval
             ) THEN 'expired'
             -- What the caller told itself does, or does not; nothing is bought to add to it.
-            WHEN held.imported_by IS NOT NULL AND (
-                now_known.is_over OR NOT string_to_array(asked.needed, ',') <@ now_known.known
-            ) THEN 'not_found'
-            WHEN now_known.is_over THEN 'overdue'
-            WHEN NOT string_to_array(asked.needed, ',') <@ now_known.known THEN 'incomplete'
-            WHEN held.kind <> 'web' AND (asked.emails IS NOT NULL OR asked.phones IS NOT NULL)
+            WHEN held.imported_by IS NOT NULL AND (timing.is_over OR NOT held.is_enough)
+                THEN 'not_found'
+            WHEN timing.is_over THEN 'overdue'
+            WHEN NOT held.is_enough OR (
+                timing.has_lapsed AND string_to_array(asked.more ->> 'needed', ',') && $11::text[]
+            ) THEN 'incomplete'
+            WHEN held.kind <> 'web' AND asked.more ?| ARRAY['emails', 'phones']
                 THEN 'not_web'
-            WHEN held.suffix_list <> $13 THEN 'outdated'
+            WHEN held.suffix_list <> $7 THEN 'outdated'
             ELSE 'answered'
         END AS verdict
     ) AS judged
@@ -236,7 +230,7 @@ told AS MATERIALIZED (
         CASE WHEN status = 'named' THEN owner_name END AS owner_name,
         CASE WHEN status = 'named' THEN covered_by END AS covered_by,
         CASE WHEN status = 'named' THEN verified_at END AS verified_at,
-        known, email_match, phone_match, retains, reference, vendor, campaign_id
+        known, has_lapsed, email_match, phone_match, retains, reference, vendor, campaign_id
     FROM decided
 ),
 recorded AS (
@@ -277,7 +271,7 @@ SELECT
     told.verdict, now(), told.kind, told.created_at, told.expires_at, told.seconds_on_page,
     told.last_event_at, told.facts, told.imported_by, told.revision, told.host, told.status,
     told.owner_account_id, told.owner_name, told.covered_by, told.verified_at, told.known,
-    told.email_match, told.phone_match,
+    told.has_lapsed, told.email_match, told.phone_match,
     retained.answer_id IS NOT NULL, retained.reference, retained.vendor, retained.campaign_id,
     retained.answer_id <> told.answer_id
 FROM told
@@ -296,7 +290,6 @@ async def insert_answers(
 
     So are the certificates that are to be retained with them.
     """
-    retentions = [question.retain or _NOTHING_TO_NOTE for question in questions]
     rows = await connection.fetch(
         _INSERT_ANSWERS,
         [question.answer_id for question in questions],
@@ -304,13 +297,7 @@ async def insert_answers(
         [question.cert_id for question in questions],
         [question.owner_asked for question in questions],
         [question.facts_asked for question in questions],
-        [_joined(question.needed) for question in questions],
-        [_joined(question.email_fingerprints) for question in questions],
-        [_joined(question.phone_fingerprints) for question in questions],
-        [question.retain is not None for question in questions],
-        [retention.reference for retention in retentions],
-        [retention.vendor for retention in retentions],
-        [retention.campaign_id for retention in retentions],
+        [_more(question) for question in questions],
         suffix_list,
         LONGEST_WINDOW,
         SETTLED_AFTER,
@@ -323,9 +310,18 @@ async def insert_answers(
     ]
 
 
-def _joined(names: Iterable[str] | None) -> str | None:
-    # PostgreSQL would take an array of arrays for one long array.
-    return None if names is None else ",".join(names)
+def _more(question: Question) -> str | None:
+    """What few questions have, as one value: each further array costs the statement a scan."""
+    more: dict[str, object] = {}
+    if question.needed is not None:
+        more["needed"] = ",".join(question.needed)
+    if question.email_fingerprints is not None:
+        more["emails"] = ",".join(question.email_fingerprints)
+    if question.phone_fingerprints is not None:
+        more["phones"] = ",".join(question.phone_fingerprints)
+    if question.retain is not None:
+        more["retain"] = question.retain
+    return msgspec.json.encode(more).decode() if more else None
 
 
 def _with_labels(row: Sequence[Any]) -> tuple[Any, ...]:
