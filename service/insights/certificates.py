@@ -27,7 +27,7 @@ from service.ownership.hostname import SUFFIX_LIST_VERSION, covering_names
 _PURGED_AT_ONCE = 1000
 
 # Who records what the vendor told is overtaken by another who does; more often than this by nobody.
-_ATTEMPTS = 5
+_ATTEMPTS = 20
 
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
@@ -147,9 +147,15 @@ def merged(
         known.add("page_text")
     if not lacking_for_host(new.cert_id, kind, facts, known):
         known.add("host")
-    # The vendor's word is not the last one where it does not tell the host; a line's is.
-    is_told = new.fetched_at is None or "host" in known
-    host, covering, suffix_list = _host_columns(host_of(kind, facts) if is_told else None)
+    host: str | None = None
+    if new.fetched_at is None:
+        host = host_of(kind, facts)
+    elif "host" in known:
+        # A line whose domain can't be read can be corrected, what the vendor recorded can't: it is
+        # kept, and leads to no owner.
+        with suppress(InvalidInput):
+            host = host_of(kind, facts)
+    host, covering, suffix_list = _host_columns(host)
     return Certificate(
         cert_id=new.cert_id,
         imported_by=imported_by,
@@ -220,10 +226,11 @@ def _known_with(old: Certificate | None, new: Incoming) -> tuple[set[str], datet
     While a certificate is young, what moves is true for a while after the vendor told it. Told anew,
     it makes all that was not told with it unknown, for that may be as old as ever.
     """
+    tells_what_moves = not MOVING.isdisjoint(new.known)
     if old is None:
-        return set(new.known), new.fetched_at
+        return set(new.known), new.fetched_at if tells_what_moves else None
     known = {*old.known, *new.known} - {"host"}
-    if new.fetched_at is None or MOVING.isdisjoint(new.known):
+    if new.fetched_at is None or not tells_what_moves:
         return known, old.fetched_at
     if old.fetched_at is not None:
         made_at = old.created_at or old.recorded_at

@@ -123,6 +123,7 @@ async def import_lines(
         )
         changed: dict[str, Certificate] = {}
         for result, line in understood:
+            result.result = UNSET
             with _reporting(result):
                 old = recorded.get(line.cert_id)
                 account_id = _account_id(line.account, accounts, caller)

@@ -58,6 +58,8 @@ _PROBLEMS: dict[str, Callable[[], ServiceError]] = {
     "inactive": InactiveAccount,
     "not_found": CertificateNotFound,
     "expired": CertificateNotFound,
+    # Asked again, the vendor named no later end.
+    "overdue": CertificateNotFound,
     "not_web": not_a_web_certificate,
     "outdated": partial(Unavailable, "the certificate's domain could not be read now"),
 }
@@ -149,8 +151,8 @@ class Operations:
             case _:
                 return answer, None
         bought = await purchases.buy(question, asked, lacking, known)
-        # Where the vendor left something out, that is not waited for.
-        question = msgspec.structs.replace(question, needed=needed & bought.known)
+        # What the vendor left out is not waited for, and what moves was true when it told so.
+        question = msgspec.structs.replace(question, needed=needed & bought.known - MOVING)
         if bought.ran_operations:
             retain = bought.response.retain
             question = msgspec.structs.replace(

@@ -6,15 +6,17 @@ anybody is told of it; no connection to the database is held while the vendor is
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Coroutine, Set
 from datetime import UTC, datetime
 from typing import Any, TypeAlias, TypeVar
+from weakref import WeakValueDictionary
 
 import msgspec
 from cachetools import TTLCache
 
 from service.database import Database
-from service.errors import InvalidInput, Unprocessable, VendorFailed
+from service.errors import InvalidInput, Unavailable, Unprocessable, VendorFailed
 from service.insights import queries
 from service.insights.asked import Asked
 from service.insights.certificates import record_told
@@ -26,9 +28,12 @@ from service.insights.contract import (
 )
 from service.insights.hosts import TELLS_HOST, TELLS_HOST_OTHERWISE, lacking_for_host
 from service.insights.queries import MOVING, Certificate, Question
-from service.insights.upstream import NONSENSE, Vendor, VendorResponse
+from service.insights.upstream import MAX_CONNECTIONS, NONSENSE, Vendor, VendorResponse
 
 JUST_BOUGHT_FOR = 2.0
+
+# Of one key, so that whoever asks much waits for itself and leaves connections to others.
+MOST_PER_CALLER = MAX_CONNECTIONS // 4
 
 _Purchase: TypeAlias = tuple[VendorResponse, Certificate]
 _Result = TypeVar("_Result")
@@ -59,6 +64,8 @@ class Purchases:
             10_000, JUST_BOUGHT_FOR
         )
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._recording: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._callers: Counter[bytes] = Counter()
 
     async def buy(
         self, question: Question, asked: Asked, lacking: Set[str], known: Set[str] | None
@@ -71,12 +78,23 @@ class Purchases:
         Raises what `Vendor.run` does, `VendorFailed` for an answer that will not do, `Unprocessable`
         for an error that is all the vendor answers, and `Unavailable`.
         """
-        return await asyncio.shield(self._start(self._buy(question, asked, lacking, known)))
+        caller = question.key_digest
+        if self._callers[caller] >= MOST_PER_CALLER:
+            raise Unavailable("too many of your calls are waiting for the vendor's service")
+        self._callers[caller] += 1
+        task = self._start(self._buy(question, asked, lacking, known))
+        task.add_done_callback(lambda _: self._leave(caller))
+        return await asyncio.shield(task)
 
     async def drain(self) -> None:
         """Wait for the purchases under way; none takes much longer than the vendor's budget."""
         while self._tasks:
             await asyncio.wait(self._tasks)
+
+    def _leave(self, caller: bytes) -> None:
+        self._callers[caller] -= 1
+        if not self._callers[caller]:
+            del self._callers[caller]
 
     def _start(self, work: Coroutine[Any, Any, _Result]) -> asyncio.Task[_Result]:
         task = asyncio.create_task(work)
@@ -117,8 +135,8 @@ class Purchases:
         if request.retain is not None:
             return await self._ask_and_record(question, request, spent)
         same = (question.cert_id, msgspec.json.encode(request))
-        if same in self._just_bought:
-            return self._just_bought[same]
+        if (just_bought := self._just_bought.get(same)) is not None:
+            return just_bought
         task = self._under_way.get(same)
         if task is None:
             task = self._start(self._ask_and_record(question, request, spent))
@@ -143,13 +161,14 @@ class Purchases:
         if request.insights is not None and response.insights is not None:
             given = response.insights.properties
             told = {name: given[name] for name in request.insights.properties if name in given}
-            if response.outcome == "success" and not MOVING.isdisjoint(
-                set(request.insights.properties).difference(told)
-            ):
+            left_out = set(request.insights.properties).difference(told)
+            if response.outcome != "error" and not MOVING.isdisjoint(left_out):
                 # What is on record of these may be out of date.
                 raise VendorFailed(NONSENSE)
+        # One after the other: of several who record the same certificate at once, one would prevail.
+        recording = self._recording.setdefault(question.cert_id, asyncio.Lock())
         try:
-            async with self._database.general.connection() as connection:
+            async with recording, self._database.general.connection() as connection:
                 return response, await record_told(connection, question.cert_id, told, at)
         except InvalidInput:
             raise VendorFailed(NONSENSE) from None
@@ -185,7 +204,13 @@ def check_complete(request: OperationsRequest, response: VendorResponse) -> None
     missing, or says otherwise.
     """
     if response.outcome == "error":
-        if not (response.match_lead or response.retain or response.insights or response.verify):
+        blocks = (
+            (request.match_lead, response.match_lead),
+            (request.retain, response.retain),
+            (request.insights, response.insights),
+            (request.verify, response.verify),
+        )
+        if all(asked is None or told is None for asked, told in blocks):
             raise Unprocessable(response.reason or NONSENSE)
         return
     if request.insights is not None and response.insights is None:

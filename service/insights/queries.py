@@ -167,15 +167,16 @@ WITH decided AS (
             WHEN viewer.id IS NULL THEN 'unauthorized'
             WHEN viewer.suspended_at IS NOT NULL THEN 'inactive'
             WHEN held.cert_id IS NULL THEN 'not_found'
+            -- What the caller told itself does, or does not; nothing is bought to add to it.
+            WHEN held.imported_by IS NOT NULL AND asked.more ? 'needed'
+                AND (timing.is_over OR NOT held.is_enough) THEN 'not_found'
             -- A window is lengthened while a certificate is young, and then to its longest.
             WHEN timing.is_over AND (
                 NOT coalesce(asked.more ? 'needed', false)
                 OR held.is_settled
+                OR (NOT timing.has_lapsed AND 'expires_at' = ANY (held.known))
                 OR now() >= coalesce(held.created_at, held.recorded_at) + $8::interval
             ) THEN 'expired'
-            -- What the caller told itself does, or does not; nothing is bought to add to it.
-            WHEN held.imported_by IS NOT NULL AND (timing.is_over OR NOT held.is_enough)
-                THEN 'not_found'
             WHEN timing.is_over THEN 'overdue'
             WHEN NOT held.is_enough OR (
                 timing.has_lapsed AND string_to_array(asked.more ->> 'needed', ',') && $11::text[]
@@ -500,7 +501,12 @@ async def upsert_certificates(
             created_at, expires_at, seconds_on_page, last_event_at, fetched_at, facts, known,
             page_text, fingerprints, coalesce(recorded_at, now()),
             coalesce(revision, nextval('certificate_revision'))
-        FROM json_populate_recordset(NULL::certificate, $1)
+        FROM json_populate_recordset(NULL::certificate, $1) AS told
+        -- What was purged meanwhile does not come back.
+        WHERE told.revision IS NULL OR EXISTS (
+            SELECT FROM certificate
+            WHERE certificate.cert_id = told.cert_id AND certificate.revision = told.revision
+        )
         ON CONFLICT ON CONSTRAINT certificate_unique DO UPDATE SET
             kind = excluded.kind,
             account_id = excluded.account_id,

@@ -39,6 +39,7 @@ from service.errors import (
     VendorTimedOut,
 )
 from service.insights.contract import (
+    INVALID_ID,
     PUBLISHED_ERRORS,
     MatchLeadOutcome,
     OperationsRequest,
@@ -50,6 +51,8 @@ from service.settings import TrustedForm
 CONNECT_DEADLINE = 2.0
 READ_DEADLINE = 5.0
 MAX_CONNECTIONS = 128
+# With less time than this left a call would fail for want of it, which says nothing of the vendor.
+_LEAST_BUDGET = 0.25
 
 MAX_RESPONSE = 1024 * 1024
 
@@ -194,15 +197,17 @@ class Vendor:
 
     async def validate(self, cert_id: str) -> ValidateResponse:
         """Whether that is the id of a certificate. Raises `VendorFailed` or `Unavailable`."""
-        _, content = await self._call(
+        status, content = await self._call(
             "GET",
             f"/{quote(cert_id, safe='')}/validate",
             b"",
             may_repeat=True,
             budget=self._budget,
         )
+        if status in (400, 404, 422):
+            return ValidateResponse("failure", INVALID_ID)
         response = _decoded(content, ValidateResponse, None)
-        if response is None:
+        if status != 200 or response is None:
             raise VendorFailed(NONSENSE)
         return response
 
@@ -210,6 +215,8 @@ class Vendor:
         self, method: str, path: str, body: bytes, *, may_repeat: bool, budget: float
     ) -> tuple[int, bytes]:
         """The status and body of what the vendor answers, if that is 200 or about the call."""
+        if budget < _LEAST_BUDGET:
+            raise VendorTimedOut(_TOO_SLOW)
         with self._admitted():
             attempts = stamina.retry_context(
                 on=partial(self._may_repeat, unless_retaining=may_repeat),
