@@ -21,6 +21,7 @@ async def stage(with_vendor: World) -> AsyncIterator[Stage]:
     stage = Stage(with_vendor, await set_up(with_vendor))
     with respx.mock(base_url=URL, assert_all_called=False) as router:
         router.post(path__regex="^/.").mock(side_effect=stage.vendor.answer)
+        router.get(path__regex="/validate$").mock(side_effect=stage.vendor.answer)
         await stage.calm()
         yield stage
 

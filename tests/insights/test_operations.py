@@ -464,12 +464,16 @@ async def test_retain_fills_a_label_that_was_empty(world: World, empty: Any) -> 
     assert await labels_of(world, buyer) == [("r", "v", "c")]
 
 
-async def test_retain_never_replaces_a_label_and_names_the_one_it_kept(world: World) -> None:
+@pytest.mark.parametrize("label", ["reference", "vendor", "campaign_id"])
+async def test_retain_never_replaces_a_label_and_names_the_one_it_kept(
+    world: World, label: str
+) -> None:
     buyer, cert_id = await world.company(), await recorded(world)
-    await retained(world, cert_id, buyer, reference="r", vendor="first")
-    results = await retained(world, cert_id, buyer, reference="r", vendor="second")
-    assert results["kept"] == {"vendor": "first"}
-    assert await labels_of(world, buyer) == [("r", "first", None)]
+    noted = {"reference": "r", "vendor": "v", "campaign_id": "c"}
+    await retained(world, cert_id, buyer, **noted)
+    results = await retained(world, cert_id, buyer, **{**noted, label: "another"})
+    assert results["kept"] == {label: noted[label]}
+    assert await labels_of(world, buyer) == [("r", "v", "c")]
 
 
 async def test_retain_labels_are_private_to_the_account(world: World) -> None:

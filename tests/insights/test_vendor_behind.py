@@ -15,7 +15,7 @@ import structlog.testing
 from service.database import Database
 from service.insights import certificates, purchases, queries
 from service.insights.imports import import_lines
-from tests.builders import NO_VERIFIED, VERIFIED, basic, meta_id, mobile_id, web_id
+from tests.builders import NO_VERIFIED, VERIFIED, Company, basic, meta_id, mobile_id, web_id
 from tests.insights.vendor import (
     BOTH,
     KEY,
@@ -694,3 +694,155 @@ async def test_retry_after_of_any_length_is_understood(stage: Stage, vendor: Ven
         vendor.script = [httpx.Response(429, headers={"Retry-After": told})]
         response = await stage.call(web_id(), ask("ip"))
         assert response.headers["Retry-After"] == expected
+
+
+async def test_end_that_the_vendor_repeats_is_the_end(stage: Stage, vendor: Vendor) -> None:
+    vendor.facts["expires_at"] = stamp(hours=1)
+    unknown = web_id()
+    check_error(await stage.call(unknown, ask("ip", "expires_at")), 404, NOT_FOUND)
+    check_error(await stage.call(unknown, ask("ip", "expires_at")), 404, NOT_FOUND)
+    assert len(vendor.requests) == 1
+    await stage.later(16)
+    for _ in range(2):
+        check_error(await stage.call(unknown, ask("ip")), 404, NOT_FOUND)
+    assert vendor.bought[1:] == [["expires_at"]]
+
+
+async def test_many_who_ask_for_different_things_of_a_new_certificate_are_all_told(
+    stage: Stage, vendor: Vendor
+) -> None:
+    cert_id = web_id()
+    wanted = [[name] for name in sorted(vendor.facts)] + [["ip", name] for name in vendor.facts]
+    told = await asyncio.gather(*(stage.told(cert_id, *names) for names in wanted))
+    assert [set(each) for each in told] == [set(names) for names in wanted]
+
+
+async def test_twenty_buyers_retain_a_lead_at_once(stage: Stage, vendor: Vendor) -> None:
+    cert_id = web_id()
+    buyers = [await stage.world.company() for _ in range(20)]
+    names = sorted(vendor.facts) * 2
+
+    async def retain(buyer: Company, name: str) -> bool:
+        body = {"match_lead": MATCH, "retain": RETAIN, **ask(name)}
+        response = await stage.call(cert_id, body, buyer)
+        assert response.status_code == 200, response.text
+        return response.json()["retain"]["results"]["previously_retained"]
+
+    before = await asyncio.gather(*(retain(*pair) for pair in zip(buyers, names, strict=False)))
+    assert before == [False] * 20
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"domain": "exa mple.com"},
+        {"domain": "http://example.com"},
+        {"domain": None, "page_url": "https://exa_mple..com/x"},
+    ],
+)
+async def test_site_that_the_vendor_recorded_unreadably_is_nobodys_and_paid_for_once(
+    stage: Stage, vendor: Vendor, facts: Json
+) -> None:
+    vendor.facts |= facts
+    cert_id = web_id()
+    assert await stage.told(cert_id, "confirmed_owner") == {"confirmed_owner": None}
+    vendor.requests.clear()
+    everything = ("confirmed_owner", "domain", "page_url", "is_masked")
+    told = await stage.told(cert_id, *everything)
+    assert told["domain"] == facts["domain"]
+    assert vendor.requests == []
+
+
+async def test_what_is_bought_as_its_time_runs_out_is_told(stage: Stage, vendor: Vendor) -> None:
+    cert_id = web_id()
+    await stage.told(cert_id, "expires_at", "created_at")
+    await stage.world.fetch(
+        "UPDATE certificate SET fetched_at = now() - interval '14 minutes 59.9 seconds'"
+    )
+    vendor.gate.clear()
+    asking = asyncio.create_task(stage.told(cert_id, "seconds_on_page"))
+    await vendor.called()
+    await vendor.called()
+    await asyncio.sleep(0.2)
+    vendor.gate.set()
+    assert await asking == {"seconds_on_page": vendor.facts["seconds_on_page"]}
+
+
+async def test_what_moves_is_unknown_again_once_something_else_of_it_is_told_later(
+    stage: Stage, vendor: Vendor
+) -> None:
+    cert_id = web_id()
+    await stage.told(cert_id, "expires_at", "created_at")
+    await stage.later(16)
+    await stage.told(cert_id, "seconds_on_page")
+    vendor.requests.clear()
+    await stage.told(cert_id, "expires_at")
+    assert vendor.bought == [["expires_at"]]
+
+
+async def test_end_is_not_settled_by_what_was_told_without_it(stage: Stage, vendor: Vendor) -> None:
+    vendor.facts["created_at"] = stamp(days=2)
+    cert_id = web_id()
+    await stage.told(cert_id, "ip", "created_at")
+    await stage.world.import_lines(
+        {"cert_id": cert_id, "insights": {"properties": {"expires_at": stamp(hours=1)}}}
+    )
+    vendor.requests.clear()
+    await stage.told(cert_id, "ip")
+    assert vendor.bought == [["expires_at"]]
+
+
+async def test_own_line_that_is_too_old_leaves_the_word_to_the_vendor(
+    stage: Stage, vendor: Vendor
+) -> None:
+    cert_id = web_id()
+    old = {"properties": {"ip": "192.0.2.9", "created_at": stamp(days=91)}}
+    await import_own(stage, cert_id, insights=old)
+    assert await stage.told(cert_id, "ip") == {"ip": vendor.facts["ip"]}
+
+
+async def test_caller_who_asks_much_leaves_connections_to_others(
+    stage: Stage, vendor: Vendor
+) -> None:
+    other = await stage.world.company()
+    vendor.gate.clear()
+    calls = [asyncio.create_task(stage.call(web_id(), ask("ip"))) for _ in range(40)]
+    await asyncio.sleep(0.5)
+    asking = asyncio.create_task(stage.call(web_id(), ask("ip"), other))
+    await asyncio.sleep(0.2)
+    vendor.gate.set()
+    assert (await asking).status_code == 200
+    statuses = [response.status_code for response in await asyncio.gather(*calls)]
+    assert sorted(statuses) == [200] * 32 + [503] * 8
+
+
+async def test_what_was_purged_meanwhile_does_not_come_back(stage: Stage, vendor: Vendor) -> None:
+    cert_id = await stage.known()
+    async with stage.world.database.general.connection() as connection:
+        old = await queries.select_certificates(connection, [cert_id], None)
+        await connection.execute("DELETE FROM certificate")
+        assert await queries.upsert_certificates(connection, old.values()) == set()
+    assert await stage.world.fetch("SELECT FROM certificate") == []
+
+
+def validity(outcome: str, reason: str) -> httpx.Response:
+    return httpx.Response(200, json={"outcome": outcome, "reason": reason})
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (validity("success", "This is a valid Web certificate id"), "success"),
+        (validity("failure", "Certificate is more than 90 days old"), "failure"),
+        (says(404), "failure"),
+        (says(400), "failure"),
+    ],
+)
+async def test_vendor_says_whether_an_id_is_valid_that_is_not_on_record(
+    stage: Stage, vendor: Vendor, answer: httpx.Response, outcome: str
+) -> None:
+    vendor.script = [answer]
+    response = await stage.world.client.get(f"/{web_id()}/validate", headers=stage.viewer.headers)
+    assert response.status_code == 200
+    assert response.json()["outcome"] == outcome
+    assert vendor.requests[0].method == "GET"
