@@ -103,8 +103,7 @@ class Operations:
         if bought is not None and bought.ran_operations:
             return bought_body(asked, answer, bought), answer
         scanned = await self._scanned(cert_id, asked.scans, answer) if asked.scans else None
-        error = bought.response.reason if bought and bought.response.outcome == "error" else None
-        return recorded_body(asked, answer, scanned, error), answer
+        return recorded_body(asked, answer, scanned, bought), answer
 
     async def validate(self, key: str, cert_id: str) -> ValidateResponse:
         """Whether that is the id of a certificate, of which kind, and not too old.

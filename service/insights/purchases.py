@@ -27,7 +27,7 @@ from service.insights.contract import (
     kinds_of,
 )
 from service.insights.hosts import TELLS_HOST, TELLS_HOST_OTHERWISE, lacking_for_host
-from service.insights.queries import MOVING, Certificate, Question
+from service.insights.queries import Certificate, Question
 from service.insights.upstream import MAX_CONNECTIONS, NONSENSE, Vendor, VendorResponse
 
 JUST_BOUGHT_FOR = 2.0
@@ -43,12 +43,13 @@ _TO_RUN_HERE = frozenset({"fingerprints", "page_text", "retain", "verify"})
 
 
 class Bought(msgspec.Struct, frozen=True):
-    """What the vendor answered: whether it ran the operations, whether it told of insights, and what is
-    known of the certificate now."""
+    """What the vendor answered: whether it ran the operations, whether it told of insights, which of the
+    properties it left out, and what is known of the certificate now."""
 
     response: VendorResponse
     ran_operations: bool
     has_insights: bool
+    left_out: frozenset[str]
     known: frozenset[str]
 
 
@@ -125,8 +126,18 @@ class Purchases:
             # What was asked for and not told will not be told for being asked again.
             if "host" not in record.known:
                 raise VendorFailed(NONSENSE)
-        runs_operations = _runs_operations(lacking, known)
-        return Bought(response, runs_operations, has_insights, frozenset(record.known))
+        left_out = frozenset[str]()
+        if request.insights is not None and response.insights is not None:
+            left_out = frozenset(request.insights.properties).difference(
+                response.insights.properties
+            )
+        return Bought(
+            response,
+            _runs_operations(lacking, known),
+            has_insights,
+            left_out,
+            frozenset(record.known),
+        )
 
     async def _shared(
         self, question: Question, request: OperationsRequest, *, spent: float = 0.0
@@ -161,10 +172,6 @@ class Purchases:
         if request.insights is not None and response.insights is not None:
             given = response.insights.properties
             told = {name: given[name] for name in request.insights.properties if name in given}
-            left_out = set(request.insights.properties).difference(told)
-            if response.outcome != "error" and not MOVING.isdisjoint(left_out):
-                # What is on record of these may be out of date.
-                raise VendorFailed(NONSENSE)
         # One after the other: of several who record the same certificate at once, one would prevail.
         recording = self._recording.setdefault(question.cert_id, asyncio.Lock())
         try:

@@ -4,6 +4,7 @@ A failure is an operation that was run to no avail; the others are run as well. 
 first counts, in the order match_lead, retain, insights, verify.
 """
 
+from collections.abc import Set
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -50,12 +51,10 @@ class _Response(Struct, omit_defaults=True):
 
 
 def recorded_body(
-    asked: Asked, answer: Answer, scanned: ScansOutcome | None, error: str | None
+    asked: Asked, answer: Answer, scanned: ScansOutcome | None, bought: Bought | None
 ) -> bytes:
-    """The body of a 200, where what is on record sufficed for the operations.
-
-    `error` is the reason the vendor gave for telling less than it was asked for.
-    """
+    """The body of a 200, where the operations, if not all properties, could be had from the record."""
+    left_out = bought.left_out if bought else frozenset[str]()
     response = _Response("success", None)
     failures: list[str] = []
     if asked.request.match_lead is not None:
@@ -66,15 +65,15 @@ def recorded_body(
     if asked.request.retain is not None:
         response.retain = _retained(asked, answer, VendorRetained(_end(answer)))
     if asked.properties is not None:
-        response.insights = _Insights(_properties(asked.properties, answer))
+        response.insights = _Insights(_properties(asked.properties, answer, left_out))
         if asked.scans is not None and scanned is not None:
             response.insights.scans = _echo(ScansResult, asked.scans, result=scanned)
             if scanned.success is False:
                 failures.append(SCANS_UNSUCCESSFUL)
             elif scanned.success is None and asked.has_terms:
                 failures.append(NO_PAGE_TEXT)
-    if error is not None:
-        response.outcome, response.reason = "error", error
+    if bought is not None and bought.response.outcome == "error":
+        response.outcome, response.reason = "error", bought.response.reason
     elif failures:
         response.outcome, response.reason = "failure", failures[0]
     return msgspec.json.encode(response)
@@ -95,7 +94,8 @@ def bought_body(asked: Asked, answer: Answer, bought: Bought) -> bytes:
     if sent.retain is not None and told.retain is not None:
         response.retain = _retained(asked, answer, told.retain.results)
     if asked.properties is not None and bought.has_insights:
-        response.insights = _Insights(_properties(asked.properties, answer))
+        properties = _properties(asked.properties, answer, bought.left_out)
+        response.insights = _Insights(properties)
         if asked.scans is not None and told.insights and told.insights.scans:
             scanned = told.insights.scans.result
             response.insights.scans = {**msgspec.to_builtins(asked.scans), "result": scanned}
@@ -134,12 +134,13 @@ def _echo(block: type[_Block], sent: Struct, **results: object) -> _Block:
     return block(**msgspec.structs.asdict(sent), **results)
 
 
-def _properties(asked: tuple[str, ...], answer: Answer) -> dict[str, object]:
+def _properties(asked: tuple[str, ...], answer: Answer, left_out: Set[str]) -> dict[str, object]:
+    """Those asked for; null is what the kind does not have, and what the vendor left out just now."""
     properties: dict[str, object] = dict.fromkeys(asked)
     has = PROPERTIES_OF[answer.kind]
     facts = msgspec.json.decode(answer.facts) if answer.facts else {}
     for name in asked:
-        if name in has:
+        if name in has and name not in left_out:
             compute = _COMPUTED.get(name)
             properties[name] = compute(answer) if compute else facts.get(name)
     return properties

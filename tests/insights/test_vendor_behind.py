@@ -846,3 +846,16 @@ async def test_vendor_says_whether_an_id_is_valid_that_is_not_on_record(
     assert response.status_code == 200
     assert response.json()["outcome"] == outcome
     assert vendor.requests[0].method == "GET"
+
+
+async def test_what_the_vendor_leaves_out_is_null_and_never_what_was_true_before(
+    stage: Stage, vendor: Vendor
+) -> None:
+    cert_id = web_id()
+    await stage.told(cert_id, "expires_at", "age_seconds", "created_at")
+    await stage.later(16)
+    asked = ("expires_at", "age_seconds", "os")
+    vendor.script = [{"insights": {"properties": {"expires_at": stamp(days=-80)}}}]
+    told = await stage.told(cert_id, *asked)
+    assert told == {"expires_at": vendor.facts["expires_at"], "age_seconds": None, "os": None}
+    assert (await stage.told(cert_id, *asked))["age_seconds"] is not None
