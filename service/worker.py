@@ -21,6 +21,9 @@ PURGES = "17 * * * *"
 # New jobs are told of as they come; this is how soon it is noticed that nothing tells of them.
 LOOKS_EVERY = timedelta(seconds=5)
 
+# How many seconds jobs have to end when the worker is to.
+_PATIENCE = 8.0
+
 
 async def work(database_url: str, settings: Settings, stopped: asyncio.Event) -> None:
     """Do background jobs until told to stop; then end what is begun."""
@@ -42,14 +45,21 @@ async def _work_until(stopped: asyncio.Event, database_url: str, settings: Setti
             async def purge_facts(schedule: Schedule) -> None:
                 await purge(database, timedelta(days=days))
 
-        async def stop() -> None:
-            await stopped.wait()
+        # Whatever PgQueuer makes of a connection that is gone, there is no going on with it.
+        lost = asyncio.Event()
+        connection.add_termination_listener(lambda _: lost.set())
+        running = asyncio.create_task(jobs.run(dequeue_timeout=LOOKS_EVERY))
+        ended = [running, *(asyncio.create_task(event.wait()) for event in (stopped, lost))]
+        await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+        if stopped.is_set():
             jobs.shutdown.set()
-
-        stopping = asyncio.create_task(stop())
-        try:
-            await jobs.run(dequeue_timeout=LOOKS_EVERY, shutdown_on_listener_failure=True)
-        finally:
-            stopping.cancel()
+        elif not running.done():
+            running.cancel()
+        await asyncio.wait([running], timeout=_PATIENCE)
+        for task in ended:
+            task.cancel()
+        await asyncio.gather(*ended, return_exceptions=True)
         if not stopped.is_set():
-            raise Unavailable("the database no longer tells of new jobs")
+            raise Unavailable("the jobs came to a stop") from (
+                None if running.cancelled() else running.exception()
+            )

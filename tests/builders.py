@@ -1,9 +1,11 @@
 """What tests build the world from: companies, what is between them, and certificates."""
 
+import asyncio
 import base64
 import itertools
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -55,6 +57,14 @@ def meta_id() -> str:
     return f"0.{next(_counter)}.meta"
 
 
+async def until(condition: Callable[[], Awaitable[object]], seconds: float = 20) -> None:
+    """Wait until something is so, and fail if it does not come to be."""
+    deadline = time.monotonic() + seconds
+    while not await condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+
+
 class World:
     """Changes the world through the functions the service has for it, and asks over HTTP."""
 
@@ -68,7 +78,8 @@ class World:
             await connection.execute(
                 """
                 TRUNCATE account, app_user, membership, api_key, certificate, ownership, connection,
-                    visibility_grant, event, answer, retained_certificate
+                    visibility_grant, event, answer, retained_certificate,
+                    pgqueuer_schedules
                 """
             )
 

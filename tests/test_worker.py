@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +17,7 @@ from service.database import connect
 from service.insights.certificates import purge
 from service.settings import Settings
 from service.worker import work
-from tests.builders import World
+from tests.builders import World, until
 from tests.conftest import fresh_database
 from tests.processes import environment, running
 from tests.schema import dump
@@ -95,19 +95,11 @@ async def test_purge_goes_on_until_nothing_is_too_old(world: World) -> None:
 async def worker(url: str, settings: Settings = SETTINGS) -> AsyncIterator[None]:
     stopped = asyncio.Event()
     life = asyncio.create_task(work(url, settings, stopped))
-    await asyncio.sleep(0.3)
     try:
         yield
     finally:
         stopped.set()
         await asyncio.wait_for(life, 10)
-
-
-async def until(condition: Callable[[], Awaitable[object]], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not await condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.1)
 
 
 async def make_due(world: World) -> None:
@@ -117,6 +109,7 @@ async def make_due(world: World) -> None:
 async def test_worker_purges_on_schedule(world: World, migrated_url: str) -> None:
     old = await aged(world, await world.certificate(), 31)
     async with worker(migrated_url):
+        await until(lambda: world.fetch("SELECT FROM pgqueuer_schedules"))
         assert await recorded(world) == {old}
     await make_due(world)
     async with worker(migrated_url):
@@ -130,10 +123,10 @@ async def test_worker_purges_on_schedule(world: World, migrated_url: str) -> Non
 async def test_worker_keeps_facts_where_no_end_is_set(world: World, migrated_url: str) -> None:
     await aged(world, await world.certificate(), 9999)
     async with worker(migrated_url):
-        pass
+        await until(lambda: world.fetch("SELECT FROM pgqueuer_schedules"))
     await make_due(world)
     async with worker(migrated_url, Settings(public_url="http://service")):
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(1)
     assert len(await recorded(world)) == 1
 
 
@@ -141,10 +134,11 @@ async def test_worker_that_loses_the_database_finds_it_again(
     world: World, migrated_url: str
 ) -> None:
     async with worker(migrated_url):
+        await until(lambda: world.fetch("SELECT FROM pgqueuer_schedules"))
         await world.fetch(
             """
             SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-            WHERE datname = current_database() AND query LIKE '%pgqueuer%' AND pid <> pg_backend_pid()
+            WHERE datname = current_database() AND pid <> pg_backend_pid()
             """
         )
         await aged(world, await world.certificate(), 31)

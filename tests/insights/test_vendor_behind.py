@@ -15,7 +15,7 @@ import structlog.testing
 from service.database import Database
 from service.insights import certificates, purchases, queries
 from service.insights.imports import import_lines
-from tests.builders import NO_VERIFIED, VERIFIED, Company, basic, meta_id, mobile_id, web_id
+from tests.builders import NO_VERIFIED, VERIFIED, Company, basic, meta_id, mobile_id, until, web_id
 from tests.insights.vendor import (
     BOTH,
     KEY,
@@ -807,9 +807,13 @@ async def test_caller_who_asks_much_leaves_connections_to_others(
     other = await stage.world.company()
     vendor.gate.clear()
     calls = [asyncio.create_task(stage.call(web_id(), ask("ip"))) for _ in range(40)]
-    await asyncio.sleep(0.5)
+
+    async def have_gone(number: int) -> bool:
+        return len(vendor.requests) + sum(call.done() for call in calls) >= number
+
+    await until(lambda: have_gone(40))
     asking = asyncio.create_task(stage.call(web_id(), ask("ip"), other))
-    await asyncio.sleep(0.2)
+    await until(lambda: have_gone(41))
     vendor.gate.set()
     assert (await asking).status_code == 200
     statuses = [response.status_code for response in await asyncio.gather(*calls)]
