@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TypeAlias
 
 from granian.constants import Interfaces, Loops
@@ -53,14 +54,14 @@ def free_address(host: str, port: int) -> str:
 def kept_running(work: Callable[[], None]) -> Iterator[None]:
     """Run `work` in a fork of this process while the block goes on, and again whenever it ends."""
     fork = multiprocessing.get_context("fork")
-    parent = os.getpid()
+    _lifeline()
     leaving = threading.Event()
 
     def child() -> None:
         # An interrupt is meant for the parent, which ends this one in its own time.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        _end_with(parent)
+        _end_with_parent()
         work()
 
     def keep() -> None:
@@ -87,12 +88,20 @@ def kept_running(work: Callable[[], None]) -> Iterator[None]:
         keeper.join()
 
 
-def _end_with(parent: int) -> None:
-    """End this process when its parent has ended, however that came to be."""
+@cache
+def _lifeline() -> tuple[int, int]:
+    """The two ends of a pipe that is held open by this process, and by none of its forks."""
+    return os.pipe()
+
+
+def _end_with_parent() -> None:
+    """In a fork: end at once when the parent has ended, however that came to be."""
+    parent_is_gone, parent_lives = _lifeline()
+    os.close(parent_lives)
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.2)
+        # Nothing is ever written: reading returns when nobody is left who could write.
+        os.read(parent_is_gone, 1)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -101,14 +110,14 @@ def _end_with(parent: int) -> None:
 def serve(make_app: Callable[[], Application], address: str, port: int, workers: int) -> None:
     """Serve the application that each worker, a fork of this process, makes, until interrupted."""
     multiprocessing.set_start_method("fork", force=True)
-    parent = os.getpid()
+    _lifeline()
 
     def load() -> Application:
         # What was set up to stop the parent; here a signal that comes early is the worker's end.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         # Orphaned by a killed parent, a worker would go on holding the port.
-        _end_with(parent)
+        _end_with_parent()
         app = make_app()
         # Collections cost the slowest calls most of their time: what lives as long as the process is
         # not gone through again, and young garbage, nearly all freed without them, less often.
