@@ -60,6 +60,7 @@ class _Told(Facts):
     """The properties as the vendor tells them, which may think of another way to fill in a form."""
 
     age_seconds: Count | None | UnsetType = msgspec.UNSET
+    # More than `Facts` takes, which mypy has a subclass not do.
     form_input_method: list[str] | None | UnsetType = msgspec.UNSET  # type: ignore[assignment]
 
 

@@ -29,7 +29,6 @@ MAX_DELIMITER = 10
 MALFORMED_ID = "Malformed certificate id"
 SCHEMA = "The request cannot be processed because it does not meet the expected schema."
 NO_PRODUCTS = "No valid products detected"
-
 NO_MATCH_FIELDS = "Match Lead fields not included in request."
 NOT_A_WEB_CERTIFICATE = "match_lead requires a web certificate"
 NOTHING_TO_MATCH = "match_lead must contain either phone or email keys"
@@ -47,7 +46,7 @@ VALID_ID: dict[Kind, str] = {
     "mobile": "This is a valid Mobile certificate id",
     "meta": "This is a valid Facebook certificate id",
 }
-# What the vendor publishes that comes with an error, beside those above (“possible failure outcomes on
+# All that the vendor publishes as reasons of errors (“possible failure outcomes on
 # API v4.0” and the errors of its OpenAPI document).
 PUBLISHED_ERRORS = frozenset(
     {

@@ -174,7 +174,7 @@ class Vendor:
             "POST",
             f"/{quote(cert_id, safe='')}",
             msgspec.json.encode(request),
-            may_repeat=not retains,
+            retains=retains,
             budget=self._budget - spent,
         )
         if status == 404:
@@ -201,7 +201,7 @@ class Vendor:
             "GET",
             f"/{quote(cert_id, safe='')}/validate",
             b"",
-            may_repeat=True,
+            retains=False,
             budget=self._budget,
         )
         if status in (400, 404, 422):
@@ -212,14 +212,14 @@ class Vendor:
         return response
 
     async def _call(
-        self, method: str, path: str, body: bytes, *, may_repeat: bool, budget: float
+        self, method: str, path: str, body: bytes, *, retains: bool, budget: float
     ) -> tuple[int, bytes]:
         """The status and body of what the vendor answers, if that is 200 or about the call."""
         if budget < _LEAST_BUDGET:
             raise VendorTimedOut(_TOO_SLOW)
         with self._admitted():
             attempts = stamina.retry_context(
-                on=partial(self._may_repeat, unless_retaining=may_repeat),
+                on=partial(self._may_repeat, retains=retains),
                 attempts=2,
                 wait_initial=0.05,
                 wait_max=0.2,
@@ -260,13 +260,11 @@ class Vendor:
             self._under_way -= 1
             self._is_probing &= not is_probe
 
-    def _may_repeat(self, error: Exception, *, unless_retaining: bool) -> bool:
+    def _may_repeat(self, error: Exception, *, retains: bool) -> bool:
         """Whether a call may be repeated after that error; if so, that is one repetition fewer left."""
         if not isinstance(error, _Failed) or self._repeats < 1:
             return False
-        if error.repeat == "never" or (
-            error.repeat == "unless it retains" and not unless_retaining
-        ):
+        if error.repeat == "never" or (error.repeat == "unless it retains" and retains):
             return False
         self._repeats -= 1
         return True
@@ -343,8 +341,6 @@ def _check_status(response: httpx.Response) -> None:
             raise VendorFailed("the vendor refuses this service's own key or plan")
         case 429:
             raise Unavailable(_BUSY, _seconds(response.headers.get("retry-after")))
-        case 502:
-            raise _Failed(VendorFailed("the vendor's service failed"))
         case 503:
             # It says itself that it did not take the call.
             busy = Unavailable(_BUSY, _seconds(response.headers.get("retry-after")))
