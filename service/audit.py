@@ -1,19 +1,59 @@
-"""The record of what changed. Written in the transaction that makes the change, or not at all."""
+"""The record of what changed. Written in the transaction that makes the change, or not at all.
 
+Each account that an event concerns has an event of its own, in the words it may be told: of its own
+people it is told who did it, of a partner only that the partner did, under the name it had then.
+"""
+
+from datetime import datetime
+from typing import Literal, TypeAlias
 from uuid import UUID
 
 import msgspec
 
 from service.database import Connection
 
-OPERATOR = "operator"
+ActorKind: TypeAlias = Literal["operator", "service", "recipient", "key", "user"]
+
+
+class Actor(msgspec.Struct, frozen=True):
+    """Who did something: one of an account's keys or users, or one of those without an account.
+
+    A recipient is someone who did it by the link in a mail, without an account.
+    """
+
+    kind: ActorKind
+    account_id: UUID | None = None
+    id: UUID | None = None
+
+
+OPERATOR = Actor("operator")
+SERVICE = Actor("service")
+RECIPIENT = Actor("recipient")
+
+
+class EventActor(msgspec.Struct, omit_defaults=True):
+    """Who did it, as far as the account may know. Of a partner's people it learns nothing."""
+
+    kind: ActorKind | Literal["partner"]
+    email: str | None = None
+    key_id: UUID | None = None
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Something that happened to an account, as that account is told; `detail` depends on the action."""
+
+    id: int
+    at: datetime
+    action: str
+    by: EventActor
+    detail: msgspec.Raw
 
 
 async def record(
     connection: Connection,
     action: str,
     *account_ids: UUID,
-    actor: str = OPERATOR,
+    actor: Actor = OPERATOR,
     **detail: object,
 ) -> None:
     """Add an event for each account it concerns, or one that concerns none: who did what.
@@ -21,12 +61,92 @@ async def record(
     `detail` is JSON-encodable.
     """
     await connection.executemany(
-        "INSERT INTO event (actor, action, account_id, detail) VALUES ($1, $2, $3, $4)",
+        """
+        INSERT INTO event (actor, actor_account_id, actor_id, action, account_id, detail)
+        VALUES ($1, $2, $3, $4, $5, $6)
+        """,
         [
-            (actor, action, account_id, msgspec.json.encode(detail).decode())
+            (
+                actor.kind,
+                actor.account_id,
+                actor.id,
+                action,
+                account_id,
+                msgspec.json.encode(detail).decode(),
+            )
             for account_id in account_ids or (None,)
         ],
     )
+
+
+async def record_between(
+    connection: Connection,
+    action: str,
+    one: UUID,
+    other: UUID,
+    *,
+    actor: Actor = OPERATOR,
+    **detail: object,
+) -> None:
+    """Add an event for each of two partners, which says who the other is."""
+    await connection.execute(
+        """
+        INSERT INTO event (actor, actor_account_id, actor_id, action, account_id, detail)
+        SELECT $1, $2, $3, $4, pair.own_id, $5::jsonb || jsonb_build_object(
+            'partner', jsonb_build_object('id', partner.id, 'name', partner.name)
+        )
+        FROM (VALUES ($6::uuid, $7::uuid), ($7, $6)) AS pair (own_id, partner_id)
+        JOIN account AS partner ON partner.id = pair.partner_id
+        """,
+        actor.kind,
+        actor.account_id,
+        actor.id,
+        action,
+        msgspec.json.encode(detail).decode(),
+        one,
+        other,
+    )
+
+
+async def events_of(
+    connection: Connection,
+    account_id: UUID,
+    *,
+    before: int | None,
+    action: str | None,
+    limit: int,
+) -> list[Event]:
+    """What happened to an account, the latest first: events before that id, of that action."""
+    rows = await connection.fetch(
+        """
+        SELECT
+            event.id,
+            event.at,
+            event.action,
+            CASE
+                WHEN event.actor_account_id IS NULL OR event.actor_account_id = $1 THEN event.actor
+                ELSE 'partner'
+            END,
+            CASE WHEN event.actor = 'user' AND event.actor_account_id = $1 THEN app_user.email END,
+            CASE WHEN event.actor = 'key' AND event.actor_account_id = $1 THEN event.actor_id END,
+            event.detail
+        FROM event
+        LEFT JOIN app_user ON app_user.id = event.actor_id
+        WHERE event.account_id = $1
+          AND ($2::bigint IS NULL OR event.id < $2)
+          AND ($3::text IS NULL OR event.action = $3)
+        ORDER BY event.id DESC
+        LIMIT $4
+        """,
+        account_id,
+        before,
+        action,
+        limit,
+    )
+    return [
+        Event(id_, at, did, EventActor(kind, email, key_id), msgspec.Raw(detail.encode()))
+        for id_, at, did, kind, email, key_id, detail in rows
+    ]
 
 
 async def happened(connection: Connection, action: str) -> bool:

@@ -18,6 +18,9 @@ ServiceError
 ├── ProductUnavailable    an operation this service does not offer
 ├── NotFound              nothing of that kind has that identifier
 ├── Conflict              the state of things forbids it
+│   └── NoLongerOpen      it was open for a while, and has ended
+├── LimitReached          that was done often enough for today
+├── Forbidden             whoever asks may not do that
 ├── Unauthorized          no API key, or one that is not known
 ├── InactiveAccount       the key is known, its account is suspended
 ├── CertificateNotFound   unknown, or past its window
@@ -159,6 +162,22 @@ class Conflict(ServiceError):
     """What was asked is well formed, and the state of things forbids it."""
 
 
+class NoLongerOpen(Conflict):
+    """An invitation or a link that has been used, withdrawn or replaced, or has expired."""
+
+
+class LimitReached(ServiceError):
+    """That was done as often as a day allows. `retry_after` is in whole seconds."""
+
+    def __init__(self, retry_after: int) -> None:
+        self.retry_after = retry_after
+        super().__init__("the limit for today is reached; try again tomorrow")
+
+
+class Forbidden(ServiceError):
+    """Whoever asks is known, or not, and may in either case not do that."""
+
+
 class Unauthorized(ServiceError):
     """No API key was given, or it is unknown or revoked."""
 
@@ -226,6 +245,8 @@ _STATUSES: dict[type[ServiceError], int] = {
     ProductUnavailable: 403,
     NotFound: 404,
     Conflict: 409,
+    LimitReached: 429,
+    Forbidden: 403,
     Unauthorized: 401,
     InactiveAccount: 402,
     CertificateNotFound: 404,
@@ -247,4 +268,6 @@ def http_headers(error: ServiceError) -> dict[str, str]:
     """The headers that go with that status."""
     if isinstance(error, Unauthorized):
         return {"WWW-Authenticate": 'Basic realm="API key as the password", charset="UTF-8"'}
-    return {"Retry-After": str(error.retry_after)} if isinstance(error, Unavailable) else {}
+    if isinstance(error, Unavailable | LimitReached):
+        return {"Retry-After": str(error.retry_after)}
+    return {}

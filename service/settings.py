@@ -1,13 +1,16 @@
 """Settings, read from the environment and checked before anything starts."""
 
 import os
+import re
 from collections.abc import Mapping
+from email.utils import parseaddr
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, cast, get_args
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import msgspec
+from email_validator import EmailNotValidError, validate_email
 
 from service.errors import InvalidInput
 
@@ -27,6 +30,16 @@ class TrustedForm(msgspec.Struct, frozen=True):
     """How many seconds may be waited for it within one call of ours."""
 
 
+class Smtp(msgspec.Struct, frozen=True):
+    """The server that mails are handed to."""
+
+    host: str
+    port: int
+    security: Literal["none", "starttls", "tls"]
+    user: str | None = None
+    password: str | None = None
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a process is told from outside: `x_y` by the environment variable `X_Y`, and what is in a
     struct of its own by the variables that begin with the struct's name."""
@@ -40,6 +53,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     workers: int = 1
     public_url: str
     """How clients reach the service, without a trailing slash."""
+    secret_key: str | None = None
+    """What the tokens in mailed links and in forms follow from; None means one kept in `state_dir`."""
+    smtp: Smtp | None = None
+    """None means that mails become files in `state_dir`."""
+    mail_from: str = "confirmed-owner <confirmed-owner@localhost>"
+    """The From of every mail, with or without a name before the address."""
     trustedform: TrustedForm | None = None
     """None means that only what is on record here can be answered."""
     facts_retention_days: int | None = None
@@ -54,13 +73,17 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     """
     host = environ.get("HOST") or "127.0.0.1"
     port = _whole_number(environ, "PORT", default=8000, highest=65535)
+    public_url = _public_url(environ, f"http://{f'[{host}]' if ':' in host else host}:{port}")
     return Settings(
         database_url=_database_url(environ),
         state_dir=Path(environ.get("STATE_DIR") or "var").absolute(),
         host=host,
         port=port,
         workers=_whole_number(environ, "WORKERS", default=1, highest=256),
-        public_url=_public_url(environ, f"http://{f'[{host}]' if ':' in host else host}:{port}"),
+        public_url=public_url,
+        secret_key=_secret_key(environ),
+        smtp=_smtp(environ),
+        mail_from=_mail_from(environ, urlsplit(public_url).hostname or "localhost"),
         trustedform=_trustedform(environ),
         facts_retention_days=_whole_number_or_none(environ, "FACTS_RETENTION_DAYS", highest=36_500),
         log_format=_log_format(environ),
@@ -114,6 +137,75 @@ def _public_url(environ: Mapping[str, str], default: str) -> str:
     ):
         raise InvalidInput("PUBLIC_URL", url, "an http:// or https:// URL")
     return url.rstrip("/")
+
+
+_SHORTEST_SECRET = 32
+
+
+def _secret_key(environ: Mapping[str, str]) -> str | None:
+    secret = environ.get("SECRET_KEY")
+    if secret and len(secret) < _SHORTEST_SECRET:
+        # Not repeated: it is a secret.
+        raise InvalidInput("SECRET_KEY", "…", f"{_SHORTEST_SECRET} or more random characters")
+    return secret or None
+
+
+# How each scheme of SMTP_URL is secured, and the port it has unless told otherwise.
+_SMTP_SCHEMES: dict[str, tuple[Literal["none", "starttls", "tls"], int]] = {
+    "smtp": ("none", 25),
+    "smtp+starttls": ("starttls", 587),
+    "smtps": ("tls", 465),
+}
+
+
+def _smtp(environ: Mapping[str, str]) -> Smtp | None:
+    url = environ.get("SMTP_URL")
+    if not url:
+        return None
+    parts = _split(url)
+    if (
+        parts is None
+        or parts.scheme not in _SMTP_SCHEMES
+        or not parts.hostname
+        or parts.path not in ("", "/")
+        or parts.query
+        or parts.fragment
+        # Mails hold links that let people in, so they go in the clear to this machine only.
+        or (parts.scheme == "smtp" and not _is_loopback(parts.hostname))
+    ):
+        # It may hold a password.
+        raise InvalidInput(
+            "SMTP_URL",
+            f"{url.partition(':')[0]}:…",
+            "smtps://USER:PASSWORD@HOST, smtp+starttls://… or, on this machine, smtp://HOST",
+        )
+    security, port = _SMTP_SCHEMES[parts.scheme]
+    return Smtp(
+        host=parts.hostname,
+        port=parts.port or port,
+        security=security,
+        user=None if parts.username is None else unquote(parts.username),
+        password=None if parts.password is None else unquote(parts.password),
+    )
+
+
+def _mail_from(environ: Mapping[str, str], host: str) -> str:
+    given = environ.get("MAIL_FROM")
+    if not given:
+        # An address literal where the host is an IP address (RFC 5321, section 4.1.3).
+        literal = f"[IPv6:{host}]" if ":" in host else f"[{host}]"
+        is_address = re.fullmatch(r"[0-9.]+|.*:.*", host) is not None
+        return f"confirmed-owner <confirmed-owner@{literal if is_address else host}>"
+    _, address = parseaddr(given)
+    try:
+        if not given.isprintable():
+            raise EmailNotValidError
+        validate_email(address, check_deliverability=False, test_environment=True)
+    except EmailNotValidError:
+        raise InvalidInput(
+            "MAIL_FROM", given, "an e-mail address, or “Name <address>”"
+        ) from None
+    return given
 
 
 def _trustedform(environ: Mapping[str, str]) -> TrustedForm | None:

@@ -189,7 +189,9 @@ async def purge(database: Database, older_than: timedelta) -> int:
         async with database.general.transaction() as connection:
             deleted = await queries.delete_certificates(connection, older_than, _PURGED_AT_ONCE)
             if deleted:
-                await audit.record(connection, "facts.purged", certificates=deleted)
+                await audit.record(
+                    connection, "facts.purged", actor=audit.SERVICE, certificates=deleted
+                )
         total += deleted
         if deleted < _PURGED_AT_ONCE:
             return total

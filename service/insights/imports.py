@@ -8,7 +8,6 @@ certificate into another's answers.
 
 import asyncio
 import codecs
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO
@@ -31,19 +30,10 @@ from service.insights.contract import (
 )
 from service.insights.lead_match import sha1_of_text
 from service.insights.queries import Certificate
+from service.json_input import invalid_value
 
 MAX_LINE = 4 * 1024 * 1024
 LINES_AT_ONCE = 2000
-
-_IN_WORDS = {
-    "str": "a string",
-    "object": "an object",
-    "array": "an array",
-    "bool": "true or false",
-    "float": "a number",
-}
-_EXPECTED = re.compile(r"Expected (.*), got .*")
-_PATH_PART = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
 
 
 class _Insights(Struct):
@@ -148,7 +138,7 @@ def parse_line(text: bytes) -> Incoming:
     try:
         given = _decode_line(text)
     except msgspec.ValidationError as error:
-        raise _invalid_field(text, str(error)) from None
+        raise invalid_value(text, str(error), whole="line") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InvalidInput("line", text.strip().decode(errors="replace"), "a JSON object") from None
     if given.cert_id is None and given.cert_url is None:
@@ -179,27 +169,6 @@ def _fingerprint(value: str, index: int) -> str:
     if digest is None:
         raise InvalidInput(f"fingerprints[{index}]", value, "a SHA-1 in hex or base64")
     return digest
-
-
-def _invalid_field(text: bytes, message: str) -> InvalidInput:
-    """What msgspec says of a line, with the value it says it of, where that can be found again."""
-    what, _, path = message.partition(" - at `$")
-    path = path.rstrip("`")
-    expected = _EXPECTED.fullmatch(what)
-    try:
-        value = msgspec.json.decode(text)
-        for name, index in _PATH_PART.findall(path):
-            value = value[name] if name else value[int(index)]
-        shown = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    except (ValueError, LookupError, TypeError, RecursionError):
-        # The line goes wrong again further on, or says the same thing twice.
-        shown = text.strip().decode(errors="replace")
-    types = expected[1].strip("`").split(" | ") if expected else [f"valid ({what})"]
-    return InvalidInput(
-        path.removeprefix(".") or "line",
-        shown,
-        " or ".join(_IN_WORDS.get(each, each) for each in types),
-    )
 
 
 async def _accounts(

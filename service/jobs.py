@@ -1,0 +1,14 @@
+"""Putting jobs into the queue, in the transaction that decides that they are to be done."""
+
+from typing import Any, cast
+
+from pgqueuer import Queries
+
+from service.database import Connection
+
+
+async def enqueue(connection: Connection, entrypoint: str, payload: bytes) -> None:
+    """Have a worker do something once this transaction has committed."""
+    # A pooled connection is one by all but its type.
+    queries = Queries.from_asyncpg_connection(cast("Any", connection))
+    await queries.enqueue(entrypoint, payload)

@@ -1,0 +1,57 @@
+"""Reading JSON that others sent, and telling them which value of it can't be used."""
+
+import re
+from typing import TypeVar
+
+import msgspec
+
+from service.errors import InvalidInput, MalformedBody
+
+_Read = TypeVar("_Read")
+
+_IN_WORDS = {
+    "str": "a string",
+    "object": "an object",
+    "array": "an array",
+    "bool": "true or false",
+    "float": "a number",
+    "int": "a whole number",
+}
+_EXPECTED = re.compile(r"Expected (.*), got .*")
+_PATH_PART = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
+
+
+def read_body(text: bytes, kind: type[_Read]) -> _Read:
+    """A request's body as what it should be. Raises `MalformedBody` or `InvalidInput`."""
+    try:
+        return msgspec.json.decode(text or b"{}", type=kind)
+    except msgspec.ValidationError as error:
+        raise invalid_value(text, str(error), whole="body") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MalformedBody(f"the body is not JSON: {error}") from None
+    except RecursionError:
+        raise MalformedBody("the body is nested too deeply") from None
+
+
+def invalid_value(text: bytes, message: str, *, whole: str) -> InvalidInput:
+    """What msgspec says of a JSON text, with the value it says it of, where that can be found again.
+
+    `whole` is what to call the text itself.
+    """
+    what, _, path = message.partition(" - at `$")
+    path = path.rstrip("`")
+    expected = _EXPECTED.fullmatch(what)
+    try:
+        value = msgspec.json.decode(text)
+        for name, index in _PATH_PART.findall(path):
+            value = value[name] if name else value[int(index)]
+        shown = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    except (ValueError, LookupError, TypeError, RecursionError):
+        # The text goes wrong again further on, or says the same thing twice.
+        shown = text.strip().decode(errors="replace")
+    types = expected[1].strip("`").split(" | ") if expected else [f"valid ({what})"]
+    return InvalidInput(
+        path.removeprefix(".") or whole,
+        shown,
+        " or ".join(_IN_WORDS.get(each, each) for each in types),
+    )

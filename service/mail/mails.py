@@ -1,0 +1,127 @@
+"""Mails: decided on in a transaction, sent by a background job, at least once and rarely twice.
+
+A mail is queued with the change that causes it, so what is rolled back sends nothing, and is not sent any
+more once its subject is gone. Sent again after a crash, it is the same mail, with the same Message-ID.
+"""
+
+from datetime import datetime, timedelta
+from email.utils import parseaddr
+from pathlib import Path
+from uuid import UUID
+
+import msgspec
+import structlog
+from uuid_utils.compat import uuid7
+
+from service.database import Connection, Database
+from service.jobs import enqueue
+from service.mail import queries
+from service.mail.letters import html, letter_of, message_id, plain_text
+from service.mail.queries import Mail
+from service.mail.transport import MailFailed, message, send_by_smtp, write_to_outbox
+from service.settings import Smtp
+from service.tokens import link_token
+
+JOB = "send_mail"
+
+_KEPT = timedelta(days=30)
+
+_log = structlog.get_logger("service.mail")
+
+
+class Mailer(msgspec.Struct, frozen=True):
+    """How mails are made and handed over; without an SMTP server they become files in the outbox."""
+
+    public_url: str
+    secret: bytes
+    sender: str
+    smtp: Smtp | None
+    outbox: Path
+
+
+async def queue_mail(
+    connection: Connection,
+    kind: str,
+    recipient: str,
+    *,
+    mail_id: UUID | None = None,
+    subject_id: UUID | None = None,
+    not_after: datetime | None = None,
+    suppressed: bool = False,
+    **params: object,
+) -> UUID:
+    """Have a mail sent once this transaction has committed, or only note that it would have been.
+
+    `params` are what its words are made of. What is about the same `subject_id` can be cancelled.
+    """
+    mail_id = mail_id or uuid7()
+    await queries.insert_mail(
+        connection,
+        mail_id,
+        kind,
+        recipient,
+        subject_id,
+        msgspec.json.encode(params).decode(),
+        "suppressed" if suppressed else "queued",
+        not_after,
+    )
+    if not suppressed:
+        await enqueue(connection, JOB, mail_id.bytes)
+    return mail_id
+
+
+async def send_mail(database: Database, mailer: Mailer, mail_id: UUID, *, is_last: bool) -> None:
+    """Send a queued mail, if it is still to be sent.
+
+    Raises `MailFailed` if it is to be tried again; when this `is_last`, it has failed.
+    """
+    async with database.general.connection() as connection:
+        mail = await queries.update_mail_sending(connection, mail_id)
+    if mail is None:
+        return
+    try:
+        if mail.is_too_late:
+            raise MailFailed("it could not be sent in time", is_final=True)
+        await _hand_over(mailer, mail)
+    except MailFailed as error:
+        is_final = error.is_final or is_last
+        async with database.general.connection() as connection:
+            await queries.update_mail_state(
+                connection, mail_id, "failed" if is_final else "retrying", str(error)
+            )
+        _log.warning("mail not sent", mail_id=str(mail_id), why=str(error), is_final=is_final)
+        if not is_final:
+            raise
+        return
+    async with database.general.connection() as connection:
+        await queries.update_mail_state(connection, mail_id, "sent", None)
+
+
+async def purge(connection: Connection) -> None:
+    """Forget mails after a month, but for those that invitations tell of."""
+    await queries.delete_mails(connection, _KEPT)
+
+
+async def _hand_over(mailer: Mailer, mail: Mail) -> None:
+    token = link_token(mailer.secret, mail.id)
+    letter = letter_of(mail.kind, msgspec.json.decode(mail.params), mailer.public_url, token)
+    composed = message(
+        sender=mailer.sender,
+        recipient=mail.recipient,
+        subject=letter.subject,
+        message_id=message_id(mail.id, parseaddr(mailer.sender)[1].rpartition("@")[2]),
+        date=mail.created_at,
+        # One click ends them (RFC 2369, RFC 8058).
+        headers={}
+        if letter.unsubscribe is None
+        else {
+            "List-Unsubscribe": f"<{letter.unsubscribe}>",
+            "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+        },
+        text=plain_text(letter),
+        html=html(letter),
+    )
+    if mailer.smtp is None:
+        write_to_outbox(mailer.outbox, str(mail.id), composed)
+    else:
+        await send_by_smtp(mailer.smtp, composed, mail.recipient)

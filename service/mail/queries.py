@@ -1,0 +1,101 @@
+"""The statements about mails."""
+
+from datetime import datetime, timedelta
+from typing import Literal, TypeAlias
+from uuid import UUID
+
+import msgspec
+
+from service.database import Connection
+
+MailState: TypeAlias = Literal[
+    "queued", "sending", "retrying", "sent", "failed", "cancelled", "suppressed"
+]
+
+
+class Mail(msgspec.Struct, frozen=True):
+    """A mail that is to be sent now; `params` is JSON."""
+
+    id: UUID
+    kind: str
+    recipient: str
+    params: str
+    created_at: datetime
+    is_too_late: bool
+
+
+async def insert_mail(
+    connection: Connection,
+    mail_id: UUID,
+    kind: str,
+    recipient: str,
+    subject_id: UUID | None,
+    params: str,
+    state: MailState,
+    not_after: datetime | None,
+) -> None:
+    await connection.execute(
+        """
+        INSERT INTO mail (id, kind, recipient, subject_id, params, state, not_after)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
+        """,
+        mail_id,
+        kind,
+        recipient,
+        subject_id,
+        params,
+        state,
+        not_after,
+    )
+
+
+async def update_mail_sending(connection: Connection, mail_id: UUID) -> Mail | None:
+    """Begin to send a mail. None if it was sent, or is not to be.
+
+    A mail that is being sent is sent again: whoever began it has not come to its end. A link to sign in
+    goes to users alone; whoever asks for one is not told, and does not wait for, whether it does.
+    """
+    row = await connection.fetchrow(
+        """
+        UPDATE mail SET state = 'sending'
+        WHERE id = $1 AND state IN ('queued', 'sending', 'retrying')
+          AND (kind <> 'sign_in' OR recipient IN (SELECT email FROM app_user))
+        RETURNING id, kind, recipient, params, created_at, coalesce(not_after < now(), false)
+        """,
+        mail_id,
+    )
+    return None if row is None else Mail(*row)
+
+
+async def update_mail_state(
+    connection: Connection, mail_id: UUID, state: MailState, error: str | None
+) -> None:
+    """Say what became of a mail that was being sent."""
+    await connection.execute(
+        """
+        UPDATE mail SET state = $2, error = $3,
+            sent_at = CASE WHEN $2 = 'sent' THEN clock_timestamp() END
+        WHERE id = $1 AND (state = 'sending' OR $2 = 'sent')
+        """,
+        mail_id,
+        state,
+        error,
+    )
+
+
+async def update_mail_cancelled(connection: Connection, subject_id: UUID) -> None:
+    """What is about that, and still waits to be sent, is not to be."""
+    await connection.execute(
+        """
+        UPDATE mail SET state = 'cancelled'
+        WHERE subject_id = $1 AND state IN ('queued', 'sending', 'retrying')
+        """,
+        subject_id,
+    )
+
+
+async def delete_mails(connection: Connection, age: timedelta) -> None:
+    """Forget mails of that age, but those whose subject says what became of them."""
+    await connection.execute(
+        "DELETE FROM mail WHERE created_at < now() - $1::interval AND subject_id IS NULL", age
+    )

@@ -1,0 +1,117 @@
+"""Handing mails over: to an SMTP server, or to files where there is none."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime, parseaddr
+from pathlib import Path
+
+import aiosmtplib
+
+from service.errors import ServiceError
+from service.settings import Smtp
+
+# For connecting and each command; a worker has other mails to send.
+_DEADLINE = 15.0
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+class MailFailed(ServiceError):
+    """A mail could not be handed over. `is_final` if no later attempt can do better."""
+
+    def __init__(self, why: str, *, is_final: bool) -> None:
+        self.is_final = is_final
+        super().__init__(why)
+
+
+class HeaderInjection(ServiceError):
+    """A mail's header would have held what ends it, or another control character."""
+
+
+def checked_header(name: str, value: str) -> str:
+    """A header's value, if it is one line. Raises `HeaderInjection`.
+
+    The standard library refuses CR and LF since certain versions only (CVE-2024-6923, CVE-2026-1299).
+    """
+    if _CONTROL.search(value):
+        raise HeaderInjection(f"the header {name} would have held a control character")
+    return value
+
+
+def message(
+    *,
+    sender: str,
+    recipient: str,
+    subject: str,
+    message_id: str,
+    date: datetime,
+    headers: Mapping[str, str],
+    text: str,
+    html: str,
+) -> EmailMessage:
+    """A mail in its final form. Raises `HeaderInjection`."""
+    name, address = parseaddr(checked_header("From", sender))
+    composed = EmailMessage(policy=SMTP)
+    composed["From"] = Address(display_name=name, addr_spec=address)
+    for header, value in {
+        "To": recipient,
+        "Subject": subject,
+        "Date": format_datetime(date),
+        "Message-ID": message_id,
+        # Nobody's vacation notice is to answer (RFC 3834).
+        "Auto-Submitted": "auto-generated",
+        **headers,
+    }.items():
+        composed[header] = checked_header(header, value)
+    composed.set_content(text)
+    composed.add_alternative(html, subtype="html")
+    return composed
+
+
+async def send_by_smtp(server: Smtp, composed: EmailMessage, recipient: str) -> None:
+    """Hand a mail to the server. Raises `MailFailed`."""
+    _, sender = parseaddr(str(composed["From"]))
+    try:
+        await aiosmtplib.send(
+            composed,
+            sender=sender,
+            recipients=[recipient],
+            hostname=server.host,
+            port=server.port,
+            username=server.user,
+            password=server.password,
+            use_tls=server.security == "tls",
+            start_tls=server.security == "starttls",
+            timeout=_DEADLINE,
+        )
+    except aiosmtplib.SMTPRecipientsRefused as error:
+        code = error.recipients[0].code
+        raise MailFailed(
+            f"the mail server refused the address ({code})", is_final=code >= 500
+        ) from error
+    except aiosmtplib.SMTPDataError as error:
+        raise MailFailed(
+            f"the mail server refused the mail ({error.code})", is_final=error.code >= 500
+        ) from error
+    except aiosmtplib.SMTPResponseException as error:
+        # Of the sender, its user or the server's state: the operator's to mend, so it is tried again.
+        raise MailFailed(
+            f"the mail server does not take mails now ({error.code})", is_final=False
+        ) from error
+    except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+        raise MailFailed("the mail server is out of reach", is_final=False) from error
+
+
+def write_to_outbox(outbox: Path, name: str, composed: EmailMessage) -> None:
+    """Write a mail to a file of its own; again, to the same. Raises `MailFailed`."""
+    try:
+        outbox.mkdir(parents=True, exist_ok=True)
+        unfinished = outbox / f".{name}"
+        unfinished.write_bytes(bytes(composed))
+        unfinished.rename(outbox / f"{name}.eml")
+    except OSError as error:
+        raise MailFailed("the outbox can't be written to", is_final=False) from error
