@@ -1,33 +1,48 @@
 """Accounts: how they come to be, are found, renamed, suspended and reinstated."""
 
-import re
+from datetime import timedelta
 from uuid import UUID
 
+from email_validator import EmailNotValidError, validate_email
 from uuid_utils.compat import uuid7
 
 from service import audit
 from service.accounts import queries
 from service.accounts.names import checked_name, skeleton
 from service.accounts.queries import Account
+from service.audit import Actor
 from service.database import Connection
 from service.errors import Conflict, InvalidInput, NotFound
 
-# One “@”, something before it, a dotted name after it, nothing that could end a mail header: enough
-# to catch slips. Whether an address works, only a mail to it can tell.
-_EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]+\.[^@\s\x00-\x1f\x7f.]+")
-_LONGEST_EMAIL = 254  # RFC 5321, section 4.5.3.1.3, less the angle brackets
+# How long an account has to keep a name that it gave itself.
+NAME_STANDS_FOR = timedelta(days=7)
 
 
-def checked_email(text: str) -> str:
-    """An e-mail address as it is kept: trimmed and lower-case. Raises `InvalidInput`."""
-    email = text.strip().lower()
-    if len(email) > _LONGEST_EMAIL or not _EMAIL.fullmatch(email):
-        raise InvalidInput("email", text, "an e-mail address such as jo@example.com")
-    return email
+def checked_email(text: str, field: str = "email") -> str:
+    """An e-mail address as it is kept: trimmed, lower-case, its domain in ASCII. Raises `InvalidInput`.
+
+    Whether it works, only a mail to it can tell.
+    """
+    try:
+        checked = validate_email(
+            text.strip(),
+            allow_smtputf8=False,
+            check_deliverability=False,
+            strict=True,
+            test_environment=True,
+        )
+    except EmailNotValidError:
+        raise InvalidInput(field, text, "an e-mail address such as jo@example.com") from None
+    assert checked.ascii_email is not None
+    return checked.ascii_email.lower()
 
 
-async def create_account(connection: Connection, name: str, email: str) -> Account:
-    """A new account, with the user of that address as its first admin.
+async def create_account(
+    connection: Connection, name: str, email: str, founder_id: UUID | None = None
+) -> Account:
+    """A new account, with the user of that address as its first admin. Needs a transaction.
+
+    `founder_id` is that user's if it makes the account; otherwise the operator does.
 
     Raises `InvalidName`, also for a name that looks like another account's, or `InvalidInput`.
     """
@@ -36,15 +51,33 @@ async def create_account(connection: Connection, name: str, email: str) -> Accou
     await queries.insert_account(connection, account.id, name, skeleton(name))
     user_id = await queries.upsert_user(connection, uuid7(), email)
     await queries.insert_membership(connection, account.id, user_id, "admin")
-    await audit.record(connection, "account.created", account.id, name=name)
+    actor = audit.OPERATOR if founder_id is None else Actor("user", account.id, founder_id)
+    await audit.record(connection, "account.created", account.id, actor=actor, name=name)
     return account
 
 
-async def rename_account(connection: Connection, account: Account, name: str) -> None:
-    """Change what others are shown, with their very next call. Raises `InvalidName`."""
+async def rename_account(
+    connection: Connection, account: Account, name: str, actor: Actor = audit.OPERATOR
+) -> None:
+    """Change what others are shown, with their very next call. Needs a transaction.
+
+    Accounts that rename themselves have to wait for a week before the next time. Giving an account the
+    name it has changes nothing.
+
+    Raises `InvalidName`, or `Conflict` if it is too early.
+    """
     name = checked_name(name)
-    await queries.update_account_name(connection, account.id, name, skeleton(name))
-    await audit.record(connection, "account.renamed", account.id, name=name, formerly=account.name)
+    if name == account.name:
+        return
+    by_itself = actor.account_id == account.id
+    renamed = await queries.update_account_name(
+        connection, account.id, name, skeleton(name), NAME_STANDS_FOR if by_itself else None
+    )
+    if not renamed:
+        raise Conflict(f"an account can be renamed once in {NAME_STANDS_FOR.days} days")
+    await audit.record(
+        connection, "account.renamed", account.id, actor=actor, name=name, formerly=account.name
+    )
 
 
 async def find_account(connection: Connection, id_or_name: str) -> Account:

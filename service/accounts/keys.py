@@ -16,6 +16,7 @@ from uuid_utils.compat import uuid7
 from service import audit
 from service.accounts import queries
 from service.accounts.queries import Caller
+from service.audit import Actor
 from service.database import Connection
 from service.errors import InactiveAccount, InvalidInput, NotFound, Unauthorized
 
@@ -73,6 +74,11 @@ async def revoke_key(connection: Connection, key_id: str) -> UUID:
         raise NotFound("live key", key_id)
     await audit.record(connection, "key.revoked", account_id, key_id=parsed)
     return account_id
+
+
+def actor_of(caller: Caller) -> Actor:
+    """Who does what a request with that key asks for."""
+    return Actor("key", caller.account_id, caller.api_key_id)
 
 
 async def authenticate(connection: Connection, key: str) -> Caller:

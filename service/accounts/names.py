@@ -10,7 +10,7 @@ import unicodedata
 
 import disarm
 
-from service.errors import InvalidName
+from service.errors import InvalidInput, InvalidName
 
 NO_VERIFIED_ACCOUNT = "No Verified ActiveProspect Account Identified"
 VERIFIED_ACCOUNT = "ActiveProspect Verified Account"
@@ -25,7 +25,7 @@ _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _IGNORABLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
 )
-_URL = re.compile(r"://|\bwww\.|\bhttps?:", re.IGNORECASE)
+_URL = re.compile(r"://|\bwww\.|\b(https?|mailto|javascript|data):", re.IGNORECASE)
 
 
 def skeleton(name: str) -> str:
@@ -50,18 +50,41 @@ _FIXED = tuple(_letters(NO_VERIFIED_ACCOUNT) | _letters(VERIFIED_ACCOUNT))
 _MISSING = frozenset[str]().union(*map(_letters, ("null", "none", "undefined", "error")))
 
 
+def has_unseen(text: str) -> bool:
+    """Whether there are control, invisible or direction-changing characters in a text."""
+    return (
+        any(unicodedata.category(c) in _UNSEEN for c in text) or _IGNORABLE.search(text) is not None
+    )
+
+
+def has_link(text: str) -> bool:
+    """Whether there is a web address in a text that is written as one."""
+    return _URL.search(text) is not None
+
+
+def checked_person_name(text: str) -> str:
+    """A person's name as it will be stored: NFC, single inner spaces, 1 to `MAX_NAME` characters.
+
+    Raises `InvalidInput`.
+    """
+    name = " ".join(unicodedata.normalize("NFC", text).split())
+    if not 1 <= len(name) <= MAX_NAME or has_unseen(name) or has_link(name):
+        raise InvalidInput("your_name", text, f"a name of 1 to {MAX_NAME} visible characters")
+    return name
+
+
 def checked_name(text: str) -> str:
     """The name as it will be stored and shown: NFC, single inner spaces, 2 to `MAX_NAME` characters.
 
     Raises `InvalidName`. That no other account's name has the same skeleton is the database's to say.
     """
     composed = unicodedata.normalize("NFC", text)
-    if any(unicodedata.category(c) in _UNSEEN for c in composed) or _IGNORABLE.search(composed):
+    if has_unseen(composed):
         raise InvalidName(text, "free of control, invisible and direction-changing characters")
     name = " ".join(composed.split())
     if not 2 <= len(name) <= MAX_NAME or not any(c.isalnum() for c in name):
         raise InvalidName(text, f"2 to {MAX_NAME} characters, with a letter or digit among them")
-    if _URL.search(name):
+    if has_link(name):
         raise InvalidName(text, "a name, not a web address")
     if any(
         not letters or letters in _MISSING or letters.startswith(_FIXED)

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Literal, TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -29,6 +30,62 @@ class Caller(msgspec.Struct, frozen=True):
     suspended_at: datetime | None
 
 
+class AccountDetails(msgspec.Struct, frozen=True):
+    """An account as its own people see it; `renamed_at` is when it last renamed itself."""
+
+    id: UUID
+    name: str
+    created_at: datetime
+    renamed_at: datetime | None
+
+
+Role: TypeAlias = Literal["admin", "member"]
+
+
+class User(msgspec.Struct, frozen=True):
+    """A person, by e-mail address; the name is known once the person gave it."""
+
+    id: UUID
+    email: str
+    name: str | None
+
+
+class Member(msgspec.Struct, frozen=True):
+    """A user of an account."""
+
+    user_id: UUID
+    email: str
+    name: str | None
+    role: Role
+    since: datetime
+
+
+class Membership(msgspec.Struct, frozen=True):
+    """An account that a user belongs to, and that is not suspended."""
+
+    account_id: UUID
+    name: str
+    role: Role
+
+
+class SignInLink(msgspec.Struct, frozen=True):
+    """A mailed link to sign in, and where it leads to: an invitation, a page, or nowhere in particular."""
+
+    email: str
+    invitation_id: UUID | None
+    next_path: str | None
+    expires_at: datetime
+    used_at: datetime | None
+    is_expired: bool
+
+
+class Session(msgspec.Struct, frozen=True):
+    """A user who is signed in."""
+
+    id: UUID
+    user: User
+
+
 async def insert_account(
     connection: Connection, account_id: UUID, name: str, skeleton: str
 ) -> None:
@@ -43,16 +100,40 @@ async def insert_account(
 
 
 async def update_account_name(
-    connection: Connection, account_id: UUID, name: str, skeleton: str
-) -> None:
-    """Raises `InvalidName` if another account's name has the skeleton."""
+    connection: Connection,
+    account_id: UUID,
+    name: str,
+    skeleton: str,
+    stands_for: timedelta | None,
+) -> bool:
+    """Whether it may be renamed: an account that does it itself has a name that stands for a time.
+
+    Raises `InvalidName` if another account's name has the skeleton.
+    """
     with _names_unlike(name):
-        await connection.execute(
-            "UPDATE account SET name = $2, name_skeleton = $3 WHERE id = $1",
+        renamed = await connection.fetchval(
+            """
+            UPDATE account SET name = $2, name_skeleton = $3,
+                renamed_at = CASE WHEN $4::interval IS NULL THEN renamed_at ELSE clock_timestamp() END
+            WHERE id = $1
+              AND ($4::interval IS NULL OR renamed_at IS NULL OR renamed_at <= now() - $4::interval)
+            RETURNING id
+            """,
             account_id,
             name,
             skeleton,
+            stands_for,
         )
+    return renamed is not None
+
+
+async def select_account(connection: Connection, account_id: UUID) -> AccountDetails:
+    """An account that there is, as its own people see it."""
+    row = await connection.fetchrow(
+        "SELECT id, name, created_at, renamed_at FROM account WHERE id = $1", account_id
+    )
+    assert row is not None
+    return AccountDetails(*row)
 
 
 async def update_account_suspended(
@@ -93,14 +174,223 @@ async def upsert_user(connection: Connection, user_id: UUID, email: str) -> UUID
     )
 
 
+async def update_user_name(connection: Connection, user_id: UUID, name: str) -> None:
+    await connection.execute("UPDATE app_user SET name = $2 WHERE id = $1", user_id, name)
+
+
+async def select_user(connection: Connection, email: str) -> User | None:
+    row = await connection.fetchrow(
+        "SELECT id, email, name FROM app_user WHERE email = $1", email
+    )
+    return None if row is None else User(*row)
+
+
 async def insert_membership(
-    connection: Connection, account_id: UUID, user_id: UUID, role: str
-) -> None:
-    await connection.execute(
-        "INSERT INTO membership (account_id, user_id, role) VALUES ($1, $2, $3)",
+    connection: Connection, account_id: UUID, user_id: UUID, role: Role
+) -> bool:
+    """Whether the user was not a member before. The role of one who was stays as it is."""
+    inserted = await connection.fetchval(
+        """
+        INSERT INTO membership (account_id, user_id, role) VALUES ($1, $2, $3)
+        ON CONFLICT (account_id, user_id) DO NOTHING
+        RETURNING account_id
+        """,
         account_id,
         user_id,
         role,
+    )
+    return inserted is not None
+
+
+async def lock_members(connection: Connection, account_id: UUID) -> None:
+    """Wait until no other transaction changes the members of an account."""
+    await connection.execute("SELECT FROM account WHERE id = $1 FOR NO KEY UPDATE", account_id)
+
+
+async def select_members(connection: Connection, account_id: UUID) -> list[Member]:
+    """The members of an account, the first of them first."""
+    rows = await connection.fetch(
+        """
+        SELECT app_user.id, app_user.email, app_user.name, membership.role, membership.created_at
+        FROM membership JOIN app_user ON app_user.id = membership.user_id
+        WHERE membership.account_id = $1
+        ORDER BY membership.created_at, app_user.email
+        """,
+        account_id,
+    )
+    return [Member(*row) for row in rows]
+
+
+async def select_memberships(connection: Connection, user_id: UUID) -> list[Membership]:
+    """The accounts that a user belongs to, but for suspended ones."""
+    rows = await connection.fetch(
+        """
+        SELECT account.id, account.name, membership.role
+        FROM membership
+        JOIN account ON account.id = membership.account_id AND account.suspended_at IS NULL
+        WHERE membership.user_id = $1
+        ORDER BY account.name
+        """,
+        user_id,
+    )
+    return [Membership(*row) for row in rows]
+
+
+async def select_admin_emails(connection: Connection, account_id: UUID) -> list[str]:
+    rows = await connection.fetch(
+        """
+        SELECT app_user.email
+        FROM membership JOIN app_user ON app_user.id = membership.user_id
+        WHERE membership.account_id = $1 AND membership.role = 'admin'
+        ORDER BY app_user.email
+        """,
+        account_id,
+    )
+    return [row["email"] for row in rows]
+
+
+async def has_member(connection: Connection, account_id: UUID, email: str) -> bool:
+    return await connection.fetchval(
+        """
+        SELECT EXISTS (
+            SELECT FROM membership JOIN app_user ON app_user.id = membership.user_id
+            WHERE membership.account_id = $1 AND app_user.email = $2
+        )
+        """,
+        account_id,
+        email,
+    )
+
+
+async def update_member_role(
+    connection: Connection, account_id: UUID, user_id: UUID, role: Role
+) -> None:
+    await connection.execute(
+        "UPDATE membership SET role = $3 WHERE account_id = $1 AND user_id = $2",
+        account_id,
+        user_id,
+        role,
+    )
+
+
+async def delete_membership(connection: Connection, account_id: UUID, user_id: UUID) -> None:
+    await connection.execute(
+        "DELETE FROM membership WHERE account_id = $1 AND user_id = $2", account_id, user_id
+    )
+
+
+async def insert_sign_in_link(
+    connection: Connection,
+    mail_id: UUID,
+    email: str,
+    token_digest: bytes,
+    invitation_id: UUID | None,
+    next_path: str | None,
+    lasts: timedelta,
+) -> datetime:
+    """When the link ends."""
+    return await connection.fetchval(
+        """
+        INSERT INTO sign_in_link
+            (mail_id, email, token_digest, invitation_id, next_path, created_at, expires_at)
+        VALUES ($1, $2, $3, $4, $5, now(), now() + $6)
+        RETURNING expires_at
+        """,
+        mail_id,
+        email,
+        token_digest,
+        invitation_id,
+        next_path,
+        lasts,
+    )
+
+
+async def select_sign_in_link(connection: Connection, token_digest: bytes) -> SignInLink | None:
+    row = await connection.fetchrow(
+        """
+        SELECT email, invitation_id, next_path, expires_at, used_at, expires_at <= now()
+        FROM sign_in_link WHERE token_digest = $1
+        """,
+        token_digest,
+    )
+    return None if row is None else SignInLink(*row)
+
+
+async def update_sign_in_link_used(connection: Connection, token_digest: bytes) -> bool:
+    """Whether the link was good, which it is not any more."""
+    used = await connection.fetchval(
+        """
+        UPDATE sign_in_link SET used_at = clock_timestamp()
+        WHERE token_digest = $1 AND used_at IS NULL AND expires_at > now()
+        RETURNING mail_id
+        """,
+        token_digest,
+    )
+    return used is not None
+
+
+async def delete_expired_sign_ins(connection: Connection) -> None:
+    """Forget links and sessions a day after their end, and the mails that links were in."""
+    await connection.execute(
+        """
+        WITH gone AS (
+            DELETE FROM sign_in_link WHERE expires_at < now() - interval '1 day' RETURNING mail_id
+        )
+        DELETE FROM mail USING gone WHERE mail.id = gone.mail_id
+        """
+    )
+    await connection.execute(
+        "DELETE FROM user_session WHERE expires_at < now() - interval '1 day'"
+    )
+
+
+async def insert_session(
+    connection: Connection, session_id: UUID, user_id: UUID, token_digest: bytes, lasts: timedelta
+) -> None:
+    await connection.execute(
+        """
+        INSERT INTO user_session (id, user_id, token_digest, started_at, expires_at)
+        VALUES ($1, $2, $3, now(), now() + $4)
+        """,
+        session_id,
+        user_id,
+        token_digest,
+        lasts,
+    )
+
+
+async def select_session(connection: Connection, token_digest: bytes) -> Session | None:
+    """The session with that token, if it has not ended."""
+    row = await connection.fetchrow(
+        """
+        SELECT user_session.id, app_user.id, app_user.email, app_user.name
+        FROM user_session JOIN app_user ON app_user.id = user_session.user_id
+        WHERE user_session.token_digest = $1
+          AND user_session.ended_at IS NULL AND user_session.expires_at > now()
+        """,
+        token_digest,
+    )
+    return None if row is None else Session(row[0], User(*row[1:]))
+
+
+async def end_session(connection: Connection, session_id: UUID) -> None:
+    await connection.execute(
+        "UPDATE user_session SET ended_at = clock_timestamp() WHERE id = $1 AND ended_at IS NULL",
+        session_id,
+    )
+
+
+async def end_sessions(connection: Connection, user: User) -> None:
+    """End all of a user's sessions, and the links that could start others."""
+    await connection.execute(
+        """
+        UPDATE user_session SET ended_at = clock_timestamp() WHERE user_id = $1 AND ended_at IS NULL
+        """,
+        user.id,
+    )
+    await connection.execute(
+        "UPDATE sign_in_link SET used_at = clock_timestamp() WHERE email = $1 AND used_at IS NULL",
+        user.email,
     )
 
 

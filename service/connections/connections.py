@@ -5,12 +5,23 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from service import audit
+from service.accounts.members import mail_admins
+from service.accounts.queries import select_account
+from service.audit import Actor
 from service.connections import queries
+from service.connections.queries import Partner
 from service.database import Connection
 from service.errors import Conflict, NotFound
 
 
-async def connect(connection: Connection, *, buyer_id: UUID, seller_id: UUID) -> UUID:
+async def connect(
+    connection: Connection,
+    *,
+    buyer_id: UUID,
+    seller_id: UUID,
+    actor: Actor = audit.OPERATOR,
+    invitation_id: UUID | None = None,
+) -> UUID:
     """Connect two accounts, if they are not. The id of their connection. Needs a transaction.
 
     Raises `Conflict` for an account and itself.
@@ -23,19 +34,26 @@ async def connect(connection: Connection, *, buyer_id: UUID, seller_id: UUID) ->
         return live
     connection_id = uuid7()
     await queries.insert_connection(connection, connection_id, buyer_id, seller_id, now)
-    await audit.record(
+    await audit.record_between(
         connection,
         "connection.started",
         buyer_id,
         seller_id,
+        actor=actor,
+        connection_id=connection_id,
         buyer_id=buyer_id,
         seller_id=seller_id,
+        invitation_id=invitation_id,
     )
     return connection_id
 
 
-async def disconnect(connection: Connection, *, buyer_id: UUID, seller_id: UUID) -> None:
-    """End a connection and every grant between the two, in either direction. Needs a transaction.
+async def disconnect(
+    connection: Connection, *, buyer_id: UUID, seller_id: UUID, actor: Actor = audit.OPERATOR
+) -> None:
+    """End a connection, and every grant between the two, in either direction. Needs a transaction.
+
+    So do requests for grants. Both are told, unless the operator does it.
 
     Raises `NotFound` if they are not connected so.
     """
@@ -44,16 +62,55 @@ async def disconnect(connection: Connection, *, buyer_id: UUID, seller_id: UUID)
     if live is None:
         raise NotFound("connection of", f"{buyer_id} with {seller_id}")
     for owner_id, viewer_id in ((buyer_id, seller_id), (seller_id, buyer_id)):
+        await queries.end_grant_request(connection, owner_id, viewer_id, now, "disconnected")
         if await queries.end_grant(connection, owner_id, viewer_id, now):
-            await audit.record(
+            await audit.record_between(
                 connection,
                 "grant.ended",
                 owner_id,
                 viewer_id,
+                actor=actor,
+                connection_id=live,
                 owner_id=owner_id,
                 viewer_id=viewer_id,
             )
     await queries.end_connection(connection, live, now)
-    await audit.record(
-        connection, "connection.ended", buyer_id, seller_id, buyer_id=buyer_id, seller_id=seller_id
+    await audit.record_between(
+        connection,
+        "connection.ended",
+        buyer_id,
+        seller_id,
+        actor=actor,
+        connection_id=live,
+        buyer_id=buyer_id,
+        seller_id=seller_id,
     )
+    if actor.account_id is not None:
+        ended_by = (await select_account(connection, actor.account_id)).name
+        for own_id, partner_id in ((buyer_id, seller_id), (seller_id, buyer_id)):
+            await mail_admins(
+                connection,
+                own_id,
+                "disconnected",
+                partner=(await select_account(connection, partner_id)).name,
+                ended_by=ended_by,
+            )
+
+
+async def find_partner(connection: Connection, account_id: UUID, connection_id: UUID) -> Partner:
+    """What an account sees of a live connection of its own. Raises `NotFound`."""
+    partner = await queries.select_partner(connection, account_id, connection_id)
+    if partner is None:
+        raise NotFound("connection", str(connection_id))
+    return partner
+
+
+async def end(
+    connection: Connection, account_id: UUID, connection_id: UUID, actor: Actor
+) -> None:
+    """Disconnect at the wish of one side. Needs a transaction. Raises `NotFound`."""
+    partner = await find_partner(connection, account_id, connection_id)
+    buyer_id, seller_id = account_id, partner.partner_id
+    if partner.role == "seller":
+        buyer_id, seller_id = seller_id, buyer_id
+    await disconnect(connection, buyer_id=buyer_id, seller_id=seller_id, actor=actor)

@@ -4,14 +4,30 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from service import audit
+from service import allowance, audit
+from service.accounts.members import mail_admins
+from service.accounts.queries import select_account
+from service.audit import Actor
 from service.connections import queries
 from service.database import Connection
 from service.errors import Conflict, NotFound
 
+REQUESTS_A_DAY = 3
+"""How often one account may ask another."""
 
-async def grant(connection: Connection, *, owner_id: UUID, viewer_id: UUID) -> UUID:
+
+async def grant(
+    connection: Connection,
+    *,
+    owner_id: UUID,
+    viewer_id: UUID,
+    actor: Actor = audit.OPERATOR,
+    invitation_id: UUID | None = None,
+) -> UUID:
     """Let a viewer see an owner's name, if it does not. The id of the grant. Needs a transaction.
+
+    A request of the viewer's is met thereby. It is told, unless the operator does it or an accepted
+    invitation says so.
 
     Raises `Conflict` if the two are not connected.
     """
@@ -19,25 +35,113 @@ async def grant(connection: Connection, *, owner_id: UUID, viewer_id: UUID) -> U
     connection_id = await queries.select_live_connection_between(connection, owner_id, viewer_id)
     if connection_id is None:
         raise Conflict("a grant needs a live connection between the two accounts")
+    await queries.end_grant_request(connection, owner_id, viewer_id, now, "granted")
     live = await queries.select_live_grant(connection, owner_id, viewer_id)
     if live is not None:
         return live
     grant_id = uuid7()
     await queries.insert_grant(connection, grant_id, connection_id, owner_id, viewer_id, now)
-    await audit.record(
-        connection, "grant.started", owner_id, viewer_id, owner_id=owner_id, viewer_id=viewer_id
+    await audit.record_between(
+        connection,
+        "grant.started",
+        owner_id,
+        viewer_id,
+        actor=actor,
+        connection_id=connection_id,
+        owner_id=owner_id,
+        viewer_id=viewer_id,
+        invitation_id=invitation_id,
     )
+    if actor.account_id is not None and invitation_id is None:
+        await _tell(connection, viewer_id, owner_id, "grant_given", connection_id)
     return grant_id
 
 
-async def revoke(connection: Connection, *, owner_id: UUID, viewer_id: UUID) -> None:
-    """Hide an owner's name from a viewer again. Needs a transaction.
+async def revoke(
+    connection: Connection, *, owner_id: UUID, viewer_id: UUID, actor: Actor = audit.OPERATOR
+) -> None:
+    """Hide an owner's name from a viewer again, who is told of it. Needs a transaction.
 
     Raises `NotFound` if there is no such grant in force.
     """
     now = await queries.lock_pair(connection, owner_id, viewer_id)
     if not await queries.end_grant(connection, owner_id, viewer_id, now):
         raise NotFound("grant of", f"{owner_id} to {viewer_id}")
-    await audit.record(
-        connection, "grant.ended", owner_id, viewer_id, owner_id=owner_id, viewer_id=viewer_id
+    connection_id = await queries.select_live_connection_between(connection, owner_id, viewer_id)
+    await audit.record_between(
+        connection,
+        "grant.ended",
+        owner_id,
+        viewer_id,
+        actor=actor,
+        connection_id=connection_id,
+        owner_id=owner_id,
+        viewer_id=viewer_id,
+    )
+    if actor.account_id is not None and connection_id is not None:
+        await _tell(connection, viewer_id, owner_id, "grant_withdrawn", connection_id)
+
+
+async def request_grant(
+    connection: Connection, *, owner_id: UUID, viewer_id: UUID, actor: Actor
+) -> bool:
+    """Ask an owner to let a viewer see its name, if that is not asked already. Needs a transaction.
+
+    Whether it was not. Raises `Conflict` if the two are not connected, or the viewer sees the name, and
+    `LimitReached`.
+    """
+    now = await queries.lock_pair(connection, owner_id, viewer_id)
+    connection_id = await queries.select_live_connection_between(connection, owner_id, viewer_id)
+    if connection_id is None:
+        raise Conflict("asking for a grant needs a live connection between the two accounts")
+    if await queries.select_live_grant(connection, owner_id, viewer_id) is not None:
+        raise Conflict("your partner lets you see its name already")
+    if not await queries.insert_grant_request(
+        connection, uuid7(), connection_id, owner_id, viewer_id, now
+    ):
+        return False
+    await allowance.take(connection, "grant request", f"{viewer_id} {owner_id}", REQUESTS_A_DAY)
+    await audit.record_between(
+        connection,
+        "grant.requested",
+        owner_id,
+        viewer_id,
+        actor=actor,
+        connection_id=connection_id,
+        owner_id=owner_id,
+        viewer_id=viewer_id,
+    )
+    await _tell(connection, owner_id, viewer_id, "grant_requested", connection_id)
+    return True
+
+
+async def end_request(
+    connection: Connection, *, owner_id: UUID, viewer_id: UUID, actor: Actor
+) -> bool:
+    """Decline a request for a grant as its owner, or withdraw it as its viewer. Needs a transaction.
+
+    Whether there was one.
+    """
+    now = await queries.lock_pair(connection, owner_id, viewer_id)
+    outcome = "declined" if actor.account_id == owner_id else "withdrawn"
+    if not await queries.end_grant_request(connection, owner_id, viewer_id, now, outcome):
+        return False
+    await audit.record_between(
+        connection,
+        f"grant.request_{outcome}",
+        owner_id,
+        viewer_id,
+        actor=actor,
+        owner_id=owner_id,
+        viewer_id=viewer_id,
+    )
+    return True
+
+
+async def _tell(
+    connection: Connection, account_id: UUID, partner_id: UUID, kind: str, connection_id: UUID
+) -> None:
+    partner = await select_account(connection, partner_id)
+    await mail_admins(
+        connection, account_id, kind, partner=partner.name, connection_id=connection_id
     )

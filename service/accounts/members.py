@@ -1,0 +1,85 @@
+"""The users of an account: admins, who may change everything about it, and members, who may not."""
+
+from uuid import UUID
+
+from service import allowance, audit
+from service.accounts import queries
+from service.accounts.queries import Member, Role
+from service.audit import Actor
+from service.database import Connection
+from service.errors import Conflict, LimitReached, NotFound
+from service.mail.mails import queue_mail
+
+NOTICES_A_DAY = 100
+
+
+async def add_member(
+    connection: Connection, account_id: UUID, user_id: UUID, role: Role, actor: Actor
+) -> None:
+    """Let a user belong to an account; the role of one who does stays as it is. Needs a transaction."""
+    if await queries.insert_membership(connection, account_id, user_id, role):
+        await audit.record(
+            connection, "member.added", account_id, actor=actor, user_id=user_id, role=role
+        )
+
+
+async def change_role(
+    connection: Connection, account_id: UUID, user_id: UUID, role: Role, actor: Actor
+) -> Member:
+    """Make a member an admin, or the other way round. Needs a transaction.
+
+    Raises `NotFound`, or `Conflict` if the account would be left without an admin.
+    """
+    member = await _member(connection, account_id, user_id, stays_admin=role == "admin")
+    if member.role == role:
+        return member
+    await queries.update_member_role(connection, account_id, user_id, role)
+    await audit.record(
+        connection, "member.role_changed", account_id, actor=actor, email=member.email, role=role
+    )
+    return Member(member.user_id, member.email, member.name, role, member.since)
+
+
+async def remove_member(
+    connection: Connection, account_id: UUID, user_id: UUID, actor: Actor
+) -> None:
+    """Let a user belong to an account no more, from now on. Needs a transaction.
+
+    Raises `NotFound`, or `Conflict` if the account would be left without an admin.
+    """
+    member = await _member(connection, account_id, user_id, stays_admin=False)
+    await queries.delete_membership(connection, account_id, user_id)
+    await audit.record(
+        connection, "member.removed", account_id, actor=actor, email=member.email, role=member.role
+    )
+
+
+async def mail_admins(
+    connection: Connection, account_id: UUID, kind: str, **params: object
+) -> None:
+    """Have each admin of an account told of something. Needs a transaction.
+
+    Beyond a number a day of each kind they are not: what a partner does over and over is in the events.
+    """
+    try:
+        await allowance.take(connection, f"notice {kind}", str(account_id), NOTICES_A_DAY)
+    except LimitReached:
+        return
+    own = (await queries.select_account(connection, account_id)).name
+    for email in await queries.select_admin_emails(connection, account_id):
+        await queue_mail(connection, kind, email, own=own, **params)
+
+
+async def _member(
+    connection: Connection, account_id: UUID, user_id: UUID, *, stays_admin: bool
+) -> Member:
+    """A member who is about to change; nobody else's membership changes meanwhile."""
+    await queries.lock_members(connection, account_id)
+    members = await queries.select_members(connection, account_id)
+    member = next((each for each in members if each.user_id == user_id), None)
+    if member is None:
+        raise NotFound("member", str(user_id))
+    admins = [each for each in members if each.role == "admin"]
+    if not stays_admin and admins == [member]:
+        raise Conflict("this is the only admin; make another member an admin first")
+    return member

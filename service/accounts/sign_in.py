@@ -1,0 +1,112 @@
+"""Signing in without passwords: by a link that is mailed, works once and for a quarter of an hour.
+
+Whether there is a user of an address is told to nobody who asks for a link: the same is done and said for
+every address, and only the job that sends the mail finds out.
+"""
+
+from datetime import timedelta
+from uuid import UUID
+
+import msgspec
+from uuid_utils.compat import uuid7
+
+from service import allowance
+from service.accounts import queries
+from service.accounts.queries import Session, SignInLink, User
+from service.database import Connection
+from service.errors import LimitReached, NoLongerOpen, NotFound
+from service.mail.mails import queue_mail
+from service.tokens import digest_of, link_token, new_token
+
+LINK_LASTS = timedelta(minutes=15)
+SESSION_LASTS = timedelta(days=14)
+LINKS_A_DAY = 30
+
+
+class SignedIn(msgspec.Struct, frozen=True):
+    """A session that has begun, its token, which is nowhere else, and where its link leads to."""
+
+    token: str
+    link: SignInLink
+
+
+async def request_link(
+    connection: Connection,
+    secret: bytes,
+    email: str,
+    *,
+    invitation_id: UUID | None = None,
+    next_path: str | None = None,
+) -> None:
+    """Have a link to sign in mailed to a user of that address, if there is one. Needs a transaction.
+
+    Beyond a number a day nothing is sent, and that is not told either.
+    """
+    try:
+        await allowance.take(connection, "sign-in", email, LINKS_A_DAY)
+    except LimitReached:
+        return
+    mail_id = uuid7()
+    expires_at = await queries.insert_sign_in_link(
+        connection,
+        mail_id,
+        email,
+        digest_of(link_token(secret, mail_id)),
+        invitation_id,
+        next_path,
+        LINK_LASTS,
+    )
+    await queue_mail(connection, "sign_in", email, mail_id=mail_id, not_after=expires_at)
+
+
+async def find_link(connection: Connection, token: str) -> SignInLink:
+    """A link that can be used. Raises `NotFound`, or `NoLongerOpen` if it was used or has expired."""
+    link = await queries.select_sign_in_link(connection, digest_of(token))
+    if link is None:
+        raise NotFound("link to sign in", "…")
+    if link.used_at is not None:
+        raise NoLongerOpen("this link has been used; each works once")
+    if link.is_expired:
+        raise NoLongerOpen("this link has expired; each works for 15 minutes")
+    return link
+
+
+async def sign_in(connection: Connection, token: str, former: Session | None) -> SignedIn:
+    """Use a link: the former session of that browser ends, and another begins. Needs a transaction.
+
+    Raises `NotFound` or `NoLongerOpen`.
+    """
+    link = await find_link(connection, token)
+    if not await queries.update_sign_in_link_used(connection, digest_of(token)):
+        raise NoLongerOpen("this link has been used; each works once")
+    user = await queries.select_user(connection, link.email)
+    if user is None:
+        raise NotFound("link to sign in", "…")
+    return SignedIn(await start_session(connection, user, former), link)
+
+
+async def start_session(connection: Connection, user: User, former: Session | None) -> str:
+    """The token of a new session of that user; a browser's former one ends. Needs a transaction."""
+    if former is not None:
+        await queries.end_session(connection, former.id)
+    token = new_token()
+    await queries.insert_session(connection, uuid7(), user.id, digest_of(token), SESSION_LASTS)
+    return token
+
+
+async def find_session(connection: Connection, token: str) -> Session | None:
+    """The session with that token, if there is one and it has not ended."""
+    return await queries.select_session(connection, digest_of(token))
+
+
+async def sign_out(connection: Connection, session: Session, *, everywhere: bool) -> None:
+    """End a session, or all of its user's."""
+    if everywhere:
+        await queries.end_sessions(connection, session.user)
+    else:
+        await queries.end_session(connection, session.id)
+
+
+async def purge(connection: Connection) -> None:
+    """Forget links and sessions a day after they have ended."""
+    await queries.delete_expired_sign_ins(connection)
