@@ -1,9 +1,12 @@
 """What the OpenAPI document says of responses."""
 
+from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any
 
 import msgspec
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody
 
 
 class Problem(msgspec.Struct, omit_defaults=True):
@@ -32,3 +35,31 @@ def problems(*statuses: int) -> dict[int, ResponseSpec]:
         )
         for status in statuses
     }
+
+
+def json_body(struct: type) -> type[Operation]:
+    """How an operation is documented whose handler reads a JSON body of that type for itself."""
+
+    @dataclass
+    class WithBody(Operation):
+        def __post_init__(self) -> None:
+            self.request_body = RequestBody(
+                content={"application/json": OpenAPIMediaType(schema=inline_schema(struct))},
+                required=True,
+            )
+
+    return WithBody
+
+
+def inline_schema(struct: type) -> Any:
+    """The JSON Schema of a struct with its references replaced by what they refer to."""
+    (schema,), components = msgspec.json.schema_components((struct,))
+
+    def resolved(node: Any) -> Any:
+        if isinstance(node, dict):
+            if "$ref" in node:
+                return resolved(components[node["$ref"].rpartition("/")[2]])
+            return {name: resolved(value) for name, value in node.items() if name != "title"}
+        return [resolved(value) for value in node] if isinstance(node, list) else node
+
+    return resolved(schema)

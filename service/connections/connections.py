@@ -87,7 +87,8 @@ async def disconnect(
     )
     if actor.account_id is not None:
         ended_by = (await select_account(connection, actor.account_id)).name
-        for own_id, partner_id in ((buyer_id, seller_id), (seller_id, buyer_id)):
+        # In an order in which no two transactions wait for each other.
+        for own_id, partner_id in sorted(((buyer_id, seller_id), (seller_id, buyer_id))):
             await mail_admins(
                 connection,
                 own_id,

@@ -1,5 +1,6 @@
 """Grants: an owner lets one viewer see its name, for as long as they are connected."""
 
+from contextlib import suppress
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -9,6 +10,7 @@ from service.accounts.members import mail_admins
 from service.accounts.queries import select_account
 from service.audit import Actor
 from service.connections import queries
+from service.connections.connections import find_partner
 from service.database import Connection
 from service.errors import Conflict, NotFound
 
@@ -136,6 +138,35 @@ async def end_request(
         viewer_id=viewer_id,
     )
     return True
+
+
+async def hide(
+    connection: Connection, account_id: UUID, connection_id: UUID, actor: Actor
+) -> None:
+    """Hide an account's name from a partner, if it is shown. Needs a transaction. Raises `NotFound`."""
+    partner = await find_partner(connection, account_id, connection_id)
+    if partner.name_shown_since is None:
+        return
+    # It may have been hidden a moment ago.
+    with suppress(NotFound):
+        await revoke(
+            connection, owner_id=account_id, viewer_id=partner.partner_id, actor=actor
+        )
+
+
+async def end_requests(
+    connection: Connection, account_id: UUID, connection_id: UUID, actor: Actor
+) -> None:
+    """Decline what a partner asks for, and withdraw what it was asked for. Needs a transaction.
+
+    Raises `NotFound`.
+    """
+    partner = await find_partner(connection, account_id, connection_id)
+    for owner_id, viewer_id in (
+        (account_id, partner.partner_id),
+        (partner.partner_id, account_id),
+    ):
+        await end_request(connection, owner_id=owner_id, viewer_id=viewer_id, actor=actor)
 
 
 async def _tell(

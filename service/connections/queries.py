@@ -342,6 +342,19 @@ CROSS JOIN LATERAL (
 """
 
 
+async def lock_inviter(connection: Connection, inviter_id: UUID) -> None:
+    """Wait until no other transaction invites for an account, and keep others from it."""
+    await connection.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended('invitations of ' || $1, 0))",
+        str(inviter_id),
+    )
+
+
+async def select_end(connection: Connection, lasts: timedelta) -> datetime:
+    """When ends what begins now and lasts so long."""
+    return await connection.fetchval("SELECT now() + $1::interval", lasts)
+
+
 async def lock_invitation(connection: Connection, invitation_id: UUID) -> None:
     """Wait until no other transaction changes an invitation, and keep others from it."""
     await connection.execute("SELECT FROM invitation WHERE id = $1 FOR UPDATE", invitation_id)
@@ -477,7 +490,7 @@ async def insert_invitation(
     role: str | None,
     note: str | None,
     vendor_label: str | None,
-    lasts: timedelta,
+    expires_at: datetime,
     mail_id: UUID,
     token_digest: bytes,
 ) -> None:
@@ -486,7 +499,7 @@ async def insert_invitation(
         INSERT INTO invitation (
             id, inviter_id, email, reason, role, note, vendor_label, state, created_at, expires_at,
             mail_id, token_digest
-        ) VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', now(), now() + $8, $9, $10)
+        ) VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', now(), $8, $9, $10)
         """,
         invitation_id,
         inviter_id,
@@ -495,7 +508,7 @@ async def insert_invitation(
         role,
         note,
         vendor_label,
-        lasts,
+        expires_at,
         mail_id,
         token_digest,
     )
@@ -504,7 +517,7 @@ async def insert_invitation(
 async def update_invitation_resent(
     connection: Connection,
     invitation_id: UUID,
-    lasts: timedelta,
+    expires_at: datetime,
     mail_id: UUID,
     token_digest: bytes,
 ) -> None:
@@ -515,12 +528,12 @@ async def update_invitation_resent(
     try:
         await connection.execute(
             """
-            UPDATE invitation SET state = 'pending', ended_at = NULL, expires_at = now() + $2,
+            UPDATE invitation SET state = 'pending', ended_at = NULL, expires_at = $2,
                 mail_id = $3, token_digest = $4
             WHERE id = $1 AND state IN ('pending', 'expired')
             """,
             invitation_id,
-            lasts,
+            expires_at,
             mail_id,
             token_digest,
         )
@@ -606,7 +619,7 @@ async def select_pending_ids(
         """
         SELECT id FROM invitation
         WHERE email = $1 AND ($2::uuid IS NULL OR inviter_id = $2) AND state = 'pending'
-        ORDER BY id
+        ORDER BY inviter_id, id
         FOR UPDATE
         """,
         email,

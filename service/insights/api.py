@@ -4,11 +4,10 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Annotated, Any, TypeAlias, get_args
+from typing import Annotated, Any, get_args
 
 import msgspec
-from litestar import Request, Response, get, post
-from litestar.datastructures import State
+from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.exceptions import HTTPException
 from litestar.openapi.spec import (
@@ -22,8 +21,9 @@ from litestar.params import PathParameter
 
 from service import metrics
 from service.accounts.keys import authenticate, key_of
+from service.bodies import JSON, HttpRequest, raw_body
 from service.database import Database
-from service.documents import documented, problems
+from service.documents import documented, inline_schema, problems
 from service.errors import (
     BodyTooLarge,
     InvalidCertificateId,
@@ -32,7 +32,6 @@ from service.errors import (
     SchemaViolation,
     ServiceError,
     UnacceptableBody,
-    UnsupportedMediaType,
     http_headers,
     http_status,
 )
@@ -60,10 +59,7 @@ from service.insights.imports import (
 MAX_IMPORT = 16 * 1024 * 1024
 MAX_IMPORT_LINES = 20_000
 
-HttpRequest: TypeAlias = Request[Any, Any, State]
-
-_JSON = "application/json"
-_NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl", _JSON)
+_NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl", JSON)
 # Looked up once: finding a counter by its labels costs more than counting.
 _ANSWERED = metrics.REQUESTS.labels(200)
 _TOLD = {
@@ -85,7 +81,7 @@ class _Operations(Operation):
     def __post_init__(self) -> None:
         self.request_body = RequestBody(
             content={
-                _JSON: OpenAPIMediaType(schema=_inline_schema(OperationsRequest) | REQUEST_RULES)
+                JSON: OpenAPIMediaType(schema=inline_schema(OperationsRequest) | REQUEST_RULES)
             },
             required=True,
         )
@@ -135,7 +131,7 @@ def v4_error(request: HttpRequest, error: Exception) -> Response[bytes]:
         msgspec.json.encode(body),
         status_code=status,
         headers=headers,
-        media_type=_JSON,
+        media_type=JSON,
     )
 
 
@@ -194,7 +190,7 @@ async def run_operations(
     key = key_of(request.headers.get("authorization"))
     try:
         checked_cert_id(cert_id)
-        asked = state.operations.asked_of(cert_id, await _body(request, (_JSON,)))
+        asked = state.operations.asked_of(cert_id, await raw_body(request, (JSON,)))
     except ServiceError:
         # Whoever calls without a good key is told that, and nothing else.
         async with state.database.general.connection() as connection:
@@ -204,7 +200,7 @@ async def run_operations(
     _ANSWERED.inc()
     _TOLD[answer.status].inc()
     metrics.DURATION.observe(time.perf_counter() - started)
-    return Response(body, media_type=_JSON)
+    return Response(body, media_type=JSON)
 
 
 @get(
@@ -232,7 +228,7 @@ async def validate_certificate_id(
     key = key_of(request.headers.get("authorization"))
     validity = await request.app.state.operations.validate(key, cert_id)
     metrics.REQUESTS.labels(200).inc()
-    return Response(msgspec.json.encode(validity), media_type=_JSON)
+    return Response(msgspec.json.encode(validity), media_type=JSON)
 
 
 @post(
@@ -262,7 +258,7 @@ async def import_certificates(
     key = key_of(request.headers.get("authorization"))
     async with database.general.connection() as connection:
         caller = await authenticate(connection, key)
-    body = await _body(request, _NDJSON)
+    body = await raw_body(request, _NDJSON)
     if body.rstrip(b"\n").count(b"\n") >= MAX_IMPORT_LINES:
         raise BodyTooLarge(f"the body must be at most {MAX_IMPORT_LINES} lines long")
     lines = list(numbered_lines(BytesIO(body)))
@@ -277,32 +273,5 @@ async def import_certificates(
     return Response(
         msgspec.json.encode(ImportReport(items)),
         status_code=200 if not failed else 207 if failed < len(items) else 422,
-        media_type=_JSON,
+        media_type=JSON,
     )
-
-
-async def _body(request: HttpRequest, media_types: tuple[str, ...]) -> bytes:
-    try:
-        body = await request.body()
-    except HTTPException as error:
-        if error.status_code != 413:
-            raise
-        limit = request.route_handler.resolve_request_max_body_size()
-        raise BodyTooLarge(f"the body must be at most {limit} bytes long") from None
-    if body and request.content_type[0] not in media_types:
-        raise UnsupportedMediaType(f"the Content-Type must be {media_types[0]}")
-    return body
-
-
-def _inline_schema(struct: type) -> Any:
-    """The JSON Schema of a struct with its references replaced by what they refer to."""
-    (schema,), components = msgspec.json.schema_components((struct,))
-
-    def resolved(node: Any) -> Any:
-        if isinstance(node, dict):
-            if "$ref" in node:
-                return resolved(components[node["$ref"].rpartition("/")[2]])
-            return {name: resolved(value) for name, value in node.items() if name != "title"}
-        return [resolved(value) for value in node] if isinstance(node, list) else node
-
-    return resolved(schema)

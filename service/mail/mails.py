@@ -70,6 +70,11 @@ async def queue_mail(
     return mail_id
 
 
+async def cancel_mails(connection: Connection, subject_id: UUID) -> None:
+    """Have no mail sent any more that is about that, once this transaction has committed."""
+    await queries.update_mail_cancelled(connection, subject_id)
+
+
 async def send_mail(database: Database, mailer: Mailer, mail_id: UUID, *, is_last: bool) -> None:
     """Send a queued mail, if it is still to be sent.
 

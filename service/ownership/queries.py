@@ -37,6 +37,19 @@ async def select_live_ownership(connection: Connection, domain: str) -> Ownershi
     return None if row is None else Ownership(*row)
 
 
+async def select_live_ownerships_of(connection: Connection, account_id: UUID) -> list[Ownership]:
+    """What an account owns, by domain."""
+    rows = await connection.fetch(
+        """
+        SELECT id, account_id, domain, covers_subdomains, verified_at
+        FROM ownership WHERE account_id = $1 AND ended_at IS NULL
+        ORDER BY domain
+        """,
+        account_id,
+    )
+    return [Ownership(*row) for row in rows]
+
+
 async def insert_ownership(
     connection: Connection, ownership: Ownership, method: str, started_at: datetime
 ) -> None:
