@@ -7,17 +7,20 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from http import HTTPStatus
+from pathlib import Path
 
 import structlog
 import swagger_ui_bundle
 import yaml
+from jinja2 import Environment, PackageLoader
 from litestar import Litestar, get
 from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.openapi.spec import Components, License, SecurityScheme
+from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.plugins.problem_details import (
     ProblemDetailsConfig,
     ProblemDetailsException,
@@ -25,9 +28,18 @@ from litestar.plugins.problem_details import (
 )
 from litestar.plugins.prometheus import PrometheusController
 from litestar.static_files import create_static_files_router
+from litestar.template import TemplateConfig
 from litestar.types import Scope
 
 from service import __version__, metrics
+from service.accounts import api as accounts_api
+from service.accounts import pages as accounts_pages
+from service.accounts.callers import calling
+from service.accounts.queries import Caller
+from service.accounts.visitors import Site, Visitor, visiting
+from service.bodies import HttpRequest
+from service.connections import api as connections_api
+from service.connections import pages as connections_pages
 from service.database import Database, is_migrated, open_database
 from service.documents import problems
 from service.errors import (
@@ -47,7 +59,8 @@ from service.insights.batching import NaturalBatcher
 from service.insights.confirmed_owner import confirmed_owner
 from service.insights.operations import Operations
 from service.insights.upstream import open_vendor
-from service.settings import TrustedForm
+from service.settings import Settings
+from service.tokens import load_secret
 
 # Two, so that one batch is being gathered and read in this process while the other is in the server.
 BATCHES_IN_FLIGHT = 2
@@ -58,11 +71,12 @@ IMPORTS_AT_ONCE = 2
 _log = structlog.get_logger("service")
 
 
-def create_app(database_url: str, trustedform: TrustedForm | None = None) -> Litestar:
+def create_app(database_url: str, settings: Settings) -> Litestar:
     """The application that answers from that database, and from the vendor behind it if there is one.
 
     It starts whether they are up or not.
     """
+    trustedform = settings.trustedform
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
@@ -79,6 +93,8 @@ def create_app(database_url: str, trustedform: TrustedForm | None = None) -> Lit
                 observe=metrics.BATCH_SIZE.observe,
             )
             app.state.database = database
+            app.state.secret = load_secret(settings.secret_key, settings.state_dir)
+            app.state.site = Site(settings.public_url, app.state.secret)
             app.state.imports = asyncio.Semaphore(IMPORTS_AT_ONCE)
             app.state.operations = operations = Operations(resolver, database, vendor)
             yield
@@ -89,6 +105,30 @@ def create_app(database_url: str, trustedform: TrustedForm | None = None) -> Lit
             run_operations,
             validate_certificate_id,
             import_certificates,
+            accounts_api.get_account,
+            accounts_api.change_account,
+            accounts_api.list_members,
+            accounts_api.change_member,
+            accounts_api.remove_member,
+            accounts_api.list_events,
+            connections_api.invite,
+            connections_api.invite_members,
+            connections_api.list_invitations,
+            connections_api.get_invitation,
+            connections_api.resend_invitation,
+            connections_api.cancel_invitation,
+            connections_api.accept_invitation,
+            connections_api.decline_invitation,
+            connections_api.list_connections,
+            connections_api.get_connection,
+            connections_api.disconnect,
+            connections_api.show_name,
+            connections_api.hide_name,
+            connections_api.ask_for_name,
+            connections_api.end_request_for_name,
+            connections_api.get_visibility,
+            accounts_pages.pages,
+            connections_pages.pages,
             health,
             ready,
             _Metrics,
@@ -97,15 +137,33 @@ def create_app(database_url: str, trustedform: TrustedForm | None = None) -> Lit
                 [str(swagger_ui_bundle.swagger_ui_path)],
                 include_in_schema=False,
             ),
+            create_static_files_router(
+                "/static", [Path(__file__).parent / "static"], include_in_schema=False
+            ),
         ],
         lifespan=[lifespan],
-        dependencies={"database": Provide(_database, sync_to_thread=False)},
+        dependencies={
+            "database": Provide(_database, sync_to_thread=False),
+            "caller": Provide(_caller),
+            "visitor": Provide(_visitor),
+        },
+        template_config=TemplateConfig(
+            instance=JinjaTemplateEngine.from_environment(
+                Environment(
+                    loader=PackageLoader("service"),
+                    autoescape=True,
+                    trim_blocks=True,
+                    lstrip_blocks=True,
+                )
+            )
+        ),
         plugins=[
             ProblemDetailsPlugin(
                 ProblemDetailsConfig(
                     enable_for_all_http_exceptions=True,
                     exception_to_problem_detail_map={
                         ServiceError: _problem,
+                        ValidationException: _invalid,
                         Exception: _unexpected,
                     },
                 )
@@ -138,6 +196,26 @@ class _Metrics(PrometheusController):
 
 def _database(state: State) -> Database:
     return state.database
+
+
+async def _caller(request: HttpRequest, database: NamedDependency[Database]) -> Caller:
+    return await calling(request, database)
+
+
+async def _visitor(request: HttpRequest, database: NamedDependency[Database]) -> Visitor:
+    return await visiting(request, database)
+
+
+def _invalid(error: ValidationException) -> ProblemDetailsException:
+    """What Litestar says of a parameter."""
+    wrong = error.extra[0] if isinstance(error.extra, list) and error.extra else {}
+    field = str(wrong.get("key") or "request")
+    return ProblemDetailsException(
+        status_code=422,
+        title=HTTPStatus(422).phrase,
+        detail=f"{field}: {wrong.get('message', 'not valid')}",
+        extra={"field": field},
+    )
 
 
 def _problem(error: ServiceError) -> ProblemDetailsException:
@@ -178,7 +256,9 @@ async def _log_unexpected(error: Exception, scope: Scope) -> None:
 def openapi_yaml() -> str:
     """The OpenAPI document, as it is committed."""
     # No database is asked for it.
-    schema = create_app("postgresql://").openapi_schema.to_schema()
+    schema = create_app(
+        "postgresql://", Settings(public_url="http://127.0.0.1")
+    ).openapi_schema.to_schema()
     return yaml.safe_dump(schema, sort_keys=False, allow_unicode=True, width=100)
 
 

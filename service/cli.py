@@ -96,7 +96,7 @@ def _application(database_url: str, settings: Settings) -> Litestar:
     # Imported in the worker: the Prometheus client reads its directory when it is imported.
     from service.app import create_app
 
-    return create_app(database_url, settings.trustedform)
+    return create_app(database_url, settings)
 
 
 @main.command("worker")

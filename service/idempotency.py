@@ -33,9 +33,7 @@ async def answered_before(
     Raises `InvalidInput`, and `Conflict` if another request had the key.
     """
     if not (key.isascii() and key.isprintable() and 1 <= len(key) <= LONGEST_KEY):
-        raise InvalidInput(
-            "Idempotency-Key", key, f"1 to {LONGEST_KEY} printable ASCII characters"
-        )
+        raise InvalidInput("Idempotency-Key", key, f"1 to {LONGEST_KEY} printable ASCII characters")
     await connection.execute(
         "SELECT pg_advisory_xact_lock(hashtextextended('request ' || $1 || ' ' || $2, 0))",
         str(account_id),

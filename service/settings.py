@@ -202,9 +202,7 @@ def _mail_from(environ: Mapping[str, str], host: str) -> str:
             raise EmailNotValidError
         validate_email(address, check_deliverability=False, test_environment=True)
     except EmailNotValidError:
-        raise InvalidInput(
-            "MAIL_FROM", given, "an e-mail address, or “Name <address>”"
-        ) from None
+        raise InvalidInput("MAIL_FROM", given, "an e-mail address, or “Name <address>”") from None
     return given
 
 

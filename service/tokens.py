@@ -52,6 +52,4 @@ def digest_of(token: str) -> bytes:
 
 
 def _token(secret: bytes, purpose: str) -> str:
-    return (
-        urlsafe_b64encode(hmac.digest(secret, purpose.encode(), "sha256")).rstrip(b"=").decode()
-    )
+    return urlsafe_b64encode(hmac.digest(secret, purpose.encode(), "sha256")).rstrip(b"=").decode()

@@ -6,17 +6,35 @@ worker at a time. A worker that loses the database goes on trying until it is ba
 
 import asyncio
 from datetime import timedelta
+from uuid import UUID
 
 import stamina
 from pgqueuer import PgQueuer
-from pgqueuer.models import Schedule
+from pgqueuer.executors import (
+    DatabaseRetryEntrypointExecutor,
+    EntrypointExecutorParameters,
+)
+from pgqueuer.models import Job, Schedule
 
-from service.database import connect, open_database
+from service import allowance, idempotency
+from service.accounts import sign_in
+from service.connections.invitations import expire_due
+from service.database import Database, connect, open_database
 from service.errors import Unavailable
 from service.insights.certificates import purge
+from service.mail import mails
+from service.mail.mails import Mailer
 from service.settings import Settings
+from service.tokens import load_secret
 
 PURGES = "17 * * * *"
+TIDYING = "*/5 * * * *"
+
+# A mail that can't be handed over is tried again after 5 s, 10 s and so on up to an hour, for a day.
+_MAIL_ATTEMPTS = 34
+_FIRST_RETRY = timedelta(seconds=5)
+_LAST_RETRY = timedelta(hours=1)
+_MAILS_AT_ONCE = 8
 
 # New jobs are told of as they come; this is how soon it is noticed that nothing tells of them.
 LOOKS_EVERY = timedelta(seconds=5)
@@ -38,6 +56,26 @@ async def work(database_url: str, settings: Settings, stopped: asyncio.Event) ->
 async def _work_until(stopped: asyncio.Event, database_url: str, settings: Settings) -> None:
     async with open_database(database_url) as database, connect(database_url) as connection:
         jobs = PgQueuer.from_asyncpg_connection(connection)
+        mailer = Mailer(
+            public_url=settings.public_url,
+            secret=load_secret(settings.secret_key, settings.state_dir),
+            sender=settings.mail_from,
+            smtp=settings.smtp,
+            outbox=settings.state_dir / "outbox",
+        )
+
+        @jobs.entrypoint(
+            mails.JOB, concurrency_limit=_MAILS_AT_ONCE, executor_factory=_trying_again
+        )
+        async def send(job: Job) -> None:
+            assert job.payload is not None
+            is_last = job.attempts >= _MAIL_ATTEMPTS
+            await mails.send_mail(database, mailer, UUID(bytes=job.payload), is_last=is_last)
+
+        @jobs.schedule("tidy_up", TIDYING)
+        async def tidy_up(schedule: Schedule) -> None:
+            await _tidy_up(database)
+
         days = settings.facts_retention_days
         if days is not None:
 
@@ -63,3 +101,23 @@ async def _work_until(stopped: asyncio.Event, database_url: str, settings: Setti
             raise Unavailable("the jobs came to a stop") from (
                 None if running.cancelled() else running.exception()
             )
+
+
+def _trying_again(parameters: EntrypointExecutorParameters) -> DatabaseRetryEntrypointExecutor:
+    return DatabaseRetryEntrypointExecutor(
+        parameters=parameters,
+        max_attempts=_MAIL_ATTEMPTS,
+        initial_delay=_FIRST_RETRY,
+        max_delay=_LAST_RETRY,
+    )
+
+
+async def _tidy_up(database: Database) -> None:
+    """Note what has expired, and forget what nobody needs any more."""
+    expired = 1
+    while expired:
+        async with database.general.transaction() as connection:
+            expired = await expire_due(connection)
+    for forget in (sign_in.purge, mails.purge, allowance.purge, idempotency.purge):
+        async with database.general.transaction() as connection:
+            await forget(connection)

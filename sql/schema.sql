@@ -56,6 +56,7 @@ CREATE TABLE public.account (
     name_skeleton text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     suspended_at timestamp with time zone,
+    renamed_at timestamp with time zone,
     CONSTRAINT account_name_check CHECK (((length(name) >= 2) AND (length(name) <= 120)))
 );
 
@@ -88,7 +89,9 @@ CREATE TABLE public.app_user (
     id uuid NOT NULL,
     email text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT app_user_email_check CHECK ((email = lower(email)))
+    name text,
+    CONSTRAINT app_user_email_check CHECK ((email = lower(email))),
+    CONSTRAINT app_user_name_check CHECK (((length(name) >= 1) AND (length(name) <= 120)))
 );
 
 CREATE SEQUENCE public.certificate_revision
@@ -133,13 +136,22 @@ CREATE TABLE public.connection (
     CONSTRAINT connection_check1 CHECK ((buyer_id <> seller_id))
 );
 
+CREATE TABLE public.daily_use (
+    day date NOT NULL,
+    what text NOT NULL,
+    whose text NOT NULL,
+    used integer NOT NULL
+);
+
 CREATE TABLE public.event (
     id bigint NOT NULL,
     at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     actor text NOT NULL,
     action text NOT NULL,
     account_id uuid,
-    detail jsonb NOT NULL
+    detail jsonb NOT NULL,
+    actor_account_id uuid,
+    actor_id uuid
 );
 
 ALTER TABLE public.event ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -149,6 +161,79 @@ ALTER TABLE public.event ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MINVALUE
     NO MAXVALUE
     CACHE 1
+);
+
+CREATE TABLE public.grant_request (
+    id uuid NOT NULL,
+    connection_id uuid NOT NULL,
+    owner_id uuid NOT NULL,
+    viewer_id uuid NOT NULL,
+    requested_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone,
+    outcome text,
+    CONSTRAINT grant_request_check CHECK ((ended_at >= requested_at)),
+    CONSTRAINT grant_request_check1 CHECK ((owner_id <> viewer_id)),
+    CONSTRAINT grant_request_check2 CHECK (((ended_at IS NULL) = (outcome IS NULL))),
+    CONSTRAINT grant_request_outcome_check CHECK ((outcome = ANY (ARRAY['granted'::text, 'declined'::text, 'withdrawn'::text, 'disconnected'::text])))
+);
+
+CREATE TABLE public.idempotent_request (
+    account_id uuid NOT NULL,
+    key text NOT NULL,
+    request_digest bytea NOT NULL,
+    status integer NOT NULL,
+    body bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+
+CREATE TABLE public.invitation (
+    id uuid NOT NULL,
+    inviter_id uuid NOT NULL,
+    email text NOT NULL,
+    reason text NOT NULL,
+    role text,
+    note text,
+    vendor_label text,
+    state text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    mail_id uuid NOT NULL,
+    token_digest bytea NOT NULL,
+    ended_at timestamp with time zone,
+    acceptor_id uuid,
+    connection_id uuid,
+    CONSTRAINT invitation_check CHECK (((state = 'pending'::text) = (ended_at IS NULL))),
+    CONSTRAINT invitation_check1 CHECK (((state = 'accepted'::text) = (acceptor_id IS NOT NULL))),
+    CONSTRAINT invitation_check2 CHECK (((reason = 'join_account'::text) = (role IS NOT NULL))),
+    CONSTRAINT invitation_check3 CHECK (((connection_id IS NULL) OR (state = 'accepted'::text))),
+    CONSTRAINT invitation_email_check CHECK ((email = lower(email))),
+    CONSTRAINT invitation_reason_check CHECK ((reason = ANY (ARRAY['receive_leads'::text, 'send_leads'::text, 'domain_ownership_visibility'::text, 'confirm_domain_ownership'::text, 'share_lead_quality_reports'::text, 'join_account'::text]))),
+    CONSTRAINT invitation_role_check CHECK ((role = ANY (ARRAY['admin'::text, 'member'::text]))),
+    CONSTRAINT invitation_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'accepted'::text, 'declined'::text, 'cancelled'::text, 'expired'::text]))),
+    CONSTRAINT invitation_token_digest_check CHECK ((octet_length(token_digest) = 32))
+);
+
+CREATE TABLE public.invitation_opt_out (
+    email text NOT NULL,
+    inviter_id uuid,
+    opted_out_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT invitation_opt_out_email_check CHECK ((email = lower(email)))
+);
+
+CREATE TABLE public.mail (
+    id uuid NOT NULL,
+    kind text NOT NULL,
+    recipient text NOT NULL,
+    subject_id uuid,
+    params jsonb NOT NULL,
+    state text NOT NULL,
+    error text,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    not_after timestamp with time zone,
+    sent_at timestamp with time zone,
+    CONSTRAINT mail_check CHECK (((state = 'sent'::text) = (sent_at IS NOT NULL))),
+    CONSTRAINT mail_recipient_check CHECK ((recipient = lower(recipient))),
+    CONSTRAINT mail_state_check CHECK ((state = ANY (ARRAY['queued'::text, 'sending'::text, 'retrying'::text, 'sent'::text, 'failed'::text, 'cancelled'::text, 'suppressed'::text])))
 );
 
 CREATE TABLE public.membership (
@@ -269,6 +354,29 @@ CREATE TABLE public.retained_certificate (
     answer_id uuid NOT NULL
 );
 
+CREATE TABLE public.sign_in_link (
+    mail_id uuid NOT NULL,
+    email text NOT NULL,
+    token_digest bytea NOT NULL,
+    invitation_id uuid,
+    next_path text,
+    created_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    used_at timestamp with time zone,
+    CONSTRAINT sign_in_link_email_check CHECK ((email = lower(email))),
+    CONSTRAINT sign_in_link_token_digest_check CHECK ((octet_length(token_digest) = 32))
+);
+
+CREATE TABLE public.user_session (
+    id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    token_digest bytea NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone,
+    CONSTRAINT user_session_token_digest_check CHECK ((octet_length(token_digest) = 32))
+);
+
 CREATE TABLE public.visibility_grant (
     id uuid NOT NULL,
     connection_id uuid NOT NULL,
@@ -313,8 +421,29 @@ ALTER TABLE ONLY public.certificate
 ALTER TABLE ONLY public.connection
     ADD CONSTRAINT connection_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.daily_use
+    ADD CONSTRAINT daily_use_pkey PRIMARY KEY (day, what, whose);
+
 ALTER TABLE ONLY public.event
     ADD CONSTRAINT event_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.grant_request
+    ADD CONSTRAINT grant_request_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.idempotent_request
+    ADD CONSTRAINT idempotent_request_pkey PRIMARY KEY (account_id, key);
+
+ALTER TABLE ONLY public.invitation_opt_out
+    ADD CONSTRAINT invitation_opt_out_unique UNIQUE NULLS NOT DISTINCT (email, inviter_id);
+
+ALTER TABLE ONLY public.invitation
+    ADD CONSTRAINT invitation_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.invitation
+    ADD CONSTRAINT invitation_token_unique UNIQUE (token_digest);
+
+ALTER TABLE ONLY public.mail
+    ADD CONSTRAINT mail_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.membership
     ADD CONSTRAINT membership_pkey PRIMARY KEY (account_id, user_id);
@@ -340,6 +469,18 @@ ALTER TABLE ONLY public.pgqueuer_statistics
 ALTER TABLE ONLY public.retained_certificate
     ADD CONSTRAINT retained_certificate_pkey PRIMARY KEY (account_id, cert_id);
 
+ALTER TABLE ONLY public.sign_in_link
+    ADD CONSTRAINT sign_in_link_pkey PRIMARY KEY (mail_id);
+
+ALTER TABLE ONLY public.sign_in_link
+    ADD CONSTRAINT sign_in_link_token_unique UNIQUE (token_digest);
+
+ALTER TABLE ONLY public.user_session
+    ADD CONSTRAINT user_session_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.user_session
+    ADD CONSTRAINT user_session_token_unique UNIQUE (token_digest);
+
 ALTER TABLE ONLY public.visibility_grant
     ADD CONSTRAINT visibility_grant_pkey PRIMARY KEY (id);
 
@@ -352,6 +493,26 @@ CREATE UNIQUE INDEX connection_live ON public.connection USING btree (buyer_id, 
 CREATE INDEX connection_seller ON public.connection USING btree (seller_id);
 
 CREATE INDEX event_account ON public.event USING btree (account_id, id);
+
+CREATE UNIQUE INDEX grant_request_live ON public.grant_request USING btree (owner_id, viewer_id) WHERE (ended_at IS NULL);
+
+CREATE INDEX idempotent_request_created_at ON public.idempotent_request USING btree (created_at);
+
+CREATE INDEX invitation_connection ON public.invitation USING btree (connection_id) WHERE (connection_id IS NOT NULL);
+
+CREATE INDEX invitation_email ON public.invitation USING btree (email, id);
+
+CREATE INDEX invitation_expires_at ON public.invitation USING btree (expires_at) WHERE (state = 'pending'::text);
+
+CREATE INDEX invitation_inviter ON public.invitation USING btree (inviter_id, id);
+
+CREATE UNIQUE INDEX invitation_pending ON public.invitation USING btree (inviter_id, email, reason) WHERE (state = 'pending'::text);
+
+CREATE INDEX mail_created_at ON public.mail USING btree (created_at);
+
+CREATE INDEX mail_subject ON public.mail USING btree (subject_id) WHERE (subject_id IS NOT NULL);
+
+CREATE INDEX membership_user ON public.membership USING btree (user_id);
 
 CREATE INDEX ownership_account ON public.ownership USING btree (account_id);
 
@@ -383,9 +544,17 @@ CREATE UNIQUE INDEX pgqueuer_unique_dedupe_key ON public.pgqueuer USING btree (d
 
 CREATE INDEX pgqueuer_updated_id_id1_idx ON public.pgqueuer USING btree (updated, id DESC) INCLUDE (id) WHERE (status = 'picked'::public.pgqueuer_status);
 
+CREATE INDEX sign_in_link_expires_at ON public.sign_in_link USING btree (expires_at);
+
+CREATE INDEX user_session_expires_at ON public.user_session USING btree (expires_at);
+
+CREATE INDEX user_session_user ON public.user_session USING btree (user_id);
+
 CREATE INDEX visibility_grant_connection ON public.visibility_grant USING btree (connection_id);
 
 CREATE UNIQUE INDEX visibility_grant_live ON public.visibility_grant USING btree (owner_id, viewer_id) WHERE (ended_at IS NULL);
+
+CREATE INDEX visibility_grant_viewer ON public.visibility_grant USING btree (viewer_id) WHERE (ended_at IS NULL);
 
 CREATE TRIGGER tg_pgqueuer_changed AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON public.pgqueuer FOR EACH STATEMENT EXECUTE FUNCTION public.fn_pgqueuer_changed();
 
@@ -407,6 +576,36 @@ ALTER TABLE ONLY public.connection
 ALTER TABLE ONLY public.event
     ADD CONSTRAINT event_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id);
 
+ALTER TABLE ONLY public.event
+    ADD CONSTRAINT event_actor_account_id_fkey FOREIGN KEY (actor_account_id) REFERENCES public.account(id);
+
+ALTER TABLE ONLY public.grant_request
+    ADD CONSTRAINT grant_request_connection_id_fkey FOREIGN KEY (connection_id) REFERENCES public.connection(id);
+
+ALTER TABLE ONLY public.grant_request
+    ADD CONSTRAINT grant_request_owner_id_fkey FOREIGN KEY (owner_id) REFERENCES public.account(id);
+
+ALTER TABLE ONLY public.grant_request
+    ADD CONSTRAINT grant_request_viewer_id_fkey FOREIGN KEY (viewer_id) REFERENCES public.account(id);
+
+ALTER TABLE ONLY public.idempotent_request
+    ADD CONSTRAINT idempotent_request_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id);
+
+ALTER TABLE ONLY public.invitation
+    ADD CONSTRAINT invitation_acceptor_id_fkey FOREIGN KEY (acceptor_id) REFERENCES public.account(id);
+
+ALTER TABLE ONLY public.invitation
+    ADD CONSTRAINT invitation_connection_id_fkey FOREIGN KEY (connection_id) REFERENCES public.connection(id);
+
+ALTER TABLE ONLY public.invitation
+    ADD CONSTRAINT invitation_inviter_id_fkey FOREIGN KEY (inviter_id) REFERENCES public.account(id);
+
+ALTER TABLE ONLY public.invitation
+    ADD CONSTRAINT invitation_mail_id_fkey FOREIGN KEY (mail_id) REFERENCES public.mail(id);
+
+ALTER TABLE ONLY public.invitation_opt_out
+    ADD CONSTRAINT invitation_opt_out_inviter_id_fkey FOREIGN KEY (inviter_id) REFERENCES public.account(id);
+
 ALTER TABLE ONLY public.membership
     ADD CONSTRAINT membership_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id);
 
@@ -418,6 +617,12 @@ ALTER TABLE ONLY public.ownership
 
 ALTER TABLE ONLY public.retained_certificate
     ADD CONSTRAINT retained_certificate_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id);
+
+ALTER TABLE ONLY public.sign_in_link
+    ADD CONSTRAINT sign_in_link_invitation_id_fkey FOREIGN KEY (invitation_id) REFERENCES public.invitation(id);
+
+ALTER TABLE ONLY public.user_session
+    ADD CONSTRAINT user_session_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.app_user(id);
 
 ALTER TABLE ONLY public.visibility_grant
     ADD CONSTRAINT visibility_grant_connection_id_fkey FOREIGN KEY (connection_id) REFERENCES public.connection(id);

@@ -78,8 +78,9 @@ class World:
             await connection.execute(
                 """
                 TRUNCATE account, app_user, membership, api_key, certificate, ownership, connection,
-                    visibility_grant, event, answer, retained_certificate,
-                    pgqueuer_schedules
+                    visibility_grant, event, answer, retained_certificate, mail, invitation,
+                    invitation_opt_out, grant_request, sign_in_link, user_session, daily_use,
+                    idempotent_request, pgqueuer, pgqueuer_schedules
                 """
             )
 

@@ -22,12 +22,18 @@ from litestar import Litestar
 from service.app import create_app
 from service.database import Database, migrate, open_database
 from service.embedded import embedded_postgres
+from service.settings import Settings
 from tests.builders import World
 from tests.processes import environment
 
 # Examples are found anew in each run; how long one takes says nothing about it being right.
 hypothesis_settings.register_profile("here", deadline=None, max_examples=100)
 hypothesis_settings.load_profile("here")
+
+
+SETTINGS = Settings(
+    public_url="http://service", secret_key="a secret of the tests", mail_from="us@service.example"
+)
 
 
 @pytest.fixture(scope="session")
@@ -97,7 +103,7 @@ async def living(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture(scope="session")
 async def client(migrated_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with living(create_app(migrated_url)) as client:
+    async with living(create_app(migrated_url, SETTINGS)) as client:
         yield client
 
 

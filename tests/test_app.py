@@ -11,7 +11,7 @@ import structlog
 from service.app import create_app, openapi_yaml
 from service.logs import configure_logs
 from tests.builders import World, basic, web_id
-from tests.conftest import living
+from tests.conftest import SETTINGS, living
 
 OPENAPI = Path(__file__).parent.parent / "openapi.yaml"
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
@@ -23,7 +23,7 @@ async def test_health_and_readiness(world: World) -> None:
 
 
 async def test_process_without_a_database_lives_but_is_not_ready_and_answers_no_owner() -> None:
-    async with living(create_app(NOWHERE)) as client:
+    async with living(create_app(NOWHERE, SETTINGS)) as client:
         assert (await client.get("/health")).status_code == 200
         for response in (
             await client.get("/ready"),
@@ -41,7 +41,7 @@ async def test_process_without_a_database_lives_but_is_not_ready_and_answers_no_
 
 
 async def test_unavailable_answer_has_the_v4_shape() -> None:
-    async with living(create_app(NOWHERE)) as client:
+    async with living(create_app(NOWHERE, SETTINGS)) as client:
         response = await client.post(
             f"/{web_id()}", headers=basic("cok_1"), json={"insights": {"properties": []}}
         )
@@ -52,7 +52,7 @@ async def test_unavailable_answer_has_the_v4_shape() -> None:
 
 
 async def test_process_is_not_ready_before_its_schema_is(empty_database_url: str) -> None:
-    async with living(create_app(empty_database_url)) as client:
+    async with living(create_app(empty_database_url, SETTINGS)) as client:
         response = await client.get("/ready")
         assert response.status_code == 503
         assert "confirmed-owner migrate" in response.json()["detail"]

@@ -52,7 +52,11 @@ async def carried_out_once(
             answered = await work(connection)
         else:
             what = msgspec.json.encode(
-                (request.method, request.url.path, (await request.body()).decode("utf-8", "replace"))
+                (
+                    request.method,
+                    request.url.path,
+                    (await request.body()).decode("utf-8", "replace"),
+                )
             )
             before = await idempotency.answered_before(connection, caller.account_id, key, what)
             answered = before or await work(connection)

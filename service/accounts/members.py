@@ -67,7 +67,7 @@ async def mail_admins(
         return
     own = (await queries.select_account(connection, account_id)).name
     for email in await queries.select_admin_emails(connection, account_id):
-        await queue_mail(connection, kind, email, own=own, **params)
+        await queue_mail(connection, kind, email, params={"own": own, **params})
 
 
 async def _member(

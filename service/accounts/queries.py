@@ -69,7 +69,7 @@ class Membership(msgspec.Struct, frozen=True):
 
 
 class SignInLink(msgspec.Struct, frozen=True):
-    """A mailed link to sign in, and where it leads to: an invitation, a page, or nowhere in particular."""
+    """A mailed link to sign in, and where it leads to: an invitation, or a page."""
 
     email: str
     invitation_id: UUID | None
@@ -179,9 +179,7 @@ async def update_user_name(connection: Connection, user_id: UUID, name: str) -> 
 
 
 async def select_user(connection: Connection, email: str) -> User | None:
-    row = await connection.fetchrow(
-        "SELECT id, email, name FROM app_user WHERE email = $1", email
-    )
+    row = await connection.fetchrow("SELECT id, email, name FROM app_user WHERE email = $1", email)
     return None if row is None else User(*row)
 
 
@@ -316,6 +314,11 @@ async def select_sign_in_link(connection: Connection, token_digest: bytes) -> Si
     return None if row is None else SignInLink(*row)
 
 
+async def select_mail_of_invitation(connection: Connection, invitation_id: UUID) -> UUID | None:
+    """The latest mail of an invitation, whose link is the one that is good."""
+    return await connection.fetchval("SELECT mail_id FROM invitation WHERE id = $1", invitation_id)
+
+
 async def update_sign_in_link_used(connection: Connection, token_digest: bytes) -> bool:
     """Whether the link was good, which it is not any more."""
     used = await connection.fetchval(
@@ -339,9 +342,7 @@ async def delete_expired_sign_ins(connection: Connection) -> None:
         DELETE FROM mail USING gone WHERE mail.id = gone.mail_id
         """
     )
-    await connection.execute(
-        "DELETE FROM user_session WHERE expires_at < now() - interval '1 day'"
-    )
+    await connection.execute("DELETE FROM user_session WHERE expires_at < now() - interval '1 day'")
 
 
 async def insert_session(

@@ -1,7 +1,7 @@
 """Signing in without passwords: by a link that is mailed, works once and for a quarter of an hour.
 
-Whether there is a user of an address is told to nobody who asks for a link: the same is done and said for
-every address, and only the job that sends the mail finds out.
+Whether there is a user of an address is told to nobody who asks for a link: the same is done and said
+for every address, and only the job that sends the mail finds out.
 """
 
 from datetime import timedelta
@@ -56,7 +56,7 @@ async def request_link(
         next_path,
         LINK_LASTS,
     )
-    await queue_mail(connection, "sign_in", email, mail_id=mail_id, not_after=expires_at)
+    await queue_mail(connection, "sign_in", email, mail_id=mail_id, not_after=expires_at, params={})
 
 
 async def find_link(connection: Connection, token: str) -> SignInLink:
@@ -83,6 +83,13 @@ async def sign_in(connection: Connection, token: str, former: Session | None) ->
     if user is None:
         raise NotFound("link to sign in", "…")
     return SignedIn(await start_session(connection, user, former), link)
+
+
+async def mail_of_invitation(connection: Connection, link: SignInLink) -> UUID | None:
+    """The mail with the invitation that a link to sign in leads to, if it leads to one."""
+    if link.invitation_id is None:
+        return None
+    return await queries.select_mail_of_invitation(connection, link.invitation_id)
 
 
 async def start_session(connection: Connection, user: User, former: Session | None) -> str:

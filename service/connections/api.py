@@ -40,9 +40,7 @@ _WITH_BODY = {**_COMMON, **problems(400, 413, 415, 422)}
 
 _InvitationId = Annotated[UUID, PathParameter()]
 _ConnectionId = Annotated[UUID, PathParameter()]
-_Cursor = Annotated[
-    UUID | None, QueryParameter(description="The `next` of an earlier page.")
-]
+_Cursor = Annotated[UUID | None, QueryParameter(description="The `next` of an earlier page.")]
 
 ReasonToConnect = Literal[
     "receive_leads",
@@ -90,27 +88,6 @@ class Delivery(msgspec.Struct, omit_defaults=True):
     error: str | UnsetType = UNSET
 
 
-class InvitationView(msgspec.Struct, omit_defaults=True):
-    """An invitation, as the account that sent it sees it, or one whose member received it."""
-
-    id: UUID
-    direction: Literal["sent", "received"]
-    inviter: PartnerAccount
-    email: str
-    reason: Reason
-    state: InvitationState
-    created_at: datetime
-    expires_at: datetime
-    role: Role | UnsetType = UNSET
-    note: str | UnsetType = UNSET
-    ended_at: datetime | UnsetType = UNSET
-    connection_id: UUID | UnsetType = UNSET
-    vendor_label: str | UnsetType = UNSET
-    sent_count: int | UnsetType = UNSET
-    last_sent_at: datetime | UnsetType = UNSET
-    delivery: Delivery | UnsetType = UNSET
-
-
 class ConnectionView(msgspec.Struct):
     """A live connection; `role` is your side of it. Times say since when, `null` that it is not so.
 
@@ -128,19 +105,46 @@ class ConnectionView(msgspec.Struct):
     asked_at: datetime | None
 
 
-class NotInvited(msgspec.Struct):
-    """Why an address was not invited, or who was asked for a grant in place of an invitation."""
+class InvitationItem(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What became of an address: an invitation, or a partner that was asked for a grant, or an error."""
 
     email: str
-    status: int
-    grant_requested: ConnectionView | UnsetType = UNSET
+    status: int | UnsetType = UNSET
     error: Problem | UnsetType = UNSET
+    grant_requested: ConnectionView | UnsetType = UNSET
+    id: UUID | UnsetType = UNSET
+    direction: Literal["sent", "received"] | UnsetType = UNSET
+    inviter: PartnerAccount | UnsetType = UNSET
+    reason: Reason | UnsetType = UNSET
+    state: InvitationState | UnsetType = UNSET
+    created_at: datetime | UnsetType = UNSET
+    expires_at: datetime | UnsetType = UNSET
+    role: Role | UnsetType = UNSET
+    note: str | UnsetType = UNSET
+    ended_at: datetime | UnsetType = UNSET
+    connection_id: UUID | UnsetType = UNSET
+    vendor_label: str | UnsetType = UNSET
+    sent_count: int | UnsetType = UNSET
+    last_sent_at: datetime | UnsetType = UNSET
+    delivery: Delivery | UnsetType = UNSET
+
+
+class InvitationView(InvitationItem, kw_only=True, omit_defaults=True):
+    """An invitation, as the account that sent it sees it, or one whose member received it."""
+
+    id: UUID
+    direction: Literal["sent", "received"]
+    inviter: PartnerAccount
+    reason: Reason
+    state: InvitationState
+    created_at: datetime
+    expires_at: datetime
 
 
 class InvitationReport(msgspec.Struct):
     """What became of each address, in order: an invitation, or why there is none."""
 
-    items: list[InvitationView | NotInvited]
+    items: list[InvitationItem]
 
 
 class InvitationList(msgspec.Struct):
@@ -332,7 +336,7 @@ async def resend_invitation(
     invitation_id: _InvitationId,
     idempotency_key: IdempotencyKey = None,
 ) -> Response[bytes]:
-    """Send a pending or expired invitation again; it is open for 30 days from now, by the new link alone."""
+    """Send a pending or expired invitation again. It is open for 30 days from now, by the new link."""
 
     async def work(connection: Connection) -> Answered:
         sent = await invitations.resend(
@@ -602,9 +606,7 @@ async def get_visibility(
     """Who sees your name; or what one partner is told of each domain that you own."""
     async with database.general.connection() as connection:
         if as_connection is None:
-            partners = await queries.select_partners(
-                connection, caller.account_id, shown_to=True
-            )
+            partners = await queries.select_partners(connection, caller.account_id, shown_to=True)
             return Visibility(
                 [
                     Visible(
@@ -648,7 +650,7 @@ async def _invite_all(
     invitations.checked_note(note)
     retry_after: list[str] = []
 
-    async def one(connection: Connection, email: str) -> tuple[int, InvitationView | NotInvited]:
+    async def one(connection: Connection, email: str) -> tuple[int, InvitationItem]:
         try:
             # What fails for one address leaves nothing behind, and the others alone.
             async with connection.transaction():
@@ -691,11 +693,11 @@ def _require_some(emails: Sequence[str]) -> None:
         raise InvalidInput("emails", f"{len(emails)} addresses", f"1 to {MAX_EMAILS} addresses")
 
 
-def _not_invited(email: str, error: ServiceError) -> NotInvited:
+def _not_invited(email: str, error: ServiceError) -> InvitationItem:
     status = http_status(error)
-    return NotInvited(
-        email,
-        status,
+    return InvitationItem(
+        email=email,
+        status=status,
         error=Problem(
             status=status,
             title=HTTPStatus(status).phrase,
@@ -705,21 +707,20 @@ def _not_invited(email: str, error: ServiceError) -> NotInvited:
     )
 
 
-def _invited(
-    email: str, invited: Invited, caller: Caller
-) -> tuple[int, InvitationView | NotInvited]:
+def _invited(email: str, invited: Invited, caller: Caller) -> tuple[int, InvitationItem]:
     status = 201 if invited.is_new else 200
+    item: InvitationItem
     match invited:
         case Sent(invitation):
-            return status, _invitation(invitation, caller)
+            item = _invitation(invitation, caller)
         case GrantRequested(partner):
-            return status, NotInvited(email, status, grant_requested=_connection(partner))
+            item = InvitationItem(email=email, grant_requested=_connection(partner))
+    item.status = status
+    return status, item
 
 
 async def _received(connection: Connection, caller: Caller, invitation_id: UUID) -> Invitation:
-    found = await queries.select_received_invitation(
-        connection, caller.account_id, invitation_id
-    )
+    found = await queries.select_received_invitation(connection, caller.account_id, invitation_id)
     if found is None:
         raise NotFound("invitation", str(invitation_id))
     return found

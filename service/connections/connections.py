@@ -106,9 +106,7 @@ async def find_partner(connection: Connection, account_id: UUID, connection_id: 
     return partner
 
 
-async def end(
-    connection: Connection, account_id: UUID, connection_id: UUID, actor: Actor
-) -> None:
+async def end(connection: Connection, account_id: UUID, connection_id: UUID, actor: Actor) -> None:
     """Disconnect at the wish of one side. Needs a transaction. Raises `NotFound`."""
     partner = await find_partner(connection, account_id, connection_id)
     buyer_id, seller_id = account_id, partner.partner_id

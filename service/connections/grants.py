@@ -11,6 +11,7 @@ from service.accounts.queries import select_account
 from service.audit import Actor
 from service.connections import queries
 from service.connections.connections import find_partner
+from service.connections.queries import Outcome
 from service.database import Connection
 from service.errors import Conflict, NotFound
 
@@ -125,7 +126,7 @@ async def end_request(
     Whether there was one.
     """
     now = await queries.lock_pair(connection, owner_id, viewer_id)
-    outcome = "declined" if actor.account_id == owner_id else "withdrawn"
+    outcome: Outcome = "declined" if actor.account_id == owner_id else "withdrawn"
     if not await queries.end_grant_request(connection, owner_id, viewer_id, now, outcome):
         return False
     await audit.record_between(
@@ -140,18 +141,14 @@ async def end_request(
     return True
 
 
-async def hide(
-    connection: Connection, account_id: UUID, connection_id: UUID, actor: Actor
-) -> None:
+async def hide(connection: Connection, account_id: UUID, connection_id: UUID, actor: Actor) -> None:
     """Hide an account's name from a partner, if it is shown. Needs a transaction. Raises `NotFound`."""
     partner = await find_partner(connection, account_id, connection_id)
     if partner.name_shown_since is None:
         return
     # It may have been hidden a moment ago.
     with suppress(NotFound):
-        await revoke(
-            connection, owner_id=account_id, viewer_id=partner.partner_id, actor=actor
-        )
+        await revoke(connection, owner_id=account_id, viewer_id=partner.partner_id, actor=actor)
 
 
 async def end_requests(

@@ -1,16 +1,16 @@
 """Invitations: one account asks whoever reads a mailbox to connect, or to join it.
 
-pending → accepted | declined | cancelled | expired, and by being sent again expired → pending. Each change
-is made under the lock of the invitation's row, together with its effect, its events and its mails.
+pending → accepted | declined | cancelled | expired, and by being sent again expired → pending. Each
+change is made under the lock of the invitation's row, with its effect, its events and its mails.
 
-| reason                      | inviter is the | effect of accepting                                    |
-|-----------------------------|----------------|--------------------------------------------------------|
-| receive_leads               | buyer          | connection                                             |
-| send_leads                  | seller         | connection                                             |
-| domain_ownership_visibility | buyer          | connection, and a grant: acceptor → inviter            |
-| confirm_domain_ownership    | buyer          | connection, and that grant unless the acceptor unticks it |
-| share_lead_quality_reports  | buyer          | connection                                             |
-| join_account                | –              | the user becomes a member of the inviting account      |
+| reason                      | inviter is the | effect of accepting                               |
+|-----------------------------|----------------|---------------------------------------------------|
+| receive_leads               | buyer          | connection                                        |
+| send_leads                  | seller         | connection                                        |
+| domain_ownership_visibility | buyer          | connection, and a grant: acceptor → inviter       |
+| confirm_domain_ownership    | buyer          | connection, and that grant unless it is unticked  |
+| share_lead_quality_reports  | buyer          | connection                                        |
+| join_account                | –              | the user becomes a member of the inviting account |
 """
 
 import hashlib
@@ -251,8 +251,8 @@ async def accept(
     what it asks for. Accepting again for the same account changes nothing. That the acceptor may accept
     what was sent to this address is for the caller to see to.
 
-    Raises `NotFound`, `NoLongerOpen`, `InvalidInput`, and `Conflict` where the inviter is the acceptor or
-    is suspended.
+    Raises `NotFound`, `NoLongerOpen`, `InvalidInput`, and `Conflict` where the inviter is the acceptor
+    or is suspended.
     """
     invitation = await _locked(connection, invitation_id)
     if invitation.reason == "join_account":
@@ -281,9 +281,7 @@ async def accept(
             actor=actor,
             invitation_id=invitation_id,
         )
-    await queries.end_invitation(
-        connection, invitation_id, "accepted", acceptor_id, connection_id
-    )
+    await queries.end_invitation(connection, invitation_id, "accepted", acceptor_id, connection_id)
     await cancel_mails(connection, invitation_id)
     await audit.record_between(
         connection,
@@ -333,9 +331,7 @@ async def join(
     if user is None or your_name is not None:
         user = await _user(connection, invitation.email, your_name or "")
     actor = Actor("user", invitation.inviter_id, user.id)
-    await members.add_member(
-        connection, invitation.inviter_id, user.id, invitation.role, actor
-    )
+    await members.add_member(connection, invitation.inviter_id, user.id, invitation.role, actor)
     await queries.end_invitation(connection, invitation_id, "accepted", invitation.inviter_id)
     await cancel_mails(connection, invitation_id)
     await audit.record(
@@ -441,9 +437,7 @@ async def _locked(connection: Connection, invitation_id: UUID) -> Invitation:
     return await _existing(connection, invitation_id)
 
 
-async def _locked_of(
-    connection: Connection, inviter_id: UUID, invitation_id: UUID
-) -> Invitation:
+async def _locked_of(connection: Connection, inviter_id: UUID, invitation_id: UUID) -> Invitation:
     invitation = await _locked(connection, invitation_id)
     if invitation.inviter_id != inviter_id:
         raise NotFound("invitation", str(invitation_id))
@@ -475,7 +469,7 @@ async def _ask_partner(
 
 
 async def _spend(connection: Connection, inviter_id: UUID, email: str) -> None:
-    """Count an invitation to that address. Raises `LimitReached`, which does not tell which limit it is."""
+    """Count an invitation to that address. Raises `LimitReached`, without saying which."""
     domain = email.rpartition("@")[2]
     await allowance.take(connection, "invitations by", str(inviter_id), PER_INVITER)
     await allowance.take(connection, "invitations to domain", domain, PER_DOMAIN)
@@ -504,11 +498,13 @@ async def _send(
         subject_id=invitation_id,
         not_after=expires_at,
         suppressed=await queries.has_opted_out(connection, email, inviter_id),
-        inviter=inviter.name,
-        reason=reason,
-        note=note,
-        expires_at=expires_at,
-        is_reminder=is_reminder,
+        params={
+            "inviter": inviter.name,
+            "reason": reason,
+            "note": note,
+            "expires_at": expires_at,
+            "is_reminder": is_reminder,
+        },
     )
     return expires_at
 
@@ -530,9 +526,7 @@ async def _end(
 
 async def _decline(connection: Connection, invitation: Invitation, actor: Actor) -> None:
     await _end(connection, invitation, "declined", actor)
-    await members.mail_admins(
-        connection, invitation.inviter_id, "declined", email=invitation.email
-    )
+    await members.mail_admins(connection, invitation.inviter_id, "declined", email=invitation.email)
 
 
 async def _accept_crossing(

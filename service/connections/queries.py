@@ -204,9 +204,7 @@ WHERE $1 IN (connection.buyer_id, connection.seller_id)
 async def select_partner(
     connection: Connection, account_id: UUID, connection_id: UUID
 ) -> Partner | None:
-    row = await connection.fetchrow(
-        _PARTNERS + "AND connection.id = $2", account_id, connection_id
-    )
+    row = await connection.fetchrow(_PARTNERS + "AND connection.id = $2", account_id, connection_id)
     return None if row is None else Partner(*row)
 
 
@@ -241,20 +239,22 @@ async def select_partners(
     return [Partner(*row) for row in rows]
 
 
+_PARTNER_OF_EMAIL = """
+  AND partner.id IN (
+      SELECT membership.account_id
+      FROM membership JOIN app_user ON app_user.id = membership.user_id
+      WHERE app_user.email = $2
+  )
+ORDER BY connection.id
+"""
+
+
 async def select_partners_of_email(
     connection: Connection, account_id: UUID, email: str
 ) -> list[Partner]:
     """An account's live connections to accounts that the user of an address belongs to."""
     rows = await connection.fetch(
-        _PARTNERS
-        + """
-        AND partner.id IN (
-            SELECT membership.account_id
-            FROM membership JOIN app_user ON app_user.id = membership.user_id
-            WHERE app_user.email = $2
-        )
-        ORDER BY connection.id
-        """,
+        _PARTNERS + _PARTNER_OF_EMAIL,
         account_id,
         email,
     )
@@ -448,7 +448,7 @@ async def select_received_invitations(
     email: str | None,
     limit: int,
 ) -> list[Invitation]:
-    """What an account's members received, the latest first: before that one, in that state, and so on."""
+    """What an account's members received, in the same way."""
     rows = await connection.fetch(
         _INVITATIONS
         + """
@@ -614,7 +614,7 @@ async def expire_invitations(connection: Connection) -> list[tuple[UUID, UUID, s
 async def select_pending_ids(
     connection: Connection, email: str, inviter_id: UUID | None
 ) -> list[UUID]:
-    """The pending invitations to an address: from that account, or from any; nobody else changes them."""
+    """The pending invitations to an address, from that account or from any, locked."""
     rows = await connection.fetch(
         """
         SELECT id FROM invitation

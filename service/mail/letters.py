@@ -11,45 +11,44 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from jinja2 import Environment, PackageLoader
+from jinja2 import Environment, PackageLoader, select_autoescape
 
 # What mail programs make links of: dots and at signs within words.
 _LINKABLE = re.compile(r"(?<=\w)([.@:/])(?=[\w/])")
 _ZERO_WIDTH_SPACE = "\u200b"
 
-_NOT_AFFILIATED = (
-    "This service is independent of ActiveProspect and TrustedForm, whose Certificate API it speaks."
-)
+_NOT_AFFILIATED = "This service is independent of ActiveProspect and TrustedForm."
 
-# What the inviter wants, by reason; the second is what the recipient would let it see.
+# What the inviter wants, by reason.
 _WANTS = {
-    "receive_leads": (
-        "{inviter} wants to receive leads from you.",
-        "If you accept, {inviter} learns that your company is its partner. Who owns your sites is not "
-        "shown to it.",
-    ),
-    "send_leads": (
-        "{inviter} wants to send leads to you.",
-        "If you accept, {inviter} learns that your company is its partner. Nothing else is shown to it.",
-    ),
+    "receive_leads": "{inviter} wants to receive leads from you.",
+    "send_leads": "{inviter} wants to send leads to you.",
     "domain_ownership_visibility": (
-        "{inviter} buys leads and asks to see that your company owns the sites they come from.",
-        "If you accept, {inviter} sees your company’s name as the owner of your verified domains. You "
-        "can take that back at any time.",
+        "{inviter} buys leads and asks to see that your company owns the sites they come from."
     ),
     "confirm_domain_ownership": (
-        "{inviter} buys leads and asks you to confirm which domains your company owns.",
-        "If you accept, you can let {inviter} see your company’s name as the owner of your verified "
-        "domains. You can take that back at any time.",
+        "{inviter} buys leads and asks you to confirm which domains your company owns."
     ),
-    "share_lead_quality_reports": (
-        "{inviter} wants to share lead quality reports with you.",
-        "If you accept, {inviter} learns that your company is its partner. Who owns your sites is not "
-        "shown to it.",
+    "share_lead_quality_reports": "{inviter} wants to share lead quality reports with you.",
+    "join_account": "You are invited to join the account of {inviter}.",
+}
+
+# What accepting shows to the inviter.
+_CONNECTS = (
+    "If you accept, {inviter} learns that your company is its partner. Who owns your sites is not shown "
+    "to it."
+)
+_SHOWS = {
+    "domain_ownership_visibility": (
+        "If you accept, {inviter} sees your company’s name as the owner of your verified domains. You "
+        "can take that back at any time."
+    ),
+    "confirm_domain_ownership": (
+        "If you accept, you can let {inviter} see your company’s name as the owner of your verified "
+        "domains. You can take that back at any time."
     ),
     "join_account": (
-        "You are invited to join the account of {inviter}.",
-        "If you accept, you are a member of that account, and its admins see your name and address.",
+        "If you accept, you are a member of that account, and its admins see your name and address."
     ),
 }
 
@@ -89,16 +88,18 @@ def unlinked(text: str) -> str:
 
 def _invitation(params: Mapping[str, Any], public_url: str, token: str) -> Letter:
     inviter = unlinked(params["inviter"])
-    wants, shows = _WANTS[params["reason"]]
+    reason = params["reason"]
     link = f"{public_url}/invitations/{token}"
-    joins = params["reason"] == "join_account"
+    joins = reason == "join_account"
     until = datetime.fromisoformat(params["expires_at"])
     paragraphs = [
-        wants.format(inviter=inviter),
-        shows.format(inviter=inviter),
+        _WANTS[reason].format(inviter=inviter),
+        _SHOWS.get(reason, _CONNECTS).format(inviter=inviter),
     ]
     if not joins:
-        paragraphs.append("If your company has no account here yet, you create one, free of charge.")
+        paragraphs.append(
+            "If your company has no account here yet, you create one, free of charge."
+        )
     paragraphs.append(f"The invitation is open until {until:%d %B %Y}.")
     return Letter(
         subject=("Reminder: you are invited" if params["is_reminder"] else "You are invited")
@@ -160,8 +161,7 @@ _LETTERS: dict[str, Callable[[Mapping[str, Any], str, str], Letter]] = {
     "sign_in": _sign_in,
     "accepted": _notice(
         "Your invitation was accepted",
-        "{partner} has accepted your invitation\n"
-        "{own} and {partner} are connected now. {shows}",
+        "{partner} has accepted your invitation\n{own} and {partner} are connected now. {shows}",
         "See the connection",
     ),
     "connected": _notice(
@@ -206,14 +206,9 @@ _LETTERS: dict[str, Callable[[Mapping[str, Any], str, str], Letter]] = {
 }
 
 
-def letter_kinds() -> list[str]:
-    """All kinds of mail there are."""
-    return list(_LETTERS)
-
-
 _environment = Environment(
     loader=PackageLoader("service", "templates/mail"),
-    autoescape=lambda name: name is not None and name.endswith(".html"),
+    autoescape=select_autoescape(["html"]),
     trim_blocks=True,
     lstrip_blocks=True,
 )

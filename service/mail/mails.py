@@ -1,9 +1,10 @@
 """Mails: decided on in a transaction, sent by a background job, at least once and rarely twice.
 
-A mail is queued with the change that causes it, so what is rolled back sends nothing, and is not sent any
-more once its subject is gone. Sent again after a crash, it is the same mail, with the same Message-ID.
+A mail is queued with the change that causes it, so what is rolled back sends nothing, and it is not sent
+any more once its subject is gone. Sent again after a crash, it is the same mail, of the same Message-ID.
 """
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from email.utils import parseaddr
 from pathlib import Path
@@ -48,7 +49,7 @@ async def queue_mail(
     subject_id: UUID | None = None,
     not_after: datetime | None = None,
     suppressed: bool = False,
-    **params: object,
+    params: Mapping[str, object],
 ) -> UUID:
     """Have a mail sent once this transaction has committed, or only note that it would have been.
 

@@ -10,12 +10,13 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
+import msgspec
 
 from service.app import create_app
 from service.database import Database
 from service.settings import TrustedForm
 from tests.builders import NO_VERIFIED, VERIFIED, Company, World, web_id
-from tests.conftest import living
+from tests.conftest import SETTINGS, living
 
 URL = "https://vendor.example"
 KEY = "upstream-key-5f4dcc3b5aa765d61d8327deb882cf99"
@@ -160,7 +161,8 @@ async def service(
     database_url: str, database: Database, url: str = URL, budget: float = 2.0
 ) -> AsyncIterator[World]:
     """An application of its own, so that no breaker or cache of another test is in it."""
-    app = create_app(database_url, TrustedForm(api_key=KEY, url=url, budget=budget))
+    trustedform = TrustedForm(api_key=KEY, url=url, budget=budget)
+    app = create_app(database_url, msgspec.structs.replace(SETTINGS, trustedform=trustedform))
     async with living(app) as client:
         yield World(database, client)
 

@@ -1,0 +1,134 @@
+"""The pages for signing in and out."""
+
+import re
+from typing import Annotated, Any
+
+from litestar import Response, Router, get, post
+from litestar.di import NamedDependency
+from litestar.params import PathParameter, QueryParameter
+
+from service.accounts import sign_in
+from service.accounts.accounts import checked_email
+from service.accounts.visitors import ERRORS, MAX_FORM, Visitor, form_of, go_on, page
+from service.bodies import HttpRequest
+from service.database import Database
+from service.errors import InvalidInput, NoLongerOpen, NotFound
+from service.tokens import link_token
+
+HOME = "/connections"
+
+# Pages that someone may be sent to after signing in: ours alone.
+_OWN_PATH = re.compile(r"/connections(/[0-9a-f-]{36})?")
+
+
+@get("/sign-in")
+async def show_sign_in(
+    request: HttpRequest,
+    visitor: NamedDependency[Visitor],
+    next_path: Annotated[str, QueryParameter(name="next")] = HOME,
+) -> Response[Any]:
+    """Ask for an address."""
+    if visitor.session is not None:
+        return go_on(request, _own(next_path))
+    return page(request, visitor, "sign_in", next_path=_own(next_path))
+
+
+@post("/sign-in", status_code=200)
+async def ask_for_link(
+    request: HttpRequest,
+    visitor: NamedDependency[Visitor],
+    database: NamedDependency[Database],
+) -> Response[Any]:
+    """Mail a link to a user of that address, and say the same whether there is one or not."""
+    form = await form_of(request, visitor)
+    next_path = _own(form.get("next", HOME))
+    try:
+        email = checked_email(form.get("email", ""))
+    except InvalidInput as error:
+        return page(
+            request,
+            visitor,
+            "sign_in",
+            status=422,
+            next_path=next_path,
+            email=form.get("email", ""),
+            error=str(error),
+        )
+    async with database.general.transaction() as connection:
+        await sign_in.request_link(connection, request.app.state.secret, email, next_path=next_path)
+    return page(request, visitor, "link_sent", email=email)
+
+
+@get("/sign-in/{token:str}")
+async def show_link(
+    request: HttpRequest,
+    visitor: NamedDependency[Visitor],
+    database: NamedDependency[Database],
+    token: Annotated[str, PathParameter()],
+) -> Response[Any]:
+    """Say whom a link signs in. Looking at it, as mail scanners do, does not use it."""
+    async with database.general.connection() as connection:
+        try:
+            link = await sign_in.find_link(connection, token)
+        except (NotFound, NoLongerOpen) as error:
+            return _bad_link(request, visitor, error)
+    return page(request, visitor, "confirm_sign_in", email=link.email, token=token)
+
+
+@post("/sign-in/{token:str}", status_code=200)
+async def use_link(
+    request: HttpRequest,
+    visitor: NamedDependency[Visitor],
+    database: NamedDependency[Database],
+    token: Annotated[str, PathParameter()],
+) -> Response[Any]:
+    """Sign in, and go where the link leads to."""
+    await form_of(request, visitor)
+    async with database.general.transaction() as connection:
+        try:
+            signed_in = await sign_in.sign_in(connection, token, visitor.session)
+        except (NotFound, NoLongerOpen) as error:
+            return _bad_link(request, visitor, error)
+        mail_id = await sign_in.mail_of_invitation(connection, signed_in.link)
+    path = signed_in.link.next_path or HOME
+    if mail_id is not None:
+        path = f"/invitations/{link_token(request.app.state.secret, mail_id)}"
+    return go_on(request, path, signed_in.token)
+
+
+@post("/sign-out", status_code=200)
+async def sign_out(
+    request: HttpRequest,
+    visitor: NamedDependency[Visitor],
+    database: NamedDependency[Database],
+) -> Response[Any]:
+    """End this session, or all of this user's, wherever they are."""
+    form = await form_of(request, visitor)
+    if visitor.session is not None:
+        async with database.general.transaction() as connection:
+            await sign_in.sign_out(connection, visitor.session, everywhere="everywhere" in form)
+    return page(request, Visitor(visitor.token, visitor.is_new, None), "signed_out")
+
+
+def _own(path: str) -> str:
+    return path if _OWN_PATH.fullmatch(path) else HOME
+
+
+def _bad_link(
+    request: HttpRequest, visitor: Visitor, error: NotFound | NoLongerOpen
+) -> Response[Any]:
+    """What a link is worth that signs nobody in; whoever has used it a moment ago is signed in."""
+    if visitor.session is not None:
+        return go_on(request, HOME)
+    text = str(error) if isinstance(error, NoLongerOpen) else "this link is not one of ours"
+    status = 410 if isinstance(error, NoLongerOpen) else 404
+    return page(request, visitor, "sign_in", status=status, next_path=HOME, error=text)
+
+
+pages = Router(
+    "/",
+    route_handlers=[show_sign_in, ask_for_link, show_link, use_link, sign_out],
+    exception_handlers=ERRORS,
+    include_in_schema=False,
+    request_max_body_size=MAX_FORM,
+)
