@@ -8,6 +8,8 @@ import msgspec
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody
 
+PROBLEM_JSON = "application/problem+json"
+
 
 class Problem(msgspec.Struct, omit_defaults=True):
     """A problem document (RFC 9457). `field` names the value that can't be used, if it is one."""
@@ -24,14 +26,14 @@ def documented(body: type, what: str) -> ResponseSpec:
     return ResponseSpec(body, description=what, generate_examples=False)
 
 
-def problems(*statuses: int) -> dict[int, ResponseSpec]:
-    """Responses that are problem documents."""
+def problems(*statuses: int, kind: type[Problem] = Problem) -> dict[int, ResponseSpec]:
+    """Responses that are problem documents, of a kind with further members or without."""
     return {
         status: ResponseSpec(
-            Problem,
+            kind,
             description=HTTPStatus(status).phrase,
             generate_examples=False,
-            media_type="application/problem+json",
+            media_type=PROBLEM_JSON,
         )
         for status in statuses
     }

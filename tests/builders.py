@@ -14,11 +14,16 @@ from uuid import UUID
 import httpx
 
 from service.accounts import accounts, keys
-from service.connections import connections, grants
+from service.audit import Actor
+from service.connections import connections, grants, invitations
+from service.connections.invitations import Sent
+from service.connections.queries import Invitation, Reason, select_invitation
 from service.database import Database
 from service.insights.imports import LineResult, import_lines
 from service.ownership import ownerships
+from service.tokens import link_token
 
+SECRET = "a secret of the tests, long enough"
 NO_VERIFIED = "No Verified ActiveProspect Account Identified"
 VERIFIED = "ActiveProspect Verified Account"
 
@@ -33,10 +38,17 @@ class Company:
     name: str
     key: str
     key_id: UUID
+    email: str
+    """Of its admin."""
 
     @property
     def headers(self) -> dict[str, str]:
         return basic(self.key)
+
+
+def link_of(invitation: Invitation) -> str:
+    """Where the link in its latest mail leads to."""
+    return f"/invitations/{link_token(SECRET.encode(), invitation.mail_id)}"
 
 
 def basic(key: str, user: str = "X") -> dict[str, str]:
@@ -84,13 +96,14 @@ class World:
                 """
             )
 
-    async def company(self, name: str | None = None) -> Company:
+    async def company(self, name: str | None = None, email: str | None = None) -> Company:
         number = next(_counter)
         name = name or f"Company number {number}"
         async with self.database.general.transaction() as connection:
-            account = await accounts.create_account(connection, name, f"a{number}@example.com")
+            email = email or f"a{number}@example.com"
+            account = await accounts.create_account(connection, name, email)
             key_id, key = await keys.create_key(connection, account.id)
-        return Company(account.id, name, key, key_id)
+        return Company(account.id, name, key, key_id, email)
 
     async def own(self, owner: Company, domain: str, *, covers_subdomains: bool = False) -> None:
         async with self.database.general.transaction() as connection:
@@ -122,6 +135,37 @@ class World:
         """Connect the two, and let the viewer see the owner's name."""
         await self.connect(viewer, owner)
         await self.grant(owner, viewer)
+
+    async def invite(
+        self, inviter: Company, email: str, reason: Reason = "domain_ownership_visibility"
+    ) -> Invitation:
+        """Invite an address that is not invited yet, nor connected."""
+        async with self.database.general.transaction() as connection:
+            sent = await invitations.invite(
+                connection,
+                SECRET.encode(),
+                inviter.id,
+                Actor("key", inviter.id, inviter.key_id),
+                email,
+                reason,
+                role="member" if reason == "join_account" else None,
+            )
+        assert isinstance(sent, Sent)
+        return sent.invitation
+
+    async def invitation(self, invitation: Invitation) -> Invitation:
+        """An invitation as it is now."""
+        async with self.database.general.connection() as connection:
+            now = await select_invitation(connection, invitation.id)
+        assert now is not None
+        return now
+
+    async def mails(self, kind: str) -> list[tuple[str, str]]:
+        """The mails of a kind: to whom, and in which state."""
+        rows = await self.fetch(
+            "SELECT recipient, state FROM mail WHERE kind = $1 ORDER BY recipient, created_at", kind
+        )
+        return [(row["recipient"], row["state"]) for row in rows]
 
     async def rename(self, company: Company, name: str) -> None:
         async with self.database.general.transaction() as connection:

@@ -23,7 +23,7 @@ from service.app import create_app
 from service.database import Database, migrate, open_database
 from service.embedded import embedded_postgres
 from service.settings import Settings
-from tests.builders import World
+from tests.builders import SECRET, World
 from tests.processes import environment
 
 # Examples are found anew in each run; how long one takes says nothing about it being right.
@@ -31,9 +31,7 @@ hypothesis_settings.register_profile("here", deadline=None, max_examples=100)
 hypothesis_settings.load_profile("here")
 
 
-SETTINGS = Settings(
-    public_url="http://service", secret_key="a secret of the tests", mail_from="us@service.example"
-)
+SETTINGS = Settings(public_url="http://service", secret_key=SECRET, mail_from="us@service.example")
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,8 @@ from service.accounts.keys import authenticate, key_of
 from service.accounts.queries import Caller
 from service.bodies import JSON, HttpRequest
 from service.database import Connection, Database
+from service.documents import PROBLEM_JSON
+from service.errors import InvalidInput
 from service.idempotency import Answered
 
 MAX_BODY = 64 * 1024
@@ -33,10 +35,25 @@ IdempotencyKey: TypeAlias = Annotated[
 
 
 async def calling(request: HttpRequest, database: Database) -> Caller:
-    """Whose key came with a request. Raises `Unauthorized`, `InactiveAccount` or `Unavailable`."""
+    """Whose key came with a request, whose query has no parameters but those there are.
+
+    A filter that is misspelt would otherwise filter nothing.
+
+    Raises `Unauthorized`, `InactiveAccount`, `InvalidInput` or `Unavailable`.
+    """
     key = key_of(request.headers.get("authorization"))
     async with database.general.connection() as connection:
-        return await authenticate(connection, key)
+        caller = await authenticate(connection, key)
+    known = [
+        field.kwarg_definition.name or name
+        for name, field in request.route_handler.parsed_fn_signature.parameters.items()
+        if isinstance(field.kwarg_definition, QueryParameter)
+    ]
+    for given in request.query_params:
+        if given not in known:
+            expected = f"one of {', '.join(known)}" if known else "left out: there are none"
+            raise InvalidInput("query parameter", given, expected)
+    return caller
 
 
 async def carried_out_once(
@@ -62,4 +79,5 @@ async def carried_out_once(
             answered = before or await work(connection)
             if before is None and answered.status < 300:
                 await idempotency.remember(connection, caller.account_id, key, what, answered)
-    return Response(answered.body, status_code=answered.status, media_type=JSON)
+    media_type = JSON if answered.status < 400 else PROBLEM_JSON
+    return Response(answered.body, status_code=answered.status, media_type=media_type)

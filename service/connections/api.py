@@ -147,6 +147,12 @@ class InvitationReport(msgspec.Struct):
     items: list[InvitationItem]
 
 
+class NobodyInvited(Problem, omit_defaults=True):
+    """Why nobody could be invited; where it was the addresses, each says what is wrong with it."""
+
+    items: list[InvitationItem] | UnsetType = UNSET
+
+
 class InvitationList(msgspec.Struct):
     """Invitations, the latest first, and the cursor of those before, if there are any."""
 
@@ -191,10 +197,8 @@ class Visibility(msgspec.Struct):
         200: documented(InvitationReport, "All were invited before, or asked"),
         201: documented(InvitationReport, "All are invited"),
         207: documented(InvitationReport, "It differs; each item says what became of it"),
-        409: documented(InvitationReport, "None could be invited; each says why"),
         **_WITH_BODY,
-        422: documented(InvitationReport, "None could be invited; each says why"),
-        429: documented(InvitationReport, "The limit for today is reached; see Retry-After"),
+        **problems(409, 422, 429, kind=NobodyInvited),
     },
 )
 async def invite(
@@ -234,10 +238,8 @@ async def invite(
         200: documented(InvitationReport, "All were invited before"),
         201: documented(InvitationReport, "All are invited"),
         207: documented(InvitationReport, "It differs; each item says what became of it"),
-        409: documented(InvitationReport, "None could be invited; each says why"),
         **_WITH_BODY,
-        422: documented(InvitationReport, "None could be invited; each says why"),
-        429: documented(InvitationReport, "The limit for today is reached; see Retry-After"),
+        **problems(409, 422, 429, kind=NobodyInvited),
     },
 )
 async def invite_members(
@@ -679,7 +681,15 @@ async def _invite_all(
         }
         statuses = {results[email][0] for email in emails}
         status = statuses.pop() if len(statuses) == 1 else 207
-        report = InvitationReport([results[email][1] for email in emails])
+        items = [results[email][1] for email in emails]
+        report: InvitationReport | NobodyInvited = InvitationReport(items)
+        if status >= 400:
+            report = NobodyInvited(
+                status=status,
+                title=HTTPStatus(status).phrase,
+                detail="nobody could be invited; each item says why",
+                items=items,
+            )
         return Answered(status, msgspec.json.encode(report))
 
     response = await carried_out_once(request, database, caller, key, work)

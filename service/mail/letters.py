@@ -138,7 +138,8 @@ def _notice(
 
     def letter(params: Mapping[str, Any], public_url: str, token: str) -> Letter:
         words = {
-            name: unlinked(value) if isinstance(value, str) else value
+            # An address is one that the reader wrote to.
+            name: unlinked(value) if name != "email" else value
             for name, value in params.items()
         }
         heading, *paragraphs = text.format(**words).split("\n")

@@ -1,0 +1,215 @@
+"""The journey from an invitation to a name, and back: a real service, mail server and browser."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from playwright.async_api import Browser, Page, expect
+
+from service.database import migrate, open_database
+from tests.builders import NO_VERIFIED, VERIFIED, Company, World
+from tests.conftest import fresh_database
+from tests.mailbox import Mailbox, link_in, mailbox, text_of
+from tests.processes import environment, running
+
+REQUEST = {"reason": "domain_ownership_visibility", "note": "Nice to meet you.\nThe buyers"}
+
+
+@pytest.fixture(scope="module")
+def box() -> Iterator[Mailbox]:
+    with mailbox() as box:
+        yield box
+
+
+@pytest.fixture(scope="module")
+async def stage(
+    server_url: str, box: Mailbox, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[World]:
+    """The real service with a database of its own, which hands its mails to the box."""
+    directory = tmp_path_factory.mktemp("stage")
+    async with fresh_database(server_url) as url:
+        await migrate(url)
+        env = environment(
+            directory, DATABASE_URL=url, SMTP_URL=box.url, MAIL_FROM="Owners <us@service.example>"
+        )
+        with running(env, directory / "log") as service:
+            async with (
+                open_database(url) as database,
+                httpx.AsyncClient(base_url=service.url, timeout=20) as client,
+            ):
+                yield World(database, client)
+
+
+@pytest.fixture
+async def page(browser: Browser) -> AsyncIterator[Page]:
+    # As small as phones are, and without JavaScript.
+    context = await browser.new_context(
+        java_script_enabled=False, viewport={"width": 360, "height": 640}
+    )
+    page = await context.new_page()
+    yield page
+    await context.close()
+
+
+async def invite(stage: World, buyer: Company, email: str, **request: Any) -> Any:
+    response = await stage.client.post(
+        "/v1/invitations", headers=buyer.headers, json={**REQUEST, **request, "emails": [email]}
+    )
+    assert response.status_code == 201, response.text
+    return response.json()["items"][0]
+
+
+async def now(stage: World, buyer: Company, invitation: Any) -> Any:
+    path = f"/v1/invitations/{invitation['id']}"
+    return (await stage.client.get(path, headers=buyer.headers)).json()
+
+
+async def fits(page: Page) -> bool:
+    """Whether nothing sticks out of a phone's screen."""
+    box = await page.locator("main").bounding_box()
+    return box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 360
+
+
+async def test_seller_accepts_with_a_new_account_and_takes_it_back(
+    stage: World, box: Mailbox, page: Page
+) -> None:
+    buyer = await stage.company("Harbor Insurance", "al@buyer.example")
+    cert_id = await stage.certificate(domain="seller.example")
+    assert await stage.confirmed_owner(buyer, cert_id) == NO_VERIFIED
+    invitation = await invite(stage, buyer, "jo@seller.example")
+    mail = box.mail_to("jo@seller.example", "You are invited to connect")
+    assert "Harbor Insurance" in text_of(mail)
+    assert "> Nice to meet you." in text_of(mail)
+
+    await page.goto(link_in(mail))
+    await expect(page.get_by_role("heading", level=1)).to_contain_text("Harbor Insurance invites")
+    await expect(page.get_by_role("main")).to_contain_text("Nice to meet you.")
+    assert await fits(page)
+    await page.get_by_label("Company name").fill("BrightQuote Media")
+    await page.get_by_label("Your own name").fill("Jo Seller")
+    await page.get_by_role("button", name="Create an account, and accept").click()
+    await expect(page.get_by_role("status")).to_contain_text("you have accepted")
+    assert await fits(page)
+
+    shown = await now(stage, buyer, invitation)
+    assert (shown["state"], shown["delivery"], shown["sent_count"]) == (
+        "accepted",
+        {"state": "sent"},
+        1,
+    )
+    (row,) = await stage.fetch("SELECT id FROM account WHERE name = 'BrightQuote Media'")
+    seller = Company(row["id"], "BrightQuote Media", "", row["id"], "jo@seller.example")
+    await stage.own(seller, "seller.example")
+    assert await stage.confirmed_owner(buyer, cert_id) == "BrightQuote Media"
+    accepted = box.mail_to("al@buyer.example", "Your invitation was accepted")
+    assert "BrightQuote Media" in text_of(accepted)
+
+    await page.goto(link_in(box.mail_to("jo@seller.example", "You are connected")))
+    await page.get_by_role("button", name="Take it back").click()
+    show = page.get_by_role("button", name="Let Harbor Insurance see our name")
+    await expect(show).to_be_visible()
+    assert await stage.confirmed_owner(buyer, cert_id) == VERIFIED
+    withdrawn = box.mail_to("al@buyer.example", "does not show you its name")
+    assert "BrightQuote Media" in text_of(withdrawn)
+
+    await show.click()
+    assert await stage.confirmed_owner(buyer, cert_id) == "BrightQuote Media"
+    await page.get_by_text("Disconnect", exact=True).click()
+    await page.get_by_role("button", name="Disconnect from Harbor Insurance").click()
+    await expect(page.get_by_role("main")).to_contain_text("No connections yet")
+    assert await stage.confirmed_owner(buyer, cert_id) == VERIFIED
+    for address in ("jo@seller.example", "al@buyer.example"):
+        assert "BrightQuote Media ended" in text_of(box.mail_to(address, "connection has ended"))
+
+
+async def test_known_seller_signs_in_by_mail_and_chooses_the_account(
+    stage: World, box: Mailbox, page: Page
+) -> None:
+    buyer = await stage.company()
+    one = await stage.company("One Seller", "sam@sellers.example")
+    async with stage.database.general.connection() as connection:
+        await connection.execute(
+            """
+            WITH another AS (
+                INSERT INTO account (id, name, name_skeleton)
+                VALUES (gen_random_uuid(), 'Another Seller', 'another') RETURNING id
+            )
+            INSERT INTO membership (account_id, user_id, role)
+            SELECT another.id, app_user.id, 'admin' FROM another, app_user WHERE email = $1
+            """,
+            one.email,
+        )
+    await stage.own(one, "sellers.example")
+    await invite(stage, buyer, one.email, reason="confirm_domain_ownership")
+    await page.goto(link_in(box.mail_to(one.email)))
+    await page.get_by_role("button", name="Mail me a link to sign in").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Look into your mail")
+    link = link_in(box.mail_to(one.email, "Your link to sign in"))
+    await page.goto(link)
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.get_by_role("main")).to_contain_text("sellers.example")
+    await page.get_by_label("One Seller").check()
+    await page.get_by_role("button", name="Accept").click()
+    await expect(page.get_by_role("status")).to_be_visible()
+    cert_id = await stage.certificate(domain="sellers.example")
+    assert await stage.confirmed_owner(buyer, cert_id) == "One Seller"
+    await page.get_by_role("button", name="Everywhere").click()
+    await page.goto(link)
+    await expect(page.get_by_role("alert")).to_contain_text("has been used")
+
+
+async def test_seller_declines_and_wants_no_more_without_an_account(
+    stage: World, box: Mailbox, page: Page
+) -> None:
+    buyer, email = await stage.company(), "ann@else.example"
+    first = await invite(stage, buyer, email)
+    await page.goto(link_in(box.mail_to(email)))
+    await page.get_by_role("button", name="Decline").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("You have declined")
+    assert (await now(stage, buyer, first))["state"] == "declined"
+    assert email in text_of(box.mail_to(buyer.email, "declined"))
+    second = await invite(stage, buyer, email)
+    await page.goto(link_in(box.mail_to(email)))
+    await page.get_by_role("button", name=f"None from {buyer.name}").click()
+    assert (await now(stage, buyer, second))["state"] == "declined"
+    third = await invite(stage, buyer, email)
+    assert third["delivery"] == {"state": "suppressed"}
+
+
+async def test_what_can_not_be_had_is_said_beside_the_form_and_nothing_typed_is_lost(
+    stage: World, box: Mailbox, page: Page
+) -> None:
+    buyer = await stage.company("Paypal Leads")
+    await invite(stage, buyer, "kim@else.example", reason="confirm_domain_ownership")
+    await page.goto(link_in(box.mail_to("kim@else.example")))
+    let = "Let Paypal Leads see our name"
+    await page.get_by_label("Company name").fill("PaypaI Leads")
+    await page.get_by_label("Your own name").fill("Kim")
+    await page.get_by_label(let).uncheck()
+    await page.get_by_role("button", name="Create an account, and accept").click()
+    await expect(page.get_by_role("alert")).to_contain_text("unlike every other account's name")
+    await expect(page.get_by_label("Your own name")).to_have_value("Kim")
+    await expect(page.get_by_label(let)).not_to_be_checked()
+    await page.get_by_label("Company name").fill("Quite Other Leads")
+    await page.get_by_role("button", name="Create an account, and accept").click()
+    await expect(page.get_by_role("button", name=let)).to_be_visible()
+
+
+async def test_colleague_joins_by_mail(stage: World, box: Mailbox, page: Page) -> None:
+    company = await stage.company()
+    response = await stage.client.post(
+        "/v1/account/members",
+        headers=company.headers,
+        json={"emails": ["new@colleague.example"], "role": "admin"},
+    )
+    assert response.status_code == 201
+    await page.goto(link_in(box.mail_to("new@colleague.example", "to join an account")))
+    await page.get_by_label("Your own name").fill("New Colleague")
+    await page.get_by_role("button", name=f"Join {company.name}").click()
+    await expect(page.get_by_role("heading", level=2)).to_have_text(company.name)
+    response = await stage.client.get("/v1/account/members", headers=company.headers)
+    assert [(each["email"], each["role"]) for each in response.json()["items"]] == [
+        (company.email, "admin"),
+        ("new@colleague.example", "admin"),
+    ]
