@@ -1,0 +1,306 @@
+"""Signing in by mail: what a link is worth, what a session is, and what nobody learns or can do."""
+
+import re
+from datetime import timedelta
+
+import pytest
+
+from service.accounts import sign_in
+from service.accounts.sign_in import LINKS_A_DAY
+from service.accounts.visitors import Site
+from service.tokens import link_token
+from tests.builders import SECRET, Company, World
+from tests.surfer import Surfer
+
+
+async def asked(world: World, email: str) -> Surfer:
+    surfer = Surfer(world.client)
+    await surfer.go("/sign-in")
+    await surfer.send("/sign-in", email=email)
+    return surfer
+
+
+async def link(world: World, email: str) -> str:
+    """The link in the latest mail to an address."""
+    rows = await world.fetch(
+        "SELECT mail_id FROM sign_in_link WHERE email = $1 ORDER BY created_at DESC LIMIT 1", email
+    )
+    return f"/sign-in/{link_token(SECRET.encode(), rows[0]['mail_id'])}"
+
+
+async def signed_in(world: World, company: Company) -> Surfer:
+    surfer = await asked(world, company.email)
+    path = await link(world, company.email)
+    await surfer.go(path)
+    await surfer.send(path)
+    assert company.name in surfer.text
+    return surfer
+
+
+async def is_signed_in(surfer: Surfer) -> bool:
+    response = await surfer.go("/connections")
+    return response.url.path == "/connections"
+
+
+async def test_link_signs_in_the_user_it_was_mailed_to(world: World) -> None:
+    company, other = await world.company(), await world.company()
+    surfer = await signed_in(world, company)
+    assert company.email in surfer.text
+    assert other.name not in surfer.text
+
+
+async def test_looking_at_a_link_as_mail_scanners_do_does_not_use_it(world: World) -> None:
+    company = await world.company()
+    surfer = await asked(world, company.email)
+    path = await link(world, company.email)
+    for _ in range(3):
+        await Surfer(world.client).go(path)
+    await surfer.go(path)
+    await surfer.send(path)
+    assert await is_signed_in(surfer)
+
+
+async def test_link_works_once(world: World) -> None:
+    company = await world.company()
+    await signed_in(world, company)
+    thief = Surfer(world.client)
+    response = await thief.go(await link(world, company.email))
+    assert response.status_code == 410
+    assert "has been used" in thief.text
+    assert not await is_signed_in(thief)
+
+
+async def test_used_link_leads_whoever_is_signed_in_by_it_on(world: World) -> None:
+    company = await world.company()
+    surfer = await signed_in(world, company)
+    path = await link(world, company.email)
+    assert (await surfer.go(path)).url.path == "/connections"
+    assert (await surfer.send(path)).url.path == "/connections"
+
+
+async def test_link_expires_after_a_quarter_of_an_hour(world: World) -> None:
+    company = await world.company()
+    surfer = await asked(world, company.email)
+    path = await link(world, company.email)
+    await surfer.go(path)
+    await world.fetch(
+        "UPDATE sign_in_link SET expires_at = expires_at - $1::interval", sign_in.LINK_LASTS
+    )
+    response = await surfer.send(path)
+    assert response.status_code == 410
+    assert "has expired" in surfer.text
+    assert not await is_signed_in(surfer)
+
+
+@pytest.mark.parametrize("token", ["x", "A" * 43, "%00", "ä", "x" * 300])
+async def test_link_that_is_none_is_said_to_be_none(world: World, token: str) -> None:
+    surfer = Surfer(world.client)
+    response = await surfer.go(f"/sign-in/{token}")
+    assert response.status_code == 404
+    assert "not one of ours" in surfer.text
+
+
+async def test_known_and_unknown_address_are_answered_alike(world: World) -> None:
+    company = await world.company()
+    pages = []
+    for email in (company.email, "a0@example.com"):
+        surfer = await asked(world, email)
+        assert surfer.page is not None
+        headers = {**surfer.page.headers, "date": "", "content-length": ""}
+        text = re.sub(r'value="[^"]*"', "", surfer.text).replace(email, "")
+        pages.append((surfer.page.status_code, headers, text))
+    assert pages[0] == pages[1]
+    rows = await world.fetch("SELECT email FROM sign_in_link")
+    assert {row["email"] for row in rows} == {company.email, "a0@example.com"}
+    assert len(await world.fetch("SELECT FROM pgqueuer")) == 2
+
+
+async def test_beyond_a_number_a_day_no_more_links_are_mailed_and_that_is_not_told(
+    world: World,
+) -> None:
+    company = await world.company()
+    await world.fetch(
+        "INSERT INTO daily_use VALUES ((now() AT TIME ZONE 'UTC')::date, 'sign-in', $1, $2)",
+        company.email,
+        LINKS_A_DAY - 1,
+    )
+    pages = [re.sub(r'value="[^"]*"', "", (await asked(world, company.email)).text) for _ in "12"]
+    assert pages[0] == pages[1]
+    assert len(await world.mails("sign_in")) == 1
+
+
+async def test_bad_address_is_told_beside_the_form(world: World) -> None:
+    surfer = Surfer(world.client)
+    await surfer.go("/sign-in")
+    response = await surfer.send("/sign-in", email='jo@example <script>"')
+    assert response.status_code == 422
+    assert "must be an e-mail address" in surfer.text
+    assert "<script>" not in response.text
+
+
+async def test_session_token_is_another_after_signing_in_and_the_old_one_worth_nothing(
+    world: World,
+) -> None:
+    company = await world.company()
+    victim = Surfer(world.client)
+    victim.cookie = "prepared-by-somebody-else"
+    await victim.go("/sign-in")
+    await victim.send("/sign-in", email=company.email)
+    path = await link(world, company.email)
+    await victim.go(path)
+    await victim.send(path)
+    assert await is_signed_in(victim)
+    assert victim.cookie != "prepared-by-somebody-else"
+    attacker = Surfer(world.client)
+    attacker.cookie = "prepared-by-somebody-else"
+    assert not await is_signed_in(attacker)
+
+
+async def test_signing_in_again_ends_the_session_that_browser_had(world: World) -> None:
+    company, other = await world.company(), await world.company()
+    surfer = await signed_in(world, company)
+    former = surfer.cookie
+    assert former is not None
+    await asked(world, other.email)
+    path = await link(world, other.email)
+    await surfer.go(path)
+    await surfer.send(path)
+    assert other.name in surfer.text
+    surfer.cookie = former
+    assert not await is_signed_in(surfer)
+
+
+async def test_signing_out_everywhere_ends_all_sessions_and_open_links(world: World) -> None:
+    company = await world.company()
+    one, two = await signed_in(world, company), await signed_in(world, company)
+    await asked(world, company.email)
+    path = await link(world, company.email)
+    await one.go("/connections")
+    await one.send("/sign-out", everywhere="yes")
+    assert not await is_signed_in(one)
+    assert not await is_signed_in(two)
+    assert (await two.go(path)).status_code == 410
+
+
+async def test_signing_out_here_leaves_other_sessions(world: World) -> None:
+    company = await world.company()
+    one, two = await signed_in(world, company), await signed_in(world, company)
+    await one.go("/connections")
+    await one.send("/sign-out")
+    assert not await is_signed_in(one)
+    assert await is_signed_in(two)
+
+
+async def test_session_ends_after_two_weeks(world: World) -> None:
+    surfer = await signed_in(world, await world.company())
+    await world.fetch("UPDATE user_session SET expires_at = expires_at - interval '14 days'")
+    assert not await is_signed_in(surfer)
+
+
+async def test_only_digests_of_tokens_are_kept(world: World) -> None:
+    company = await world.company()
+    surfer = await signed_in(world, company)
+    assert surfer.cookie is not None
+    token = (await link(world, company.email)).rpartition("/")[2]
+    for table in ("user_session", "sign_in_link", "mail", "pgqueuer", "invitation"):
+        for row in await world.fetch(f"SELECT * FROM {table}"):
+            for secret in (surfer.cookie, token):
+                assert secret not in str(dict(row))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://service.evil.example"},
+        {"Origin": "https://service"},
+        {"Referer": "http://service/sign-in"},
+    ],
+)
+async def test_form_from_elsewhere_is_refused(world: World, headers: dict[str, str]) -> None:
+    surfer = await signed_in(world, await world.company())
+    await surfer.go("/connections")
+    response = await surfer.send("/sign-out", headers=headers)
+    assert response.status_code == 403
+    assert await is_signed_in(surfer)
+
+
+async def test_form_without_this_sessions_token_is_refused(world: World) -> None:
+    surfer = await signed_in(world, await world.company())
+    other = Surfer(world.client)
+    await other.go("/sign-in")
+    (others,) = set(re.findall(r'name="form_token" value="([^"]*)"', other.text))
+    for token in ("", "x", others, None):
+        await surfer.go("/connections")
+        assert (await surfer.send("/sign-out", form_token=token)).status_code == 403
+    assert await is_signed_in(surfer)
+
+
+async def test_link_leads_to_pages_of_ours_alone(world: World) -> None:
+    company = await world.company()
+    for path in ("https://evil.example", "//evil.example", "/connections/../x", "/sign-out"):
+        surfer = Surfer(world.client)
+        await surfer.go("/sign-in")
+        await surfer.send("/sign-in", email=company.email, next=path)
+        rows = await world.fetch("SELECT DISTINCT next_path FROM sign_in_link")
+        assert [row["next_path"] for row in rows] == ["/connections"]
+
+
+async def test_pages_may_not_be_framed_cached_or_load_from_elsewhere(world: World) -> None:
+    for path in ("/sign-in", "/sign-in/x", "/invitations/x", "/connections"):
+        response = await Surfer(world.client).go(path)
+        assert "frame-ancestors 'none'" in response.headers["content-security-policy"]
+        assert "default-src 'none'" in response.headers["content-security-policy"]
+        assert response.headers["cache-control"] == "no-store"
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert response.headers["referrer-policy"] == "same-origin"
+        assert "//" not in re.sub(r"<!doctype.*?>", "", response.text)
+    style = await world.client.get("/static/pages.css")
+    assert style.status_code == 200
+    assert style.headers["content-type"].startswith("text/css")
+
+
+async def test_session_cookie_is_out_of_reach_of_scripts_and_other_sites(world: World) -> None:
+    cookie = (await Surfer(world.client).go("/sign-in")).headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=lax" in cookie
+    assert "Secure" not in cookie
+
+
+@pytest.mark.parametrize(
+    ("public_url", "origin", "cookie"),
+    [
+        ("https://owners.example", "https://owners.example", "__Host-session"),
+        ("https://owners.example:443/base", "https://owners.example", "__Host-session"),
+        ("https://Owners.example:8443", "https://owners.example:8443", "__Host-session"),
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000", "session"),
+        ("http://[::1]:80", "http://[::1]", "session"),
+    ],
+)
+def test_origin_and_cookie_follow_from_the_public_url(
+    public_url: str, origin: str, cookie: str
+) -> None:
+    site = Site(public_url, b"secret")
+    assert (site.origin, site.cookie) == (origin, cookie)
+    assert site.is_secure == cookie.startswith("__Host")
+
+
+async def test_what_is_over_is_forgotten_a_day_later(world: World) -> None:
+    company = await world.company()
+    kept = await signed_in(world, company)
+    await signed_in(world, company)
+    await world.fetch(
+        """
+        UPDATE user_session SET expires_at = now() - $1::interval
+        WHERE id = (SELECT max(id::text)::uuid FROM user_session)
+        """,
+        timedelta(days=1, minutes=1),
+    )
+    await world.fetch("UPDATE sign_in_link SET expires_at = now() - interval '25 hours'")
+    async with world.database.general.transaction() as connection:
+        await sign_in.purge(connection)
+    assert len(await world.fetch("SELECT FROM user_session")) == 1
+    assert await world.fetch("SELECT FROM sign_in_link") == []
+    assert await world.mails("sign_in") == []
+    assert await is_signed_in(kept)

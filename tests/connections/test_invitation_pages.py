@@ -1,0 +1,463 @@
+"""The pages of an invitation: who may accept it, what it shows, and what can't be done with a link."""
+
+import asyncio
+import re
+
+import pytest
+
+from service.connections.invitations import SIGN_UPS_A_DAY
+from service.tokens import link_token
+from tests.builders import NO_VERIFIED, SECRET, VERIFIED, Company, World, link_of
+from tests.surfer import ORIGIN, Surfer
+
+SELLER = "jo@seller.example"
+
+
+async def signed_in(world: World, email: str) -> Surfer:
+    surfer = Surfer(world.client)
+    await surfer.go("/sign-in")
+    await surfer.send("/sign-in", email=email)
+    (row,) = await world.fetch(
+        "SELECT mail_id FROM sign_in_link WHERE email = $1 ORDER BY created_at DESC LIMIT 1", email
+    )
+    path = f"/sign-in/{link_token(SECRET.encode(), row['mail_id'])}"
+    await surfer.go(path)
+    await surfer.send(path)
+    return surfer
+
+
+async def member_of(world: World, company: Company, email: str, role: str = "member") -> None:
+    await world.fetch(
+        """
+        WITH person AS (
+            INSERT INTO app_user (id, email) VALUES (gen_random_uuid(), $1)
+            ON CONFLICT (email) DO UPDATE SET email = excluded.email RETURNING id
+        )
+        INSERT INTO membership (account_id, user_id, role) SELECT $2, id, $3 FROM person
+        """,
+        email,
+        company.id,
+        role,
+    )
+
+
+async def test_recipient_without_an_account_makes_one_and_is_signed_in(world: World) -> None:
+    buyer = await world.company()
+    invitation = await world.invite(buyer, SELLER)
+    surfer = Surfer(world.client)
+    await surfer.go(link_of(invitation))
+    assert buyer.name in surfer.text
+    assert SELLER in surfer.text
+    response = await surfer.send(
+        f"{link_of(invitation)}/accept", company="Seller Leads", your_name="Jo"
+    )
+    assert response.url.path.startswith("/connections/")
+    assert "Seller Leads and" in surfer.text
+    now = await world.invitation(invitation)
+    assert now.state == "accepted"
+    (account,) = await world.fetch("SELECT id FROM account WHERE id <> $1", buyer.id)
+    assert now.acceptor_id == account["id"]
+    (user,) = await world.fetch("SELECT name FROM app_user WHERE email = $1", SELLER)
+    assert user["name"] == "Jo"
+
+
+async def test_looking_at_an_invitation_changes_nothing(world: World) -> None:
+    buyer = await world.company()
+    invitation = await world.invite(buyer, SELLER)
+    for path in ("", "/unsubscribe"):
+        assert (await Surfer(world.client).go(link_of(invitation) + path)).status_code == 200
+    for path in ("/accept", "/decline", "/stop"):
+        assert (await Surfer(world.client).go(link_of(invitation) + path)).status_code in (404, 405)
+    assert await world.invitation(invitation) == invitation
+    assert await world.fetch("SELECT FROM invitation_opt_out") == []
+
+
+async def test_recipient_with_an_account_has_to_sign_in(world: World) -> None:
+    buyer, seller = await world.company(), await world.company()
+    invitation = await world.invite(buyer, seller.email)
+    surfer = Surfer(world.client)
+    await surfer.go(link_of(invitation))
+    response = await surfer.send(
+        f"{link_of(invitation)}/accept",
+        terms=await terms(world, invitation.email, link_of(invitation)),
+        company="Another Company",
+        your_name="Thief",
+        account_id=str(seller.id),
+    )
+    assert response.status_code == 409
+    assert (await world.invitation(invitation)).state == "pending"
+    assert len(await world.fetch("SELECT FROM account")) == 2
+
+
+async def terms(world: World, email: str, path: str) -> str:
+    """What the form holds that the recipient itself is shown."""
+    surfer = await signed_in(world, email)
+    await surfer.go(path)
+    found = re.search(r'name="terms" value="(\w+)"', surfer.text)
+    assert found
+    return found[1]
+
+
+async def test_link_to_sign_in_leads_back_to_the_invitation(world: World) -> None:
+    buyer, seller = await world.company(), await world.company()
+    await world.own(seller, "seller.example", covers_subdomains=True)
+    invitation = await world.invite(buyer, seller.email)
+    surfer = Surfer(world.client)
+    await surfer.go(link_of(invitation))
+    await surfer.send(f"{link_of(invitation)}/sign-in")
+    (row,) = await world.fetch("SELECT mail_id FROM sign_in_link")
+    path = f"/sign-in/{link_token(SECRET.encode(), row['mail_id'])}"
+    await surfer.go(path)
+    response = await surfer.send(path)
+    assert response.url.path == link_of(invitation)
+    assert f"would see “{seller.name}”" in surfer.text
+    assert "seller.example and its subdomains" in surfer.text
+    await surfer.send(f"{link_of(invitation)}/accept", account_id=str(seller.id))
+    assert "It sees" in surfer.text
+    cert_id = await world.certificate(domain="shop.seller.example")
+    assert await world.confirmed_owner(buyer, cert_id) == seller.name
+
+
+async def test_somebody_else_who_is_signed_in_is_told_and_accepts_nothing(world: World) -> None:
+    buyer, seller, other = await world.company(), await world.company(), await world.company()
+    for email in (seller.email, SELLER):
+        invitation = await world.invite(buyer, email)
+        surfer = await signed_in(world, other.email)
+        await surfer.go(link_of(invitation))
+        assert f"You are signed in as {other.email}" in surfer.text
+        await surfer.send(
+            f"{link_of(invitation)}/accept",
+            account_id=str(other.id),
+            company="Stolen Leads",
+            your_name="Thief",
+        )
+        assert (await world.invitation(invitation)).state == "pending"
+    assert await world.fetch("SELECT FROM connection") == []
+
+
+async def test_account_of_somebody_else_can_not_be_chosen(world: World) -> None:
+    buyer, seller, other = await world.company(), await world.company(), await world.company()
+    invitation = await world.invite(buyer, seller.email)
+    surfer = await signed_in(world, seller.email)
+    await surfer.go(link_of(invitation))
+    assert other.name not in surfer.text
+    response = await surfer.send(f"{link_of(invitation)}/accept", account_id=str(other.id))
+    assert response.status_code == 422
+    assert (await world.invitation(invitation)).state == "pending"
+
+
+async def test_member_who_is_no_admin_is_told_to_ask_one(world: World) -> None:
+    buyer, seller = await world.company(), await world.company()
+    await member_of(world, seller, SELLER)
+    invitation = await world.invite(buyer, SELLER)
+    surfer = await signed_in(world, SELLER)
+    await surfer.go(link_of(invitation))
+    assert "not an admin" in surfer.text
+    response = await surfer.send(f"{link_of(invitation)}/accept", account_id=str(seller.id))
+    assert response.status_code == 409
+    assert (await world.invitation(invitation)).state == "pending"
+
+
+async def test_own_account_can_not_accept_and_is_not_offered(world: World) -> None:
+    buyer, seller = await world.company(), await world.company()
+    await member_of(world, buyer, SELLER, "admin")
+    invitation = await world.invite(buyer, SELLER)
+    surfer = await signed_in(world, SELLER)
+    await surfer.go(link_of(invitation))
+    assert "your own account" in surfer.text
+    await member_of(world, seller, SELLER, "admin")
+    await surfer.go(link_of(invitation))
+    assert seller.name in surfer.text
+    response = await surfer.send(f"{link_of(invitation)}/accept", account_id=str(buyer.id))
+    assert response.status_code == 422
+    assert await world.fetch("SELECT FROM connection") == []
+
+
+async def test_suspended_account_is_not_offered(world: World) -> None:
+    buyer, seller = await world.company(), await world.company()
+    await member_of(world, seller, SELLER, "admin")
+    other = await world.company(email="o@example.com")
+    await member_of(world, other, SELLER, "admin")
+    await world.suspend(other)
+    invitation = await world.invite(buyer, SELLER)
+    surfer = await signed_in(world, SELLER)
+    await surfer.go(link_of(invitation))
+    assert seller.name in surfer.text
+    assert other.name not in surfer.text
+
+
+async def test_what_was_displayed_is_what_is_accepted(world: World) -> None:
+    buyer = await world.company("Honest Leads")
+    invitation = await world.invite(buyer, SELLER)
+    surfer = Surfer(world.client)
+    await surfer.go(link_of(invitation))
+    await world.rename(buyer, "Other Leads")
+    accept = f"{link_of(invitation)}/accept"
+    response = await surfer.send(accept, company="Seller Leads", your_name="Jo")
+    assert response.status_code == 409
+    assert "has changed since" in surfer.text
+    assert "Other Leads" in surfer.text
+    assert await world.fetch("SELECT FROM connection") == []
+    response = await surfer.send(accept, company="Seller Leads", your_name="Jo")
+    assert response.url.path.startswith("/connections/")
+
+
+async def test_link_is_replaced_by_sending_again(world: World) -> None:
+    buyer = await world.company()
+    first = await world.invite(buyer, SELLER)
+    surfer = Surfer(world.client)
+    await surfer.go(link_of(first))
+    path = f"/v1/invitations/{first.id}/resend"
+    assert (await world.client.post(path, headers=buyer.headers)).status_code == 200
+    again = await world.invitation(first)
+    assert link_of(again) != link_of(first)
+    response = await surfer.send(f"{link_of(first)}/accept", company="S Leads", your_name="Jo")
+    assert response.status_code == 404
+    assert (await surfer.go(link_of(again))).status_code == 200
+    assert await world.mails("invitation") == [(SELLER, "cancelled"), (SELLER, "queued")]
+
+
+@pytest.mark.parametrize(
+    ("state", "says"),
+    [
+        ("accepted", "has been accepted"),
+        ("declined", "has been declined"),
+        ("cancelled", "has been withdrawn"),
+        ("expired", "has expired"),
+    ],
+)
+async def test_invitation_that_is_over_says_why_and_can_not_be_accepted(
+    world: World, state: str, says: str
+) -> None:
+    buyer, seller = await world.company(), await world.company()
+    invitation = await world.invite(buyer, SELLER)
+    surfer = Surfer(world.client)
+    await surfer.go(link_of(invitation))
+    await world.fetch(
+        """
+        UPDATE invitation SET state = CASE WHEN $1 = 'expired' THEN 'pending' ELSE $1 END,
+            ended_at = CASE WHEN $1 <> 'expired' THEN now() END,
+            expires_at = CASE WHEN $1 = 'expired' THEN now() ELSE expires_at END,
+            acceptor_id = CASE WHEN $1 = 'accepted' THEN $2::uuid END
+        """,
+        state,
+        seller.id,
+    )
+    for response in (
+        await surfer.send(f"{link_of(invitation)}/accept", company="S Leads", your_name="Jo"),
+        await surfer.go(link_of(invitation)),
+    ):
+        assert response.status_code == 410
+        assert says in surfer.text
+    await surfer.go("/sign-in")
+    if state != "declined":
+        assert (await surfer.send(f"{link_of(invitation)}/decline")).status_code == 410
+    assert len(await world.fetch("SELECT FROM account")) == 2
+
+
+async def test_double_click_makes_one_account_and_one_connection(world: World) -> None:
+    buyer = await world.company()
+    invitation = await world.invite(buyer, SELLER)
+    surfer = Surfer(world.client)
+    await surfer.go(link_of(invitation))
+    form = {"company": "Seller Leads", "your_name": "Jo"}
+    await asyncio.gather(*(surfer.send(f"{link_of(invitation)}/accept", **form) for _ in range(5)))
+    assert len(await world.fetch("SELECT FROM account")) == 2
+    assert len(await world.fetch("SELECT FROM connection")) == 1
+    assert len(await world.fetch("SELECT FROM visibility_grant")) == 1
+
+
+async def test_invitation_of_a_suspended_account_can_not_be_accepted(world: World) -> None:
+    buyer = await world.company()
+    invitation = await world.invite(buyer, SELLER)
+    await world.suspend(buyer)
+    surfer = Surfer(world.client)
+    await surfer.go(link_of(invitation))
+    response = await surfer.send(f"{link_of(invitation)}/accept", company="S Leads", your_name="Jo")
+    assert response.status_code == 409
+    assert "is not active" in surfer.text
+    assert len(await world.fetch("SELECT FROM account")) == 1
+
+
+async def test_names_can_be_tried_a_number_of_times_with_one_invitation(world: World) -> None:
+    buyer = await world.company("Taken Leads")
+    invitation = await world.invite(buyer, SELLER)
+    surfer = Surfer(world.client)
+    await surfer.go(link_of(invitation))
+    for _ in range(SIGN_UPS_A_DAY):
+        response = await surfer.send(
+            f"{link_of(invitation)}/accept", company="Taken Leads", your_name="Jo"
+        )
+        assert response.status_code == 422
+    response = await surfer.send(
+        f"{link_of(invitation)}/accept", company="Free Leads", your_name="Jo"
+    )
+    assert response.status_code == 429
+
+
+async def test_one_click_in_a_mail_program_ends_invitations_for_good(world: World) -> None:
+    one, two = await world.company(), await world.company()
+    first, second = await world.invite(one, SELLER), await world.invite(two, SELLER)
+    response = await world.client.post(
+        f"{link_of(first)}/unsubscribe", data={"List-Unsubscribe": "One-Click"}
+    )
+    assert response.status_code == 200
+    assert (await world.invitation(first)).state == "declined"
+    assert (await world.invitation(second)).state == "declined"
+    third = await world.invite(one, SELLER)
+    assert third.delivery == "suppressed"
+    assert (SELLER, "queued") not in await world.mails("invitation")
+
+
+async def test_stopping_one_inviter_leaves_others(world: World) -> None:
+    one, two = await world.company(), await world.company()
+    first, second = await world.invite(one, SELLER), await world.invite(two, SELLER)
+    surfer = Surfer(world.client)
+    await surfer.go(link_of(first))
+    await surfer.send(f"{link_of(first)}/stop", scope="inviter")
+    assert one.name in surfer.text
+    assert (await world.invitation(first)).state == "declined"
+    assert (await world.invitation(second)).state == "pending"
+    assert (await world.invite(one, SELLER, "receive_leads")).delivery == "suppressed"
+    assert (await world.invite(two, SELLER, "receive_leads")).delivery == "queued"
+
+
+@pytest.mark.parametrize("path", ["/accept", "/decline", "/stop", "/sign-in"])
+async def test_forms_of_an_invitation_are_taken_from_its_page_alone(
+    world: World, path: str
+) -> None:
+    buyer = await world.company()
+    invitation = await world.invite(buyer, SELLER)
+    surfer = Surfer(world.client)
+    await surfer.go(link_of(invitation))
+    fields = {"company": "Seller Leads", "your_name": "Jo"}
+    for response in (
+        await surfer.send(
+            link_of(invitation) + path, headers={"Origin": "https://evil.example"}, **fields
+        ),
+        await surfer.send(link_of(invitation) + path, form_token="x", **fields),
+        await Surfer(world.client).send(
+            link_of(invitation) + path, headers={"Origin": ORIGIN}, **fields
+        ),
+    ):
+        assert response.status_code == 403
+    assert await world.invitation(invitation) == invitation
+
+
+async def test_what_companies_wrote_is_text_on_pages(world: World) -> None:
+    buyer = await world.company("<b>Bold & Co</b>")
+    response = await world.client.post(
+        "/v1/invitations",
+        headers=buyer.headers,
+        json={
+            "emails": [SELLER],
+            "reason": "receive_leads",
+            "note": "<img src=x onerror=alert(1)> \"'",
+        },
+    )
+    assert response.status_code == 201
+    (row,) = await world.fetch("SELECT mail_id FROM invitation")
+    page = await Surfer(world.client).go(
+        f"/invitations/{link_token(SECRET.encode(), row['mail_id'])}"
+    )
+    assert "<b>Bold" not in page.text
+    assert "<img" not in page.text
+    assert "&lt;b&gt;Bold &amp; Co&lt;/b&gt;" in page.text
+
+
+async def test_connection_page_is_for_members_and_its_changes_for_admins(world: World) -> None:
+    buyer, seller, other = await world.company(), await world.company(), await world.company()
+    await world.own(seller, "seller.example")
+    await world.permit(seller, buyer)
+    (row,) = await world.fetch("SELECT id FROM connection")
+    path = f"/connections/{row['id']}"
+    assert (await Surfer(world.client).go(path)).url.path == "/sign-in"
+    stranger = await signed_in(world, other.email)
+    assert (await stranger.go(path)).status_code == 404
+    await member_of(world, seller, SELLER)
+    member, admin = await signed_in(world, SELLER), await signed_in(world, seller.email)
+    cert_id = await world.certificate(domain="seller.example")
+    for someone, account, status in (
+        (stranger, seller, 403),
+        (stranger, other, 404),
+        (member, seller, 403),
+        (admin, buyer, 403),
+    ):
+        await someone.go("/connections")
+        response = await someone.send(path, account_id=str(account.id), do="disconnect")
+        assert response.status_code == status
+    assert await world.confirmed_owner(buyer, cert_id) == seller.name
+    assert "An admin of" in (await member.go(path)).text
+    await admin.go(path)
+    await admin.send(path, account_id=str(seller.id), do="hide")
+    assert await world.confirmed_owner(buyer, cert_id) == VERIFIED
+    await admin.send(path, account_id=str(seller.id), do="hide")
+    await admin.send(path, account_id=str(seller.id), do="show")
+    assert await world.confirmed_owner(buyer, cert_id) == seller.name
+    assert (await admin.send(path, account_id=str(seller.id), do="x")).status_code == 422
+
+
+async def test_request_for_a_grant_is_declined_on_the_connections_page(world: World) -> None:
+    buyer, seller = await world.company(), await world.company()
+    await world.connect(buyer, seller)
+    (row,) = await world.fetch("SELECT id FROM connection")
+    ask = f"/v1/connections/{row['id']}/grant-request"
+    assert (await world.client.post(ask, headers=buyer.headers)).status_code == 201
+    assert await world.mails("grant_requested") == [(seller.email, "queued")]
+    surfer = await signed_in(world, seller.email)
+    await surfer.go(f"/connections/{row['id']}")
+    assert "asks to see your name" in surfer.text
+    await surfer.send(f"/connections/{row['id']}", account_id=str(seller.id), do="decline")
+    assert "asks to see your name" not in surfer.text
+    (request,) = await world.fetch("SELECT outcome FROM grant_request")
+    assert request["outcome"] == "declined"
+
+
+async def test_invitation_to_join_is_for_its_recipient(world: World) -> None:
+    company, other = await world.company(), await world.company()
+    invitation = await world.invite(company, other.email, "join_account")
+    surfer = Surfer(world.client)
+    await surfer.go(link_of(invitation))
+    await surfer.send(f"{link_of(invitation)}/accept", your_name="Thief")
+    assert (await world.invitation(invitation)).state == "pending"
+    surfer = await signed_in(world, other.email)
+    await surfer.go(link_of(invitation))
+    await surfer.send(f"{link_of(invitation)}/accept", your_name="Other One")
+    assert company.name in surfer.text
+    assert other.name in surfer.text
+    rows = await world.fetch(
+        "SELECT role FROM membership WHERE account_id = $1 ORDER BY role", company.id
+    )
+    assert [row["role"] for row in rows] == ["admin", "member"]
+
+
+async def test_removed_member_can_do_nothing_from_then_on(world: World) -> None:
+    buyer, seller = await world.company(), await world.company()
+    await member_of(world, seller, SELLER, "admin")
+    await world.permit(seller, buyer)
+    (row,) = await world.fetch("SELECT id FROM connection")
+    surfer = await signed_in(world, SELLER)
+    await surfer.go(f"/connections/{row['id']}")
+    (user,) = await world.fetch("SELECT id FROM app_user WHERE email = $1", SELLER)
+    response = await world.client.delete(
+        f"/v1/account/members/{user['id']}", headers=seller.headers
+    )
+    assert response.status_code == 204
+    response = await surfer.send(
+        f"/connections/{row['id']}", account_id=str(seller.id), do="disconnect"
+    )
+    assert response.status_code == 403
+
+
+async def test_unticked_name_is_not_shown(world: World) -> None:
+    buyer = await world.company()
+    invitation = await world.invite(buyer, SELLER, "confirm_domain_ownership")
+    surfer = Surfer(world.client)
+    await surfer.go(link_of(invitation))
+    await surfer.send(f"{link_of(invitation)}/accept", company="Seller Leads", your_name="Jo")
+    (row,) = await world.fetch("SELECT id FROM account WHERE name = 'Seller Leads'")
+    seller = Company(row["id"], "Seller Leads", "", row["id"], SELLER)
+    cert_id = await world.certificate(domain="seller.example")
+    assert await world.confirmed_owner(buyer, cert_id) == NO_VERIFIED
+    await world.own(seller, "seller.example")
+    assert await world.confirmed_owner(buyer, cert_id) == VERIFIED

@@ -1,0 +1,50 @@
+"""A browser without a screen: it keeps cookies, follows links and sends the forms of its page."""
+
+import re
+from html import unescape
+from typing import Any
+
+import httpx
+
+ORIGIN = "http://service"
+
+_HIDDEN = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)">')
+
+
+class Surfer:
+    """Someone at a page."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        # The same application without what other surfers have in their cookies.
+        self._client = httpx.AsyncClient(transport=client._transport, base_url=ORIGIN)
+        self.page: httpx.Response | None = None
+
+    @property
+    def text(self) -> str:
+        assert self.page is not None
+        return unescape(self.page.text)
+
+    @property
+    def cookie(self) -> str | None:
+        return self._client.cookies.get("session")
+
+    @cookie.setter
+    def cookie(self, value: str) -> None:
+        self._client.cookies.set("session", value, domain="service.local", path="/")
+
+    async def go(self, path: str) -> httpx.Response:
+        """Open a page, and what it redirects to."""
+        self.page = await self._client.get(path, follow_redirects=True)
+        return self.page
+
+    async def send(
+        self, path: str, *, headers: dict[str, str] | None = None, **fields: Any
+    ) -> httpx.Response:
+        """Send a form of the page, with its hidden fields unless they are given otherwise."""
+        hidden = dict(_HIDDEN.findall(self.text)) if self.page is not None else {}
+        data = {name: value for name, value in {**hidden, **fields}.items() if value is not None}
+        sent = await self._client.post(path, data=data, headers=headers or {"Origin": ORIGIN})
+        self.page = sent
+        if sent.has_redirect_location:
+            return await self.go(sent.headers["location"])
+        return sent
