@@ -37,9 +37,7 @@ class Surfer:
         self.page = await self._client.get(path, follow_redirects=True)
         return self.page
 
-    async def send(
-        self, path: str, *, headers: dict[str, str] | None = None, **fields: Any
-    ) -> httpx.Response:
+    async def send(self, path: str, *, headers: Any = None, **fields: Any) -> httpx.Response:
         """Send a form of the page, with its hidden fields unless they are given otherwise."""
         hidden = dict(_HIDDEN.findall(self.text)) if self.page is not None else {}
         data = {name: value for name, value in {**hidden, **fields}.items() if value is not None}

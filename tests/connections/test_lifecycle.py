@@ -1,0 +1,325 @@
+"""The whole lifecycle between two buyers and two sellers, in any order, against a small oracle.
+
+The oracle is a handful of sets. It knows nothing of periods, transactions or statements; what it holds
+to be so is compared with what the service tells by its API, and by its answers, after every step.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from service.connections.queries import Reason
+from tests.builders import VERIFIED, Company, World
+
+_Result = TypeVar("_Result")
+
+BUYERS, SELLERS = (0, 1), (2, 3)
+COMPANIES = (*BUYERS, *SELLERS)
+PAIRS = list(itertools.permutations(COMPANIES, 2))
+NAMING: set[Reason] = {"domain_ownership_visibility", "confirm_domain_ownership"}
+REASONS: tuple[Reason, ...] = (
+    "receive_leads",
+    "send_leads",
+    "domain_ownership_visibility",
+    "confirm_domain_ownership",
+    "share_lead_quality_reports",
+)
+
+pairs = st.sampled_from(PAIRS)
+
+
+@dataclass
+class Asked:
+    """An invitation, as the oracle has it."""
+
+    id: str
+    inviter: int
+    invited: int
+    reason: Reason
+    state: str = "pending"
+
+    @property
+    def direction(self) -> tuple[int, int]:
+        """The buyer and the seller that accepting makes partners."""
+        if self.reason == "send_leads":
+            return self.invited, self.inviter
+        return self.inviter, self.invited
+
+
+class Lifecycle(RuleBasedStateMachine):
+    """Calls the API, and notes what must be so."""
+
+    world: World
+    loop: asyncio.AbstractEventLoop
+    companies: list[Company]
+    certificates: list[str]
+
+    def run(self, steps: Coroutine[Any, Any, _Result]) -> _Result:
+        return asyncio.run_coroutine_threadsafe(steps, self.loop).result(60)
+
+    def call(self, who: int, method: str, path: str, json: Any = None) -> Any:
+        response = self.run(
+            self.world.client.request(method, path, headers=self.companies[who].headers, json=json)
+        )
+        body = response.json() if response.content else None
+        return response.status_code, body
+
+    @initialize()
+    def begin(self) -> None:
+        self.run(self.world.reset())
+        self.companies = [self.run(self.world.company()) for _ in COMPANIES]
+        self.certificates = []
+        for number, company in enumerate(self.companies):
+            self.run(self.world.own(company, f"site{number}.example"))
+            self.certificates.append(
+                self.run(self.world.certificate(domain=f"site{number}.example"))
+            )
+        self.invitations: list[Asked] = []
+        self.connections: set[tuple[int, int]] = set()
+        self.grants: set[tuple[int, int]] = set()
+        self.requests: set[tuple[int, int]] = set()
+
+    def connected(self, one: int, other: int) -> bool:
+        return (one, other) in self.connections or (other, one) in self.connections
+
+    @rule(pair=pairs, reason=st.sampled_from(REASONS))
+    def invite(self, pair: tuple[int, int], reason: Reason) -> None:
+        inviter, invited = pair
+        status, body = self.call(
+            inviter,
+            "POST",
+            "/v1/invitations",
+            {"emails": [self.companies[invited].email], "reason": reason},
+        )
+        item = body["items"][0]
+        asked = Asked(item.get("id", ""), inviter, invited, reason)
+        pending = [
+            each
+            for each in self.invitations
+            if (each.inviter, each.invited, each.reason, each.state)
+            == (inviter, invited, reason, "pending")
+        ]
+        if pending:
+            assert (status, item["id"]) == (200, pending[0].id)
+        elif reason in NAMING and self.connected(*pair):
+            if (invited, inviter) in self.grants:
+                assert status == 409
+            else:
+                assert status == (200 if (invited, inviter) in self.requests else 201)
+                assert item["grant_requested"]["partner"]["id"] == str(self.companies[invited].id)
+                self.requests.add((invited, inviter))
+        elif reason not in NAMING and asked.direction in self.connections:
+            assert status == 409
+        else:
+            assert status == 201
+            self.invitations.append(asked)
+
+    @precondition(lambda self: self.invitations)
+    @rule(data=st.data(), unticks=st.booleans())
+    def accept(self, data: st.DataObject, unticks: bool) -> None:
+        asked = data.draw(st.sampled_from(self.invitations))
+        unticks = unticks and asked.reason == "confirm_domain_ownership"
+        status, _ = self.call(
+            asked.invited,
+            "POST",
+            f"/v1/invitations/{asked.id}/accept",
+            {"shows_name": False} if unticks else {},
+        )
+        if asked.state == "accepted":
+            assert status == 200
+        elif asked.state != "pending":
+            assert status == 409
+        else:
+            assert status == 200
+            asked.state = "accepted"
+            self.connections.add(asked.direction)
+            if asked.reason in NAMING and not unticks:
+                self.grants.add((asked.invited, asked.inviter))
+                self.requests.discard((asked.invited, asked.inviter))
+            for other in self.invitations:
+                if (
+                    other.state == "pending"
+                    and (other.inviter, other.invited) == (asked.invited, asked.inviter)
+                    and other.direction == asked.direction
+                    and other.reason not in NAMING
+                ):
+                    other.state = "accepted"
+
+    @precondition(lambda self: self.invitations)
+    @rule(data=st.data())
+    def decline(self, data: st.DataObject) -> None:
+        asked = data.draw(st.sampled_from(self.invitations))
+        status, _ = self.call(asked.invited, "POST", f"/v1/invitations/{asked.id}/decline")
+        assert status == (200 if asked.state in ("pending", "declined") else 409)
+        if asked.state == "pending":
+            asked.state = "declined"
+
+    @precondition(lambda self: self.invitations)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        asked = data.draw(st.sampled_from(self.invitations))
+        status, _ = self.call(asked.inviter, "POST", f"/v1/invitations/{asked.id}/cancel")
+        assert status == (200 if asked.state in ("pending", "cancelled") else 409)
+        if asked.state == "pending":
+            asked.state = "cancelled"
+
+    @precondition(lambda self: self.invitations)
+    @rule(data=st.data())
+    def let_expire(self, data: st.DataObject) -> None:
+        asked = data.draw(st.sampled_from(self.invitations))
+        self.run(
+            self.world.fetch(
+                "UPDATE invitation SET expires_at = now() WHERE id::text = $1 AND state = 'pending'",
+                asked.id,
+            )
+        )
+        if asked.state == "pending":
+            asked.state = "expired"
+
+    @precondition(lambda self: self.invitations)
+    @rule(data=st.data())
+    def resend(self, data: st.DataObject) -> None:
+        asked = data.draw(st.sampled_from(self.invitations))
+        status, _ = self.call(asked.inviter, "POST", f"/v1/invitations/{asked.id}/resend")
+        again = any(
+            each is not asked
+            and each.state == "pending"
+            and (each.inviter, each.invited, each.reason)
+            == (asked.inviter, asked.invited, asked.reason)
+            for each in self.invitations
+        )
+        is_open = asked.state == "pending" or (asked.state == "expired" and not again)
+        # An address may be written to a number of times a day, and this may be once too often.
+        assert status in ((200, 429) if is_open else (409, 429))
+        if status == 200:
+            asked.state = "pending"
+
+    @rule(pair=pairs)
+    def disconnect(self, pair: tuple[int, int]) -> None:
+        status, direction = self.on_connection(pair, "DELETE", "")
+        if direction is not None:
+            assert status == 204
+            self.connections.remove(direction)
+            self.grants -= {pair, pair[::-1]}
+            self.requests -= {pair, pair[::-1]}
+
+    @rule(pair=pairs)
+    def show_name(self, pair: tuple[int, int]) -> None:
+        status, direction = self.on_connection(pair, "PUT", "/grant")
+        if direction is not None:
+            assert status == 200
+            self.grants.add(pair)
+            self.requests.discard(pair)
+
+    @rule(pair=pairs)
+    def hide_name(self, pair: tuple[int, int]) -> None:
+        status, direction = self.on_connection(pair, "DELETE", "/grant")
+        if direction is not None:
+            assert status == 204
+            self.grants.discard(pair)
+
+    @rule(pair=pairs)
+    def end_requests(self, pair: tuple[int, int]) -> None:
+        status, direction = self.on_connection(pair, "DELETE", "/grant-request")
+        if direction is not None:
+            assert status == 204
+            self.requests -= {pair, pair[::-1]}
+
+    def listed(self, who: int) -> list[Any]:
+        status, body = self.call(who, "GET", "/v1/connections?limit=100")
+        assert status == 200
+        items: list[Any] = body["items"]
+        return items
+
+    def on_connection(
+        self, pair: tuple[int, int], method: str, path: str
+    ) -> tuple[int, tuple[int, int] | None]:
+        """Do that with the latest connection of the two: the status, and who of them buys, if any."""
+        one, other = pair
+        partner = str(self.companies[other].id)
+        found = [each for each in self.listed(one) if each["partner"]["id"] == partner]
+        assert bool(found) == self.connected(one, other)
+        if not found:
+            return 404, None
+        status, _ = self.call(one, method, f"/v1/connections/{found[0]['id']}{path}")
+        return status, (one, other) if found[0]["role"] == "buyer" else (other, one)
+
+    @invariant()
+    def everyone_is_told_what_is_so(self) -> None:
+        ids = {str(company.id): number for number, company in enumerate(self.companies)}
+        for viewer, company in enumerate(self.companies):
+            for owner, cert_id in enumerate(self.certificates):
+                may_see = owner == viewer or (owner, viewer) in self.grants
+                told = self.run(self.world.confirmed_owner(company, cert_id))
+                assert told == (self.companies[owner].name if may_see else VERIFIED)
+            listed = self.listed(viewer)
+            assert {
+                (viewer, ids[each["partner"]["id"]])
+                if each["role"] == "buyer"
+                else (ids[each["partner"]["id"]], viewer)
+                for each in listed
+            } == {pair for pair in self.connections if viewer in pair}
+            assert len(listed) == len([pair for pair in self.connections if viewer in pair])
+            for each in listed:
+                partner = ids[each["partner"]["id"]]
+                for field, pair, held in (
+                    ("name_shown_since", (viewer, partner), self.grants),
+                    ("partner_name_shown_since", (partner, viewer), self.grants),
+                    ("asked_by_partner_at", (viewer, partner), self.requests),
+                    ("asked_at", (partner, viewer), self.requests),
+                ):
+                    assert (each[field] is not None) == (pair in held), field
+
+    @invariant()
+    def invitations_are_in_the_state_they_should_be(self) -> None:
+        for who in COMPANIES:
+            _, body = self.call(who, "GET", "/v1/invitations?limit=100")
+            assert {each["id"]: each["state"] for each in body["items"]} == {
+                asked.id: asked.state for asked in self.invitations if asked.inviter == who
+            }
+
+    @invariant()
+    def every_start_and_end_is_on_record_once(self) -> None:
+        for started, table in (("connection", "connection"), ("grant", "visibility_grant")):
+            rows = self.run(
+                self.world.fetch(
+                    f"""
+                    SELECT (SELECT count(*) FROM event WHERE action = '{started}.started') / 2,
+                        (SELECT count(*) FROM event WHERE action = '{started}.ended') / 2,
+                        count(*), count(ended_at)
+                    FROM {table}
+                    """
+                )
+            )
+            begun, over, rows_begun, rows_over = rows[0]
+            assert (begun, over) == (rows_begun, rows_over)
+
+
+@pytest.mark.parametrize("examples", [12])
+async def test_lifecycle_is_what_the_oracle_says(world: World, examples: int) -> None:
+    """In a thread of its own: hypothesis waits for each step, which this loop takes."""
+    Lifecycle.world, Lifecycle.loop = world, asyncio.get_running_loop()
+    await asyncio.to_thread(
+        run_state_machine_as_test,
+        Lifecycle,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=25,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

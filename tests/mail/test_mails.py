@@ -1,0 +1,392 @@
+"""Mails: what they say, what they can't be made to say, and what becomes of them."""
+
+import asyncio
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import default
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
+
+import msgspec
+import pytest
+from aiosmtpd.smtp import AuthResult
+from hypothesis import given
+from hypothesis import strategies as st
+from uuid_utils.compat import uuid7
+
+from service import worker
+from service.audit import Actor
+from service.connections import invitations
+from service.mail import mails
+from service.mail.letters import html, letter_of, plain_text, unlinked
+from service.mail.mails import Mailer, queue_mail, send_mail
+from service.mail.transport import HeaderInjection, MailFailed, checked_header, message
+from service.settings import Settings, Smtp
+from tests.builders import SECRET, World, link_of, until
+from tests.conftest import SETTINGS
+from tests.mailbox import Mailbox, link_in, mailbox, text_of
+
+TO = "jo@seller.example"
+
+
+def mailer(tmp_path: Path, smtp: Smtp | None = None) -> Mailer:
+    return Mailer("http://service", SECRET.encode(), SETTINGS.mail_from, smtp, tmp_path / "outbox")
+
+
+def server(box: Mailbox, **security: Any) -> Smtp:
+    return Smtp("127.0.0.1", box.port, **{"security": "none", **security})
+
+
+@pytest.fixture
+def box() -> Iterator[Mailbox]:
+    with mailbox() as box:
+        yield box
+
+
+async def queued(world: World, kind: str = "declined", **params: Any) -> UUID:
+    async with world.database.general.transaction() as connection:
+        return await queue_mail(
+            connection, kind, TO, params={"own": "Own Leads", "email": TO, **params}
+        )
+
+
+async def state(world: World, mail_id: UUID) -> tuple[str, str | None]:
+    (row,) = await world.fetch("SELECT state, error FROM mail WHERE id = $1", mail_id)
+    return row["state"], row["error"]
+
+
+@asynccontextmanager
+async def working(database_url: str, settings: Settings) -> AsyncIterator[None]:
+    stopped = asyncio.Event()
+    task = asyncio.create_task(worker.work(database_url, settings, stopped))
+    yield
+    stopped.set()
+    await task
+
+
+async def test_invitation_is_mailed_with_its_link_and_how_to_stop(
+    world: World, box: Mailbox, tmp_path: Path
+) -> None:
+    buyer = await world.company("Harbor Insurance")
+    invitation = await world.invite(buyer, TO)
+    await send_mail(
+        world.database, mailer(tmp_path, server(box)), invitation.mail_id, is_last=False
+    )
+    mail = box.mail_to(TO)
+    link = f"http://service{link_of(invitation)}"
+    assert link_in(mail) == link
+    assert "sees your company’s name as the owner of your verified domains" in text_of(
+        mail
+    ).replace("\r\n", " ")
+    assert link in text_of(mail, "html")
+    assert mail["List-Unsubscribe"] == f"<{link}/unsubscribe>"
+    assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    assert mail["From"] == "us@service.example"
+    assert mail["Subject"] == "You are invited to connect"
+    assert mail["Message-ID"] == f"<{invitation.mail_id}@service.example>"
+    assert mail["Auto-Submitted"] == "auto-generated"
+    now = await world.invitation(invitation)
+    assert (now.delivery, now.sent_count) == ("sent", 1)
+    assert now.last_sent_at is not None
+
+
+async def test_mail_sent_twice_is_the_same_mail(world: World, box: Mailbox, tmp_path: Path) -> None:
+    mail_id = await queued(world)
+    await send_mail(world.database, mailer(tmp_path, server(box)), mail_id, is_last=False)
+    await world.fetch("UPDATE mail SET state = 'sending', sent_at = NULL")
+    await send_mail(world.database, mailer(tmp_path, server(box)), mail_id, is_last=False)
+    one, two = box.mails
+    assert one["Message-ID"] == two["Message-ID"]
+    assert text_of(one) == text_of(two)
+    await send_mail(world.database, mailer(tmp_path, server(box)), mail_id, is_last=False)
+    assert len(box.mails) == 2
+
+
+async def test_rolled_back_invitation_sends_nothing(world: World) -> None:
+    buyer = await world.company()
+    async with world.database.general.connection() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await invitations.invite(
+            connection,
+            SECRET.encode(),
+            buyer.id,
+            Actor("key", buyer.id, buyer.key_id),
+            TO,
+            "receive_leads",
+        )
+        await transaction.rollback()
+    for table in ("mail", "pgqueuer", "invitation", "daily_use", "event"):
+        where = "WHERE action ~ 'invitation'" if table == "event" else ""
+        assert await world.fetch(f"SELECT FROM {table} {where}") == []
+
+
+async def test_cancelled_invitation_that_was_not_sent_yet_is_not(
+    world: World, box: Mailbox, tmp_path: Path
+) -> None:
+    buyer = await world.company()
+    invitation = await world.invite(buyer, TO)
+    path = f"/v1/invitations/{invitation.id}/cancel"
+    assert (await world.client.post(path, headers=buyer.headers)).status_code == 200
+    await send_mail(
+        world.database, mailer(tmp_path, server(box)), invitation.mail_id, is_last=False
+    )
+    assert box.mails == []
+    assert (await world.invitation(invitation)).delivery == "cancelled"
+
+
+async def test_link_to_sign_in_goes_to_users_alone(
+    world: World, box: Mailbox, tmp_path: Path
+) -> None:
+    company = await world.company()
+    async with world.database.general.transaction() as connection:
+        for email in (company.email, "nobody@example.com"):
+            await queue_mail(connection, "sign_in", email, params={})
+    for row in await world.fetch("SELECT id FROM mail"):
+        await send_mail(world.database, mailer(tmp_path, server(box)), row["id"], is_last=False)
+    assert [mail["To"] for mail in box.mails] == [company.email]
+
+
+async def test_mail_that_comes_too_late_is_not_sent(
+    world: World, box: Mailbox, tmp_path: Path
+) -> None:
+    mail_id = await queued(world)
+    await world.fetch("UPDATE mail SET not_after = now() - interval '1 second'")
+    await send_mail(world.database, mailer(tmp_path, server(box)), mail_id, is_last=False)
+    assert box.mails == []
+    assert await state(world, mail_id) == ("failed", "it could not be sent in time")
+
+
+async def test_refused_address_fails_at_once_and_the_invitation_says_so(
+    world: World, box: Mailbox, tmp_path: Path
+) -> None:
+    box.refused = "550 no such user here"
+    invitation = await world.invite(await world.company(), TO)
+    await send_mail(
+        world.database, mailer(tmp_path, server(box)), invitation.mail_id, is_last=False
+    )
+    now = await world.invitation(invitation)
+    assert now.delivery == "failed"
+    assert now.delivery_error == "the mail server refused the address (550)"
+
+
+@pytest.mark.parametrize("is_last", [False, True])
+async def test_server_that_is_busy_is_tried_again_unless_it_was_the_last_time(
+    world: World, box: Mailbox, tmp_path: Path, is_last: bool
+) -> None:
+    box.replies = ["451 try later"]
+    mail_id = await queued(world)
+    sending = send_mail(world.database, mailer(tmp_path, server(box)), mail_id, is_last=is_last)
+    if is_last:
+        await sending
+    else:
+        with pytest.raises(MailFailed):
+            await sending
+    assert await state(world, mail_id) == (
+        "failed" if is_last else "retrying",
+        "the mail server refused the mail (451)",
+    )
+
+
+async def test_dead_server_is_retried_until_it_is_back_and_the_invitation_shows_it(
+    world: World, migrated_url: str, tmp_path: Path
+) -> None:
+    with mailbox() as gone:
+        port = gone.port
+    invitation = await world.invite(await world.company(), TO)
+    settings = msgspec.structs.replace(SETTINGS, smtp=Smtp("127.0.0.1", port, "none"))
+
+    async def is_retrying() -> bool:
+        now = await world.invitation(invitation)
+        return (
+            now.delivery == "retrying" and now.delivery_error == "the mail server is out of reach"
+        )
+
+    async with working(migrated_url, settings):
+        await until(is_retrying)
+        with mailbox(port) as box:
+            # What waits for its next attempt has its turn now.
+            async def is_sent() -> bool:
+                await world.fetch("UPDATE pgqueuer SET execute_after = now()")
+                return (await world.invitation(invitation)).delivery == "sent"
+
+            await until(is_sent)
+            assert len(box.mails) == 1
+
+
+async def test_without_a_server_mails_are_files_in_the_outbox(world: World, tmp_path: Path) -> None:
+    mail_id = await queued(world)
+    for _ in range(2):
+        await send_mail(world.database, mailer(tmp_path), mail_id, is_last=False)
+        await world.fetch("UPDATE mail SET state = 'queued', sent_at = NULL")
+    (file,) = (tmp_path / "outbox").iterdir()
+    assert file.name == f"{mail_id}.eml"
+    mail = cast("EmailMessage", message_from_bytes(file.read_bytes(), policy=cast("Any", default)))
+    assert mail["To"] == TO
+    assert "Nothing was shared." in text_of(mail)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """A server's certificate for this machine, which clients of this process trust."""
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"),
+            *("-keyout", str(key), "-out", str(cert), "-subj", "/CN=127.0.0.1"),
+            *("-addext", "subjectAltName=IP:127.0.0.1"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    return context
+
+
+def encrypted(
+    security: str, certificate: ssl.SSLContext, seen: list[tuple[bytes, bytes]]
+) -> dict[str, Any]:
+    """How a server is set up that takes mails from its users alone."""
+
+    def check(server: object, session: object, envelope: object, mechanism: str, data: Any) -> Any:
+        seen.append((data.login, data.password))
+        return AuthResult(success=data.password == b"pass word")
+
+    if security == "tls":
+        # aiosmtpd does not know of encryption that is there from the start.
+        return {"authenticator": check, "auth_require_tls": False, "ssl_context": certificate}
+    return {
+        "authenticator": check,
+        "auth_required": True,
+        "tls_context": certificate,
+        "require_starttls": True,
+    }
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+async def test_encrypted_server_is_used_with_user_and_password(
+    world: World, tmp_path: Path, certificate: ssl.SSLContext, security: str
+) -> None:
+    seen: list[tuple[bytes, bytes]] = []
+    mail_id = await queued(world)
+    with mailbox(**encrypted(security, certificate, seen)) as box:
+        smtp = server(box, security=security, user="us", password="pass word")
+        await send_mail(world.database, mailer(tmp_path, smtp), mail_id, is_last=False)
+    assert seen == [(b"us", b"pass word")]
+    assert len(box.mails) == 1
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+async def test_server_that_can_not_be_trusted_gets_neither_mail_nor_password(
+    world: World,
+    tmp_path: Path,
+    certificate: ssl.SSLContext,
+    monkeypatch: pytest.MonkeyPatch,
+    security: str,
+) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE")
+    seen: list[tuple[bytes, bytes]] = []
+    mail_id = await queued(world)
+    with mailbox(**encrypted(security, certificate, seen)) as box:
+        smtp = server(box, security=security, user="us", password="pass word")
+        with pytest.raises(MailFailed, match="out of reach"):
+            await send_mail(world.database, mailer(tmp_path, smtp), mail_id, is_last=False)
+    assert (box.mails, seen) == ([], [])
+
+
+async def test_server_without_starttls_gets_no_mail_where_that_is_asked_for(
+    world: World, box: Mailbox, tmp_path: Path
+) -> None:
+    mail_id = await queued(world)
+    with pytest.raises(MailFailed):
+        await send_mail(
+            world.database,
+            mailer(tmp_path, server(box, security="starttls")),
+            mail_id,
+            is_last=False,
+        )
+    assert box.mails == []
+
+
+BREAKS = ["\r\n", "\n", "\r", "\0", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"]
+
+
+@given(st.text(max_size=20), st.sampled_from(BREAKS), st.text(max_size=20))
+def test_header_with_a_line_break_is_refused(before: str, line_break: str, after: str) -> None:
+    value = f"{before}{line_break}{after}"
+    with pytest.raises(HeaderInjection):
+        checked_header("Subject", value)
+    headers: dict[str, Any] = {
+        "sender": "us@service.example",
+        "recipient": TO,
+        "subject": "s",
+        "message_id": "<1@x>",
+        "headers": {},
+    }
+    for name in ("sender", "recipient", "subject", "message_id", "headers"):
+        with pytest.raises(HeaderInjection):
+            message(
+                **{**headers, name: {"X-A": value} if name == "headers" else value},
+                date=datetime(2026, 1, 1, tzinfo=UTC),
+                text="",
+                html="",
+            )
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "accepted", "connected", "declined", "disconnected", "grant_given", "grant_requested",
+        "grant_withdrawn", "invitation", "sign_in",
+    ],
+)  # fmt: skip
+def test_what_companies_wrote_is_in_no_header_and_text_in_html(kind: str) -> None:
+    evil = "<script>alert('x')</script> & Co"
+    letter = letter_of(
+        kind,
+        {
+            "own": evil, "partner": evil, "inviter": evil, "ended_by": evil, "email": TO,
+            "shows": "It does not.", "connection_id": "1", "reason": "receive_leads",
+            "note": f"{evil}\nsecond line", "expires_at": "2026-12-24T00:00:00+00:00",
+            "is_reminder": "",
+        },
+        "http://service",
+        "TOKEN",
+    )  # fmt: skip
+    assert "alert" not in letter.subject
+    assert "<script" not in html(letter)
+    assert "\n" not in letter.subject
+    assert "http://service/" in plain_text(letter)
+
+
+@pytest.mark.parametrize(
+    "text", ["evil.example/login", "www.evil.example", "https://evil.example", "jo@evil.example"]
+)
+def test_what_companies_wrote_is_not_made_a_link_of(text: str) -> None:
+    shown = unlinked(text)
+    assert shown.replace("\u200b", "") == text
+    assert "evil.example" not in shown
+    assert "@evil" not in shown
+
+
+async def test_mails_are_forgotten_after_a_month_but_what_invitations_tell(world: World) -> None:
+    invitation = await world.invite(await world.company(), TO)
+    await queued(world)
+    await world.fetch("UPDATE mail SET created_at = created_at - interval '31 days'")
+    kept = await queued(world)
+    async with world.database.general.transaction() as connection:
+        await mails.purge(connection)
+    rows = await world.fetch("SELECT id FROM mail")
+    assert {row["id"] for row in rows} == {invitation.mail_id, kept}
+
+
+async def test_mail_that_is_gone_is_no_error(world: World, tmp_path: Path) -> None:
+    await send_mail(world.database, mailer(tmp_path), uuid7(), is_last=False)
