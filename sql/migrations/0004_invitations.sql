@@ -6,6 +6,9 @@
 -- The last time it was done by the account itself: it has to wait before the next.
 ALTER TABLE account ADD COLUMN renamed_at timestamptz;
 
+-- “rn” looks like “m”, and “vv” like “w”. Where two accounts' names do, rename one of them first.
+UPDATE account SET name_skeleton = replace(replace(name_skeleton, 'm', 'rn'), 'w', 'vv');
+
 ALTER TABLE app_user ADD COLUMN name text CHECK (length(name) BETWEEN 1 AND 120);
 
 CREATE INDEX membership_user ON membership (user_id);

@@ -1,5 +1,10 @@
 """Account names: what is accepted, and what could deceive."""
 
+import unicodedata
+from collections.abc import Callable
+from random import Random
+from typing import Literal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -85,6 +90,65 @@ def test_fixed_answer_in_another_case_is_refused(fixed: str) -> None:
     for text in (fixed, fixed.upper(), fixed.lower(), fixed.title(), fixed.swapcase()):
         with pytest.raises(InvalidName):
             checked_name(text)
+
+
+CASES: list[Callable[[str], str]] = [str, str, str.upper, str.lower, str.title, str.swapcase]
+FORMS: list[Literal["NFC", "NFD", "NFKC", "NFKD"]] = ["NFC", "NFD", "NFKC", "NFKD"]
+
+
+def disguised(name: str, random: Random) -> str:
+    """A name written otherwise: in another case, in look-alikes, with characters that are not seen."""
+    letters = [
+        random.choice([letter, *LOOKALIKES.get(letter, "")]) if random.random() < 0.3 else letter
+        for letter in random.choice(CASES)(name)
+    ]
+    for _ in range(random.choice([0, 0, 1, 2])):
+        letters.insert(random.randrange(len(letters) + 1), random.choice(INVISIBLE + " .-_"))
+    end = random.choice(["", "", "!", " 1", "™"])
+    return unicodedata.normalize(random.choice(FORMS), "".join(letters)) + end
+
+
+def test_none_of_a_hundred_thousand_disguises_passes_for_a_fixed_answer() -> None:
+    random = Random(20261125)
+    for number in range(100_000):
+        text = disguised((NO_VERIFIED, VERIFIED)[number % 2], random)
+        with pytest.raises(InvalidName):
+            checked_name(text)
+
+
+def test_none_of_a_hundred_thousand_disguises_passes_for_another_accounts_name() -> None:
+    random, name = Random(20261125), "Apricot Sales Company"
+    taken, refused = skeleton(name), 0
+    for _ in range(100_000):
+        text = "".join(
+            random.choice([letter, *LOOKALIKES.get(letter, "")]) if letter != " " else letter
+            for letter in name
+        )
+        if random.random() < 0.5:
+            place = random.randrange(len(text))
+            text = text[:place] + random.choice(INVISIBLE) + text[place:]
+        try:
+            checked = checked_name(text)
+        except InvalidName:
+            refused += 1
+        else:
+            assert skeleton(checked) == taken, text
+    assert 0 < refused < 100_000
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Modern Leads", "Modem Leads"),
+        ("Western Leads", "VVestern Leads"),
+        ("Paypal Leads", "PaypaI Leads"),
+        ("Orange Leads", "0range Leads"),
+        ("Acme Leads", "ACME LEADS"),
+        ("O'Neill Leads", "O’Neill Leads"),
+    ],
+)
+def test_names_that_can_be_taken_for_each_other_have_one_skeleton(one: str, other: str) -> None:
+    assert skeleton(one) == skeleton(other)
 
 
 async def test_no_two_accounts_may_look_alike(world: World) -> None:
