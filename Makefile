@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: setup run test check bench openapi schema lock clean
+.PHONY: setup run test chromium check bench openapi schema lock clean
 
 setup: .venv/for-running
 
@@ -12,8 +12,18 @@ run: .venv/for-running
 	$(BIN)/confirmed-owner demo
 	exec $(BIN)/confirmed-owner run
 
-test: .venv/for-testing
+test: .venv/for-testing chromium
 	$(BIN)/pytest
+
+# The browser that pages are tested with: installed where that may be done, else told how.
+chromium:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { \
+		echo "Installing Debian's Chromium, for the tests of pages"; \
+		sudo=$$(test "$$(id -u)" = 0 || echo "sudo -n"); \
+		$$sudo apt-get update -qq && $$sudo apt-get install -qq -y --no-install-recommends chromium \
+			>/dev/null; } || { \
+		echo "The tests of pages need Chromium. Install it with: sudo apt-get install chromium"; \
+		exit 1; }
 
 check: .venv/for-testing
 	$(BIN)/ruff check .

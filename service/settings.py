@@ -132,10 +132,12 @@ def _public_url(environ: Mapping[str, str], default: str) -> str:
         parts is None
         or parts.scheme not in ("http", "https")
         or not parts.hostname
+        # Pages link to each other from the root.
+        or parts.path not in ("", "/")
         or parts.query
         or parts.fragment
     ):
-        raise InvalidInput("PUBLIC_URL", url, "an http:// or https:// URL")
+        raise InvalidInput("PUBLIC_URL", url, "an http:// or https:// URL without a path")
     return url.rstrip("/")
 
 

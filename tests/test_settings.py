@@ -1,11 +1,14 @@
 """Settings: defaults, and what is said of a wrong one."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from service.errors import InvalidInput
-from service.settings import load_settings
+from service.mail.transport import message
+from service.settings import Smtp, load_settings
+from service.tokens import load_secret
 
 
 def test_defaults_serve_on_this_machine_alone() -> None:
@@ -22,8 +25,11 @@ def test_empty_variable_counts_as_unset() -> None:
             "DATABASE_URL",
             "FACTS_RETENTION_DAYS",
             "HOST",
+            "MAIL_FROM",
             "PORT",
             "PUBLIC_URL",
+            "SECRET_KEY",
+            "SMTP_URL",
             "STATE_DIR",
             "TRUSTEDFORM_API_KEY",
             "TRUSTEDFORM_URL",
@@ -70,6 +76,17 @@ def test_public_url(given: dict[str, str], url: str) -> None:
         ("TRUSTEDFORM_URL", "cert.trustedform.com"),
         ("TRUSTEDFORM_API_KEY", "a\nb"),
         ("TRUSTEDFORM_API_KEY", "ключ"),
+        ("PUBLIC_URL", "https://owner.example/below"),
+        ("SECRET_KEY", "short"),
+        ("SMTP_URL", "mail.example"),
+        ("SMTP_URL", "http://mail.example"),
+        ("SMTP_URL", "smtp://mail.example"),
+        ("SMTP_URL", "smtp://user:secret@mail.example"),
+        ("SMTP_URL", "smtps://mail.example/?starttls=no"),
+        ("SMTP_URL", "smtps://mail.example:port"),
+        ("MAIL_FROM", "nobody"),
+        ("MAIL_FROM", "Us <us@owner.example>\nBcc: x@evil.example"),
+        ("MAIL_FROM", "Us <us@>"),
     ],
 )
 def test_wrong_setting_is_named(name: str, value: str) -> None:
@@ -102,6 +119,76 @@ def test_wrong_key_or_password_for_the_vendor_is_not_repeated() -> None:
     for given in (
         {"TRUSTEDFORM_API_KEY": "secret\t"},
         {"TRUSTEDFORM_URL": "https://user:secret@vendor.example"},
+    ):
+        with pytest.raises(InvalidInput) as raised:
+            load_settings(given)
+        assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "smtp"),
+    [
+        ("smtp://127.0.0.1", Smtp("127.0.0.1", 25, "none")),
+        ("smtp://localhost:2525/", Smtp("localhost", 2525, "none")),
+        ("smtp+starttls://mail.example", Smtp("mail.example", 587, "starttls")),
+        (
+            "smtps://us%40owner.example:p%3Aw@mail.example",
+            Smtp("mail.example", 465, "tls", "us@owner.example", "p:w"),
+        ),
+    ],
+)
+def test_mail_server(url: str, smtp: Smtp) -> None:
+    assert load_settings({"SMTP_URL": url}).smtp == smtp
+
+
+@pytest.mark.parametrize(
+    ("given", "sender"),
+    [
+        ({}, "confirmed-owner <confirmed-owner@[127.0.0.1]>"),
+        ({"HOST": "::1"}, "confirmed-owner <confirmed-owner@[IPv6:::1]>"),
+        (
+            {"PUBLIC_URL": "https://owner.example"},
+            "confirmed-owner <confirmed-owner@owner.example>",
+        ),
+        ({"MAIL_FROM": "Us <us@owner.example>"}, "Us <us@owner.example>"),
+        ({"MAIL_FROM": "us@owner.example"}, "us@owner.example"),
+    ],
+)
+def test_sender_of_mails(given: dict[str, str], sender: str) -> None:
+    assert load_settings(given).mail_from == sender
+
+
+@pytest.mark.parametrize(
+    "sender", ["us@owner.example", "Us <us@[127.0.0.1]>", "Üs <us@[IPv6:::1]>"]
+)
+def test_every_sender_makes_a_mail(sender: str) -> None:
+    mail = message(
+        sender=sender,
+        recipient="jo@seller.example",
+        subject="s",
+        message_id="<1@owner.example>",
+        date=datetime(2026, 1, 1, tzinfo=UTC),
+        headers={},
+        text="t",
+        html="h",
+    )
+    assert mail["From"].addresses[0].username == "us"
+
+
+def test_secret_is_made_once_and_for_nobody_else_to_read(tmp_path: Path) -> None:
+    made = load_secret(None, tmp_path / "state")
+    assert len(made) >= 32
+    assert load_secret(None, tmp_path / "state") == made
+    assert load_secret(None, tmp_path / "other") != made
+    (file,) = (tmp_path / "state").iterdir()
+    assert file.stat().st_mode & 0o077 == 0
+    assert load_secret("configured", tmp_path / "state") == b"configured"
+
+
+def test_password_of_the_mail_server_and_secret_are_not_repeated() -> None:
+    for given in (
+        {"SMTP_URL": "smtp://user:secret@mail.example"},
+        {"SECRET_KEY": "secret"},
     ):
         with pytest.raises(InvalidInput) as raised:
             load_settings(given)

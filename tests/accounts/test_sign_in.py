@@ -272,7 +272,7 @@ async def test_session_cookie_is_out_of_reach_of_scripts_and_other_sites(world: 
     ("public_url", "origin", "cookie"),
     [
         ("https://owners.example", "https://owners.example", "__Host-session"),
-        ("https://owners.example:443/base", "https://owners.example", "__Host-session"),
+        ("https://owners.example:443", "https://owners.example", "__Host-session"),
         ("https://Owners.example:8443", "https://owners.example:8443", "__Host-session"),
         ("http://127.0.0.1:8000", "http://127.0.0.1:8000", "session"),
         ("http://[::1]:80", "http://[::1]", "session"),
