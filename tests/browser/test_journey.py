@@ -154,7 +154,7 @@ async def test_known_seller_signs_in_by_mail_and_chooses_the_account(
     await expect(page.get_by_role("status")).to_be_visible()
     cert_id = await stage.certificate(domain="sellers.example")
     assert await stage.confirmed_owner(buyer, cert_id) == "One Seller"
-    await page.get_by_role("button", name="Everywhere").click()
+    await page.get_by_role("button", name="Sign out everywhere").click()
     await page.goto(link)
     await expect(page.get_by_role("alert")).to_contain_text("has been used")
 
