@@ -13,7 +13,7 @@ run: .venv/for-running
 	exec $(BIN)/confirmed-owner run
 
 test: .venv/for-testing chromium
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist worksteal
 
 # The browser that pages are tested with: installed where that may be done, else told how.
 chromium:
