@@ -59,6 +59,8 @@ from service.insights.batching import NaturalBatcher
 from service.insights.confirmed_owner import confirmed_owner
 from service.insights.operations import Operations
 from service.insights.upstream import open_vendor
+from service.ownership import api as ownership_api
+from service.ownership.dns_txt import system_resolvers
 from service.settings import Settings
 from service.tokens import load_secret
 
@@ -95,6 +97,7 @@ def create_app(database_url: str, settings: Settings) -> Litestar:
             app.state.database = database
             app.state.secret = load_secret(settings.secret_key, settings.state_dir)
             app.state.site = Site(settings.public_url, app.state.secret)
+            app.state.resolvers = settings.dns_resolvers or tuple(system_resolvers())
             app.state.imports = asyncio.Semaphore(IMPORTS_AT_ONCE)
             app.state.operations = operations = Operations(resolver, database, vendor)
             yield
@@ -127,6 +130,13 @@ def create_app(database_url: str, settings: Settings) -> Litestar:
             connections_api.ask_for_name,
             connections_api.end_request_for_name,
             connections_api.get_visibility,
+            ownership_api.add_domains,
+            ownership_api.list_domains,
+            ownership_api.get_domain,
+            ownership_api.change_domain,
+            ownership_api.remove_domain,
+            ownership_api.verify_domain,
+            ownership_api.get_domain_history,
             accounts_pages.pages,
             connections_pages.pages,
             health,

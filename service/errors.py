@@ -4,6 +4,7 @@ ServiceError
 ├── InvalidInput          what was sent can't be used: field, value, and what would be right
 │   ├── InvalidHostname
 │   │   ├── NotAHostname
+│   │   │   └── UrlNotHostname
 │   │   ├── IPAddressHost
 │   │   ├── SingleLabelHost
 │   │   ├── PublicSuffixHost
@@ -19,7 +20,7 @@ ServiceError
 ├── NotFound              nothing of that kind has that identifier
 ├── Conflict              the state of things forbids it
 │   └── NoLongerOpen      it was open for a while, and has ended
-├── LimitReached          that was done often enough for today
+├── LimitReached          that was done often enough for this hour, or day
 ├── Forbidden             whoever asks may not do that
 ├── Unauthorized          no API key, or one that is not known
 ├── InactiveAccount       the key is known, its account is suspended
@@ -73,6 +74,14 @@ class NotAHostname(InvalidHostname):
     """Not a DNS name at all: empty labels, forbidden characters, too long, an URL."""
 
     expected_hostname = "a host name such as www.example.com"
+
+
+class UrlNotHostname(NotAHostname):
+    """A URL; the host in it is told."""
+
+    def __init__(self, value: str, host: str) -> None:
+        self.expected_hostname = f"a host name alone, here {host}"
+        super().__init__(value)
 
 
 class IPAddressHost(InvalidHostname):
@@ -167,11 +176,13 @@ class NoLongerOpen(Conflict):
 
 
 class LimitReached(ServiceError):
-    """That was done as often as a day allows. `retry_after` is in whole seconds."""
+    """That was done as often as an hour or a day allows. `retry_after` is in whole seconds."""
 
     def __init__(self, retry_after: int) -> None:
         self.retry_after = retry_after
-        super().__init__("the limit for today is reached; try again tomorrow")
+        hours, minutes = divmod(-(-retry_after // 60), 60)
+        when = f"{hours} h {minutes} min" if hours else f"{minutes} min"
+        super().__init__(f"that was done as often as is allowed; try again in {when}")
 
 
 class Forbidden(ServiceError):

@@ -7,8 +7,11 @@ from pgqueuer import Queries
 from service.database import Connection
 
 
-async def enqueue(connection: Connection, entrypoint: str, payload: bytes) -> None:
-    """Have a worker do something once this transaction has committed."""
+async def enqueue(connection: Connection, entrypoint: str, *payloads: bytes) -> None:
+    """Have a worker do something, once for each payload, when this transaction has committed."""
     # A pooled connection is one by all but its type.
     queries = Queries.from_asyncpg_connection(cast("Any", connection))
-    await queries.enqueue(entrypoint, payload)
+    if not payloads:
+        return
+    count = len(payloads)
+    await queries.enqueue([entrypoint] * count, list(payloads), [0] * count)

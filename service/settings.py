@@ -30,6 +30,16 @@ class TrustedForm(msgspec.Struct, frozen=True):
     """How many seconds may be waited for it within one call of ours."""
 
 
+class DnsServer(msgspec.Struct, frozen=True):
+    """A server that looks up names for us; `host` is an IP address."""
+
+    host: str
+    port: int = 53
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
 class Smtp(msgspec.Struct, frozen=True):
     """The server that mails are handed to."""
 
@@ -53,6 +63,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     workers: int = 1
     public_url: str
     """How clients reach the service, without a trailing slash."""
+    dns_resolvers: tuple[DnsServer, ...] = ()
+    """Whom to ask for names; empty means those of the system."""
     secret_key: str | None = None
     """What the tokens in mailed links and in forms follow from; None means one kept in `state_dir`."""
     smtp: Smtp | None = None
@@ -81,6 +93,7 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         port=port,
         workers=_whole_number(environ, "WORKERS", default=1, highest=256),
         public_url=public_url,
+        dns_resolvers=_dns_resolvers(environ),
         secret_key=_secret_key(environ),
         smtp=_smtp(environ),
         mail_from=_mail_from(environ, urlsplit(public_url).hostname or "localhost"),
@@ -139,6 +152,25 @@ def _public_url(environ: Mapping[str, str], default: str) -> str:
     ):
         raise InvalidInput("PUBLIC_URL", url, "an http:// or https:// URL without a path")
     return url.rstrip("/")
+
+
+def _dns_resolvers(environ: Mapping[str, str]) -> tuple[DnsServer, ...]:
+    text = environ.get("DNS_RESOLVERS")
+    if not text:
+        return ()
+    resolvers = []
+    for each in text.split(","):
+        is_bare = each.count(":") > 1 and "[" not in each
+        parts = _split(f"dns://[{each.strip()}]" if is_bare else f"dns://{each.strip()}")
+        try:
+            assert parts is not None
+            host = str(ip_address(parts.hostname or ""))
+        except (ValueError, AssertionError):
+            raise InvalidInput(
+                "DNS_RESOLVERS", each, "IP addresses with or without a port, such as 192.0.2.1:53"
+            ) from None
+        resolvers.append(DnsServer(host, parts.port or 53))
+    return tuple(dict.fromkeys(resolvers))
 
 
 _SHORTEST_SECRET = 32

@@ -22,12 +22,16 @@ from service.connections.invitations import expire_due
 from service.database import Database, connect, open_database
 from service.errors import Unavailable
 from service.insights.certificates import purge
+from service.jobs import enqueue
 from service.mail import mails
 from service.mail.mails import Mailer
+from service.ownership import claims
+from service.ownership.dns_txt import system_resolvers
 from service.settings import Settings
 from service.tokens import load_secret
 
 PURGES = "17 * * * *"
+EVERY_MINUTE = "* * * * *"
 TIDYING = "*/5 * * * *"
 
 # A mail that can't be handed over is tried again after 5 s, 10 s and so on up to an hour, for a day.
@@ -35,6 +39,10 @@ _MAIL_ATTEMPTS = 34
 _FIRST_RETRY = timedelta(seconds=5)
 _LAST_RETRY = timedelta(hours=1)
 _MAILS_AT_ONCE = 8
+
+# How many jobs are taken at a time, half of what is under way at once: most of it waits for the network.
+_BATCH = 50
+_DUE_AT_A_TIME = 1000
 
 # New jobs are told of as they come; this is how soon it is noticed that nothing tells of them.
 LOOKS_EVERY = timedelta(seconds=5)
@@ -72,6 +80,17 @@ async def _work_until(stopped: asyncio.Event, database_url: str, settings: Setti
             is_last = job.attempts >= _MAIL_ATTEMPTS
             await mails.send_mail(database, mailer, UUID(bytes=job.payload), is_last=is_last)
 
+        resolvers = settings.dns_resolvers or tuple(system_resolvers())
+
+        @jobs.entrypoint("check_domain")
+        async def check_domain(job: Job) -> None:
+            assert job.payload is not None
+            await claims.check(database, resolvers, UUID(bytes=job.payload))
+
+        @jobs.schedule("check_due_domains", EVERY_MINUTE)
+        async def check_due_domains(schedule: Schedule) -> None:
+            await enqueue_due_checks(database)
+
         @jobs.schedule("tidy_up", TIDYING)
         async def tidy_up(schedule: Schedule) -> None:
             await _tidy_up(database)
@@ -86,7 +105,11 @@ async def _work_until(stopped: asyncio.Event, database_url: str, settings: Setti
         # Whatever PgQueuer makes of a connection that is gone, there is no going on with it.
         lost = asyncio.Event()
         connection.add_termination_listener(lambda _: lost.set())
-        running = asyncio.create_task(jobs.run(dequeue_timeout=LOOKS_EVERY))
+        running = asyncio.create_task(
+            jobs.run(
+                dequeue_timeout=LOOKS_EVERY, batch_size=_BATCH, max_concurrent_tasks=2 * _BATCH
+            )
+        )
         ended = [running, *(asyncio.create_task(event.wait()) for event in (stopped, lost))]
         await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
         if stopped.is_set():
@@ -101,6 +124,15 @@ async def _work_until(stopped: asyncio.Event, database_url: str, settings: Setti
             raise Unavailable("the jobs came to a stop") from (
                 None if running.cancelled() else running.exception()
             )
+
+
+async def enqueue_due_checks(database: Database) -> None:
+    """Have every claim checked whose check is due, each once."""
+    taken = [UUID(int=0)]
+    while taken:
+        async with database.general.transaction() as connection:
+            taken = await claims.take_due(connection, _DUE_AT_A_TIME)
+            await enqueue(connection, "check_domain", *(claim_id.bytes for claim_id in taken))
 
 
 def _trying_again(parameters: EntrypointExecutorParameters) -> DatabaseRetryEntrypointExecutor:

@@ -60,6 +60,13 @@ CREATE TABLE public.account (
     CONSTRAINT account_name_check CHECK (((length(name) >= 2) AND (length(name) <= 120)))
 );
 
+CREATE TABLE public.allowance (
+    since timestamp with time zone NOT NULL,
+    what text NOT NULL,
+    whose text NOT NULL,
+    used integer NOT NULL
+);
+
 CREATE TABLE public.answer (
     id uuid NOT NULL,
     account_id uuid NOT NULL,
@@ -136,11 +143,47 @@ CREATE TABLE public.connection (
     CONSTRAINT connection_check1 CHECK ((buyer_id <> seller_id))
 );
 
-CREATE TABLE public.daily_use (
-    day date NOT NULL,
-    what text NOT NULL,
-    whose text NOT NULL,
-    used integer NOT NULL
+CREATE TABLE public.domain_claim (
+    id uuid NOT NULL,
+    account_id uuid NOT NULL,
+    name text NOT NULL,
+    covers_subdomains boolean NOT NULL,
+    code text NOT NULL,
+    added_at timestamp with time zone NOT NULL,
+    removed_at timestamp with time zone,
+    begun_at timestamp with time zone,
+    is_verified boolean DEFAULT false NOT NULL,
+    reason text DEFAULT 'Ownership not yet verified'::text,
+    negatives integer DEFAULT 0 NOT NULL,
+    failing_since timestamp with time zone,
+    warned_at timestamp with time zone,
+    failures integer DEFAULT 0 NOT NULL,
+    hint text,
+    last_checked_at timestamp with time zone,
+    last_verified_at timestamp with time zone,
+    next_check_at timestamp with time zone,
+    proves_subdomains boolean DEFAULT false NOT NULL,
+    nameservers text[],
+    at_risk boolean DEFAULT false NOT NULL,
+    CONSTRAINT domain_claim_check CHECK (((removed_at IS NULL) OR (NOT is_verified))),
+    CONSTRAINT domain_claim_check1 CHECK (((failing_since IS NULL) = (negatives = 0)))
+);
+
+CREATE TABLE public.domain_evidence (
+    id bigint NOT NULL,
+    claim_id uuid NOT NULL,
+    at timestamp with time zone NOT NULL,
+    change text NOT NULL,
+    evidence jsonb
+);
+
+ALTER TABLE public.domain_evidence ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.domain_evidence_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
 );
 
 CREATE TABLE public.event (
@@ -254,9 +297,11 @@ CREATE TABLE public.ownership (
     started_at timestamp with time zone NOT NULL,
     ended_at timestamp with time zone,
     end_reason text,
+    claim_id uuid,
     CONSTRAINT ownership_check CHECK ((ended_at >= started_at)),
     CONSTRAINT ownership_check1 CHECK (((ended_at IS NULL) = (end_reason IS NULL))),
-    CONSTRAINT ownership_method_check CHECK ((method = 'attested'::text))
+    CONSTRAINT ownership_claim_check CHECK (((method = 'dns'::text) = (claim_id IS NOT NULL))),
+    CONSTRAINT ownership_method_check CHECK ((method = ANY (ARRAY['attested'::text, 'dns'::text])))
 );
 
 CREATE TABLE public.pgqueuer (
@@ -400,6 +445,9 @@ ALTER TABLE ONLY public.account
 ALTER TABLE ONLY public.account
     ADD CONSTRAINT account_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.allowance
+    ADD CONSTRAINT allowance_pkey PRIMARY KEY (since, what, whose);
+
 ALTER TABLE ONLY public.answer
     ADD CONSTRAINT answer_pkey PRIMARY KEY (id);
 
@@ -421,8 +469,14 @@ ALTER TABLE ONLY public.certificate
 ALTER TABLE ONLY public.connection
     ADD CONSTRAINT connection_pkey PRIMARY KEY (id);
 
-ALTER TABLE ONLY public.daily_use
-    ADD CONSTRAINT daily_use_pkey PRIMARY KEY (day, what, whose);
+ALTER TABLE ONLY public.domain_claim
+    ADD CONSTRAINT domain_claim_code_unique UNIQUE (code);
+
+ALTER TABLE ONLY public.domain_claim
+    ADD CONSTRAINT domain_claim_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.domain_evidence
+    ADD CONSTRAINT domain_evidence_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.event
     ADD CONSTRAINT event_pkey PRIMARY KEY (id);
@@ -491,6 +545,14 @@ CREATE INDEX certificate_recorded_at ON public.certificate USING btree (recorded
 CREATE UNIQUE INDEX connection_live ON public.connection USING btree (buyer_id, seller_id) WHERE (ended_at IS NULL);
 
 CREATE INDEX connection_seller ON public.connection USING btree (seller_id);
+
+CREATE INDEX domain_claim_due ON public.domain_claim USING btree (next_check_at) WHERE ((removed_at IS NULL) AND (next_check_at IS NOT NULL));
+
+CREATE UNIQUE INDEX domain_claim_live ON public.domain_claim USING btree (account_id, name) WHERE (removed_at IS NULL);
+
+CREATE INDEX domain_claim_name ON public.domain_claim USING btree (name) WHERE (removed_at IS NULL);
+
+CREATE INDEX domain_evidence_claim ON public.domain_evidence USING btree (claim_id, id);
 
 CREATE INDEX event_account ON public.event USING btree (account_id, id);
 
@@ -573,6 +635,12 @@ ALTER TABLE ONLY public.connection
 ALTER TABLE ONLY public.connection
     ADD CONSTRAINT connection_seller_id_fkey FOREIGN KEY (seller_id) REFERENCES public.account(id);
 
+ALTER TABLE ONLY public.domain_claim
+    ADD CONSTRAINT domain_claim_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id);
+
+ALTER TABLE ONLY public.domain_evidence
+    ADD CONSTRAINT domain_evidence_claim_id_fkey FOREIGN KEY (claim_id) REFERENCES public.domain_claim(id);
+
 ALTER TABLE ONLY public.event
     ADD CONSTRAINT event_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id);
 
@@ -614,6 +682,9 @@ ALTER TABLE ONLY public.membership
 
 ALTER TABLE ONLY public.ownership
     ADD CONSTRAINT ownership_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id);
+
+ALTER TABLE ONLY public.ownership
+    ADD CONSTRAINT ownership_claim_id_fkey FOREIGN KEY (claim_id) REFERENCES public.domain_claim(id);
 
 ALTER TABLE ONLY public.retained_certificate
     ADD CONSTRAINT retained_certificate_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id);

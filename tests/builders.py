@@ -91,8 +91,8 @@ class World:
                 """
                 TRUNCATE account, app_user, membership, api_key, certificate, ownership, connection,
                     visibility_grant, event, answer, retained_certificate, mail, invitation,
-                    invitation_opt_out, grant_request, sign_in_link, user_session, daily_use,
-                    idempotent_request, pgqueuer, pgqueuer_schedules
+                    invitation_opt_out, grant_request, sign_in_link, user_session, allowance,
+                    idempotent_request, domain_claim, domain_evidence, pgqueuer, pgqueuer_schedules
                 """
             )
 

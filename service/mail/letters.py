@@ -138,15 +138,15 @@ def _notice(
 
     def letter(params: Mapping[str, Any], public_url: str, token: str) -> Letter:
         words = {
-            # An address is one that the reader wrote to.
-            name: unlinked(value) if name != "email" else value
+            # These are to be copied as they are.
+            name: value if name in ("email", "code", "host", "hint") else unlinked(value)
             for name, value in params.items()
         }
         heading, *paragraphs = text.format(**words).split("\n")
         return Letter(
             subject=subject,
             heading=heading,
-            paragraphs=paragraphs,
+            paragraphs=[paragraph for paragraph in paragraphs if paragraph],
             actions=[(label, public_url + path.format(**params))],
             footer=[
                 "You get this mail as an admin of {own}.".format(**words),
@@ -195,6 +195,45 @@ _LETTERS: dict[str, Callable[[Mapping[str, Any], str, str], Letter]] = {
         "{partner} has taken back the permission to see its name\n"
         "From now on you are told of its domains what everyone is told. You are still connected.",
         "See the connection",
+    ),
+    "domain_verified": _notice(
+        "A domain of yours is verified",
+        "{domain} is verified\n"
+        "Your company owns {domain} now, here. Leave the TXT record where it is: it is looked for daily.",
+        "See your connections",
+        "/connections",
+    ),
+    "domain_failing": _notice(
+        "A domain of yours could not be verified again",
+        "The code for {domain} is not found any more\n{hint}\n"
+        "You still own {domain} here. If the code stays away for three days, you do not any more. "
+        "The TXT record of {host} has to be:\n{code}",
+        "See your connections",
+        "/connections",
+    ),
+    "domain_about_to_lapse": _notice(
+        "You are about to lose a verified domain",
+        "{domain} will not be yours any more tomorrow\n{hint}\n"
+        "The code has been missing for two days. Put it back, to stay the owner of {domain} here. "
+        "The TXT record of {host} has to be:\n{code}",
+        "See your connections",
+        "/connections",
+    ),
+    "domain_lapsed": _notice(
+        "A domain of yours is not verified any more",
+        "{domain} is not yours any more, here\n{hint}\n"
+        "The code has been missing for three days. Once it is back, {domain} is verified again. The TXT "
+        "record of {host} has to be:\n{code}",
+        "See your connections",
+        "/connections",
+    ),
+    "domain_superseded": _notice(
+        "A domain of yours was proven by another account",
+        "{domain} was proven by another account\n"
+        "It has put its code into the DNS of {domain}, and is its owner here now. If that is wrong, see "
+        "who can change that DNS. To win {domain} back, begin its verification again: it has another code.",
+        "See your connections",
+        "/connections",
     ),
     "disconnected": _notice(
         "A connection has ended",

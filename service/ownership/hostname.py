@@ -12,6 +12,7 @@ from functools import lru_cache
 from importlib.metadata import version
 
 import ada_url
+import disarm
 import idna
 from publicsuffixlist import PublicSuffixList
 
@@ -22,6 +23,7 @@ from service.errors import (
     PrivateSuffixHost,
     PublicSuffixHost,
     SingleLabelHost,
+    UrlNotHostname,
 )
 
 # Covering names are stored with certificates, so what computed them is stored beside them: a new
@@ -128,7 +130,12 @@ def claimable_name(text: str, *, covers_subdomains: bool = False) -> str:
 
     Raises a subclass of `InvalidHostname`.
     """
-    host = canonical_host(text)
+    try:
+        host = canonical_host(text)
+    except NotAHostname:
+        if in_url := host_in_url(text.strip()):
+            raise UrlNotHostname(text, in_url) from None
+        raise
     for label in host.split("."):
         if not _STRICT_LABEL.fullmatch(label):
             raise NotAHostname(text)
@@ -142,6 +149,15 @@ def claimable_name(text: str, *, covers_subdomains: bool = False) -> str:
     if covers_subdomains and registrable_domain(host) is None:
         raise PrivateSuffixHost(text)
     return host
+
+
+def is_mixed_script(host: str) -> bool:
+    """Whether a label of a canonical host has letters of several scripts (UTS 39), as disguises have."""
+    return any(
+        disarm.is_mixed_script(label[4:].encode().decode("punycode"))
+        for label in host.split(".")
+        if label.startswith("xn--")
+    )
 
 
 def _is_ip_address(text: str) -> bool:

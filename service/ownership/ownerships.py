@@ -4,16 +4,20 @@ At most one is live for a domain. A fresh proof by another account supersedes th
 changes ends a period and starts another, so the past stays as it was.
 """
 
+from datetime import datetime
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
 from service import audit
+from service.audit import Actor
 from service.database import Connection
-from service.errors import NotFound
+from service.errors import Conflict, NotFound
 from service.ownership import queries
+from service.ownership.dns_txt import new_code
 from service.ownership.hostname import claimable_name
-from service.ownership.queries import Ownership
+from service.ownership.queries import Claim, Method, Ownership
+from service.ownership.verification import SUPERSEDED
 
 
 async def attest(
@@ -21,44 +25,61 @@ async def attest(
 ) -> Ownership:
     """Let an account own a domain because an operator vouches for it. Needs a transaction.
 
-    Another account's ownership ends as superseded. Attesting what stands changes nothing, and
-    another coverage keeps the time of verification.
+    Another account's attested ownership ends as superseded. Attesting what stands changes nothing, and
+    another coverage keeps the time of verification. What is proven by DNS stays as it is.
 
-    Raises `InvalidHostname`.
+    Raises `InvalidHostname`, and `Conflict` where another account has proven by DNS that it is the
+    owner.
     """
     name = claimable_name(domain, covers_subdomains=covers_subdomains)
     now = await queries.lock_domain(connection, name)
     live = await queries.select_live_ownership(connection, name)
-    verified_at = now
-    if live is not None:
-        if live.account_id == account_id:
-            if live.covers_subdomains == covers_subdomains:
-                return live
-            verified_at = live.verified_at
-            reason = "Coverage changed"
-        else:
-            reason = "Superseded"
-        await queries.end_ownership(connection, live.id, now, reason)
-        await audit.record(
-            connection, "ownership.ended", live.account_id, domain=name, reason=reason
+    if live is not None and live.method == "dns":
+        if live.account_id != account_id:
+            raise Conflict(f"another account has proven by DNS that it owns {name}")
+        return live
+    # It is among the account's domains as any other, and can be proven by DNS on top.
+    if await queries.select_claim(connection, account_id, name) is None:
+        await queries.insert_claim(
+            connection, uuid7(), account_id, name, covers_subdomains, new_code()
         )
-    ownership = Ownership(
-        id=uuid7(),
-        account_id=account_id,
-        domain=name,
-        covers_subdomains=covers_subdomains,
-        verified_at=verified_at,
+    owned, _ = await _own(
+        connection, account_id, name, now, "attested", covers_subdomains=covers_subdomains
     )
-    await queries.insert_ownership(connection, ownership, "attested", now)
-    await audit.record(
+    return owned
+
+
+async def prove(
+    connection: Connection, claim: Claim, now: datetime, *, covers_subdomains: bool
+) -> UUID | None:
+    """Let a claim's account own its domain, as was found in the DNS. Needs the domain's lock.
+
+    The account whose ownership that supersedes, if there is one.
+    """
+    _, former = await _own(
         connection,
-        "ownership.started",
-        account_id,
-        domain=name,
+        claim.account_id,
+        claim.name,
+        now,
+        "dns",
         covers_subdomains=covers_subdomains,
-        method="attested",
+        claim_id=claim.id,
     )
-    return ownership
+    return former
+
+
+async def end_owned(
+    connection: Connection,
+    account_id: UUID,
+    name: str,
+    now: datetime,
+    reason: str,
+    actor: Actor,
+) -> None:
+    """End an account's ownership of exactly that domain, if it has it. Needs the domain's lock."""
+    live = await queries.select_live_ownership(connection, name)
+    if live is not None and live.account_id == account_id:
+        await _end(connection, live, now, reason, actor)
 
 
 async def lapse(connection: Connection, domain: str, *, reason: str) -> Ownership:
@@ -71,6 +92,65 @@ async def lapse(connection: Connection, domain: str, *, reason: str) -> Ownershi
     live = await queries.select_live_ownership(connection, name)
     if live is None:
         raise NotFound("live ownership of", name)
-    await queries.end_ownership(connection, live.id, now, reason)
-    await audit.record(connection, "ownership.ended", live.account_id, domain=name, reason=reason)
+    await _end(connection, live, now, reason, audit.OPERATOR)
     return live
+
+
+async def _own(
+    connection: Connection,
+    account_id: UUID,
+    name: str,
+    now: datetime,
+    method: Method,
+    *,
+    covers_subdomains: bool,
+    claim_id: UUID | None = None,
+) -> tuple[Ownership, UUID | None]:
+    """The ownership that is live from now on, and the account whose it ends, if there is one."""
+    actor = audit.OPERATOR if method == "attested" else audit.SERVICE
+    live = await queries.select_live_ownership(connection, name)
+    verified_at, former = now, None
+    if live is not None:
+        if live.account_id != account_id:
+            reason, former = SUPERSEDED, live.account_id
+        elif (live.method, live.claim_id) != (method, claim_id):
+            reason = "Proven by DNS"
+        elif live.covers_subdomains != covers_subdomains:
+            reason, verified_at = "Coverage changed", live.verified_at
+        else:
+            return live, None
+        await _end(connection, live, now, reason, actor)
+    ownership = Ownership(
+        id=uuid7(),
+        account_id=account_id,
+        domain=name,
+        covers_subdomains=covers_subdomains,
+        verified_at=verified_at,
+        method=method,
+        claim_id=claim_id,
+    )
+    await queries.insert_ownership(connection, ownership, now)
+    await audit.record(
+        connection,
+        "ownership.started",
+        account_id,
+        actor=actor,
+        domain=name,
+        covers_subdomains=covers_subdomains,
+        method=method,
+    )
+    return ownership, former
+
+
+async def _end(
+    connection: Connection, live: Ownership, now: datetime, reason: str, actor: Actor
+) -> None:
+    await queries.end_ownership(connection, live.id, now, reason)
+    await audit.record(
+        connection,
+        "ownership.ended",
+        live.account_id,
+        actor=actor,
+        domain=live.domain,
+        reason=reason,
+    )

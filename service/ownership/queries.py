@@ -1,11 +1,15 @@
-"""The statements about ownerships."""
+"""The statements about claims and ownerships."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Literal, TypeAlias
 from uuid import UUID
 
 import msgspec
 
 from service.database import Connection
+from service.ownership.verification import Standing
+
+Method: TypeAlias = Literal["attested", "dns"]
 
 
 class Ownership(msgspec.Struct, frozen=True):
@@ -16,6 +20,40 @@ class Ownership(msgspec.Struct, frozen=True):
     domain: str
     covers_subdomains: bool
     verified_at: datetime
+    method: Method
+    claim_id: UUID | None = None
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """An account's claim to a domain, and how it stands; `method` is that of its ownership, if it is
+    live.
+
+    `hint` says what the latest check found instead of the code.
+    """
+
+    id: UUID
+    account_id: UUID
+    name: str
+    covers_subdomains: bool
+    code: str
+    added_at: datetime
+    standing: Standing
+    next_check_at: datetime | None
+    proves_subdomains: bool
+    nameservers: list[str] | None
+    at_risk: bool
+    hint: str | None
+    method: Method | None
+    owns_subdomains: bool
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """What a check found that was otherwise than before; `evidence` is JSON."""
+
+    id: int
+    at: datetime
+    change: str
+    evidence: msgspec.Raw | None
 
 
 async def lock_domain(connection: Connection, domain: str) -> datetime:
@@ -29,7 +67,7 @@ async def lock_domain(connection: Connection, domain: str) -> datetime:
 async def select_live_ownership(connection: Connection, domain: str) -> Ownership | None:
     row = await connection.fetchrow(
         """
-        SELECT id, account_id, domain, covers_subdomains, verified_at
+        SELECT id, account_id, domain, covers_subdomains, verified_at, method, claim_id
         FROM ownership WHERE domain = $1 AND ended_at IS NULL
         """,
         domain,
@@ -41,7 +79,7 @@ async def select_live_ownerships_of(connection: Connection, account_id: UUID) ->
     """What an account owns, by domain."""
     rows = await connection.fetch(
         """
-        SELECT id, account_id, domain, covers_subdomains, verified_at
+        SELECT id, account_id, domain, covers_subdomains, verified_at, method, claim_id
         FROM ownership WHERE account_id = $1 AND ended_at IS NULL
         ORDER BY domain
         """,
@@ -51,20 +89,15 @@ async def select_live_ownerships_of(connection: Connection, account_id: UUID) ->
 
 
 async def insert_ownership(
-    connection: Connection, ownership: Ownership, method: str, started_at: datetime
+    connection: Connection, ownership: Ownership, started_at: datetime
 ) -> None:
     await connection.execute(
         """
-        INSERT INTO ownership
-            (id, account_id, domain, covers_subdomains, method, verified_at, started_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7)
+        INSERT INTO ownership (
+            id, account_id, domain, covers_subdomains, verified_at, method, claim_id, started_at
+        ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
         """,
-        ownership.id,
-        ownership.account_id,
-        ownership.domain,
-        ownership.covers_subdomains,
-        method,
-        ownership.verified_at,
+        *msgspec.structs.astuple(ownership),
         started_at,
     )
 
@@ -78,3 +111,235 @@ async def end_ownership(
         ended_at,
         reason,
     )
+
+
+_CLAIMS = """
+SELECT
+    claim.id,
+    claim.account_id,
+    claim.name,
+    claim.covers_subdomains,
+    claim.code,
+    claim.added_at,
+    claim.begun_at,
+    claim.is_verified,
+    claim.reason,
+    claim.negatives,
+    claim.failing_since,
+    claim.warned_at,
+    claim.failures,
+    claim.last_checked_at,
+    claim.last_verified_at,
+    claim.next_check_at,
+    claim.proves_subdomains,
+    claim.nameservers,
+    claim.at_risk,
+    claim.hint,
+    owned.method,
+    coalesce(owned.covers_subdomains, false)
+FROM domain_claim AS claim
+LEFT JOIN ownership AS owned
+    ON owned.domain = claim.name AND owned.account_id = claim.account_id AND owned.ended_at IS NULL
+WHERE claim.removed_at IS NULL
+"""
+
+
+def _claim(row: tuple[object, ...]) -> Claim:
+    claim_id, account_id, name, covers_subdomains, code, added_at, *rest = row
+    standing, others = rest[:9], rest[9:]
+    return msgspec.convert(
+        (
+            claim_id, account_id, name, covers_subdomains, code, added_at,
+            Standing(*standing), *others,  # type: ignore[arg-type] # as they are selected
+        ),
+        Claim,
+    )  # fmt: skip
+
+
+async def lock_claim(connection: Connection, account_id: UUID, name: str) -> None:
+    """Wait until no other transaction adds that claim of an account."""
+    await connection.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended('claim of ' || $1 || ' to ' || $2, 0))",
+        str(account_id),
+        name,
+    )
+
+
+async def select_claim(connection: Connection, account_id: UUID, name: str) -> Claim | None:
+    row = await connection.fetchrow(
+        _CLAIMS + "AND claim.account_id = $1 AND claim.name = $2", account_id, name
+    )
+    return None if row is None else _claim(tuple(row))
+
+
+async def select_claim_by_id(connection: Connection, claim_id: UUID) -> Claim | None:
+    row = await connection.fetchrow(_CLAIMS + "AND claim.id = $1", claim_id)
+    return None if row is None else _claim(tuple(row))
+
+
+async def select_claims(
+    connection: Connection,
+    account_id: UUID,
+    *,
+    after: str | None,
+    is_verified: bool | None,
+    limit: int,
+) -> list[Claim]:
+    """An account's claims by name: after that one, verified or not."""
+    rows = await connection.fetch(
+        _CLAIMS
+        + """
+        AND claim.account_id = $1
+        AND ($2::text IS NULL OR claim.name > $2)
+        AND ($3::boolean IS NULL OR (owned.id IS NOT NULL) = $3)
+        ORDER BY claim.name
+        LIMIT $4
+        """,
+        account_id,
+        after,
+        is_verified,
+        limit,
+    )
+    return [_claim(tuple(row)) for row in rows]
+
+
+async def select_codes(connection: Connection, account_id: UUID) -> list[str]:
+    """The codes of an account's claims."""
+    rows = await connection.fetch(
+        "SELECT code FROM domain_claim WHERE account_id = $1 AND removed_at IS NULL", account_id
+    )
+    return [row["code"] for row in rows]
+
+
+async def insert_claim(
+    connection: Connection,
+    claim_id: UUID,
+    account_id: UUID,
+    name: str,
+    covers_subdomains: bool,
+    code: str,
+) -> None:
+    await connection.execute(
+        """
+        INSERT INTO domain_claim (id, account_id, name, covers_subdomains, code, added_at)
+        VALUES ($1, $2, $3, $4, $5, now())
+        """,
+        claim_id,
+        account_id,
+        name,
+        covers_subdomains,
+        code,
+    )
+
+
+async def update_claim(connection: Connection, claim: Claim) -> None:
+    """Note how a claim stands, and what it covers."""
+    standing = claim.standing
+    await connection.execute(
+        """
+        UPDATE domain_claim SET covers_subdomains = $2, begun_at = $3, is_verified = $4, reason = $5,
+            negatives = $6, failing_since = $7, warned_at = $8, failures = $9,
+            last_checked_at = $10, last_verified_at = $11, next_check_at = $12,
+            proves_subdomains = $13, nameservers = $14, at_risk = $15, hint = $16
+        WHERE id = $1 AND removed_at IS NULL
+        """,
+        claim.id,
+        claim.covers_subdomains,
+        standing.begun_at,
+        standing.is_verified,
+        standing.reason,
+        standing.negatives,
+        standing.failing_since,
+        standing.warned_at,
+        standing.failures,
+        standing.last_checked_at,
+        standing.last_verified_at,
+        claim.next_check_at,
+        claim.proves_subdomains,
+        claim.nameservers,
+        claim.at_risk,
+        claim.hint,
+    )
+
+
+async def update_claim_removed(
+    connection: Connection, claim_id: UUID, removed_at: datetime
+) -> None:
+    await connection.execute(
+        """
+        UPDATE domain_claim SET removed_at = $2, is_verified = false, next_check_at = NULL
+        WHERE id = $1 AND removed_at IS NULL
+        """,
+        claim_id,
+        removed_at,
+    )
+
+
+async def update_claim_superseded(
+    connection: Connection, claim_id: UUID, code: str, reason: str
+) -> None:
+    """Another account has proven the domain: this claim begins anew, with another code."""
+    await connection.execute(
+        """
+        UPDATE domain_claim SET code = $2, reason = $3, begun_at = NULL, is_verified = false,
+            negatives = 0, failing_since = NULL, warned_at = NULL, failures = 0, next_check_at = NULL,
+            proves_subdomains = false, nameservers = NULL, at_risk = false, hint = NULL
+        WHERE id = $1 AND removed_at IS NULL
+        """,
+        claim_id,
+        code,
+        reason,
+    )
+
+
+async def take_due_claims(connection: Connection, limit: int, lease: timedelta) -> list[UUID]:
+    """Claims whose check is due, which come again after a while should nothing become of it."""
+    rows = await connection.fetch(
+        """
+        UPDATE domain_claim SET next_check_at = now() + $2
+        WHERE id IN (
+            SELECT id FROM domain_claim
+            WHERE removed_at IS NULL AND next_check_at <= now()
+            ORDER BY next_check_at
+            LIMIT $1
+            FOR UPDATE SKIP LOCKED
+        )
+        RETURNING id
+        """,
+        limit,
+        lease,
+    )
+    return [row["id"] for row in rows]
+
+
+async def insert_evidence(
+    connection: Connection, claim_id: UUID, at: datetime, change: str, evidence: str | None
+) -> None:
+    await connection.execute(
+        "INSERT INTO domain_evidence (claim_id, at, change, evidence) VALUES ($1, $2, $3, $4)",
+        claim_id,
+        at,
+        change,
+        evidence,
+    )
+
+
+async def select_evidence(
+    connection: Connection, claim_id: UUID, *, before: int | None, limit: int
+) -> list[Evidence]:
+    """What was found for a claim, the latest first: before that."""
+    rows = await connection.fetch(
+        """
+        SELECT id, at, change, evidence FROM domain_evidence
+        WHERE claim_id = $1 AND ($2::bigint IS NULL OR id < $2)
+        ORDER BY id DESC
+        LIMIT $3
+        """,
+        claim_id,
+        before,
+        limit,
+    )
+    return [
+        Evidence(id_, at, change, None if found is None else msgspec.Raw(found.encode()))
+        for id_, at, change, found in rows
+    ]

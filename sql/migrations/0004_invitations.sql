@@ -129,13 +129,13 @@ CREATE TABLE user_session (
 CREATE INDEX user_session_user ON user_session (user_id);
 CREATE INDEX user_session_expires_at ON user_session (expires_at);
 
--- How often something was done on a day (UTC), by or to whom.
-CREATE TABLE daily_use (
-    day date NOT NULL,
+-- How often something was done since the beginning of an hour or a day (UTC), by or to whom.
+CREATE TABLE allowance (
+    since timestamptz NOT NULL,
     what text NOT NULL,
     whose text NOT NULL,
     used integer NOT NULL,
-    PRIMARY KEY (day, what, whose)
+    PRIMARY KEY (since, what, whose)
 );
 
 -- What was answered to a request that must not be carried out twice.
@@ -153,7 +153,7 @@ CREATE INDEX idempotent_request_created_at ON idempotent_request (created_at);
 
 -- migrate: rollback
 
-DROP TABLE idempotent_request, daily_use, user_session, sign_in_link, grant_request,
+DROP TABLE idempotent_request, allowance, user_session, sign_in_link, grant_request,
     invitation_opt_out, invitation, mail;
 
 DROP INDEX visibility_grant_viewer, membership_user;

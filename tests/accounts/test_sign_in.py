@@ -120,7 +120,7 @@ async def test_beyond_a_number_a_day_no_more_links_are_mailed_and_that_is_not_to
 ) -> None:
     company = await world.company()
     await world.fetch(
-        "INSERT INTO daily_use VALUES ((now() AT TIME ZONE 'UTC')::date, 'sign-in', $1, $2)",
+        "INSERT INTO allowance VALUES (date_trunc('day', now(), 'UTC'), 'sign-in', $1, $2)",
         company.email,
         LINKS_A_DAY - 1,
     )

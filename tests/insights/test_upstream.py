@@ -162,7 +162,7 @@ async def socket(migrated_url: str, shared_database: Database) -> AsyncIterator[
     wire = Wire(b"")
     server = await asyncio.start_server(wire.handle, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with server, service(migrated_url, shared_database, url, budget=0.4) as world:
+    async with server, service(migrated_url, shared_database, url, budget=1.0) as world:
         yield wire, world
 
 
@@ -275,7 +275,7 @@ async def test_a_call_takes_no_longer_than_its_budget(
     wire.now(reply, pause)
     began = time.monotonic()
     check_error(await wired.call(web_id(), BOTH), 504)
-    assert 0.35 < time.monotonic() - began < 1
+    assert 0.95 < time.monotonic() - began < 3
     assert len(wire.heads) == 1
 
 

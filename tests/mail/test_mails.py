@@ -122,7 +122,7 @@ async def test_rolled_back_invitation_sends_nothing(world: World) -> None:
             "receive_leads",
         )
         await transaction.rollback()
-    for table in ("mail", "pgqueuer", "invitation", "daily_use", "event"):
+    for table in ("mail", "pgqueuer", "invitation", "allowance", "event"):
         where = "WHERE action ~ 'invitation'" if table == "event" else ""
         assert await world.fetch(f"SELECT FROM {table} {where}") == []
 

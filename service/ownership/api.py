@@ -1,0 +1,380 @@
+"""The management API about domains: claims, their verification by DNS, and its evidence."""
+
+from datetime import datetime
+from http import HTTPStatus
+from typing import Annotated, Literal
+
+import msgspec
+from litestar import Response, delete, get, patch, post
+from litestar.di import NamedDependency
+from litestar.params import PathParameter, QueryParameter
+from msgspec import UNSET, UnsetType
+
+from service.accounts.callers import MAX_BODY, IdempotencyKey, Limit, carried_out_once
+from service.accounts.keys import actor_of
+from service.accounts.queries import Caller
+from service.bodies import HttpRequest, json_of
+from service.database import Connection, Database
+from service.documents import Problem, documented, json_body, problems
+from service.errors import InvalidInput, ServiceError, http_headers, http_status
+from service.idempotency import Answered
+from service.ownership import claims, queries
+from service.ownership.dns_txt import places_of
+from service.ownership.hostname import is_mixed_script, registrable_domain
+from service.ownership.queries import Claim, Evidence, Method
+
+MAX_NAMES = 100
+
+_COMMON = problems(401, 402, 503)
+
+_Name = Annotated[
+    str, PathParameter(schema_extra={"maxLength": 253}, description="A domain of yours.")
+]
+
+
+class NewDomains(msgspec.Struct, forbid_unknown_fields=True):
+    """Which domains you own, and whether with all their subdomains."""
+
+    names: Annotated[list[str], msgspec.Meta(min_length=1, max_length=MAX_NAMES)]
+    covers_subdomains: bool = False
+
+
+class DomainChange(msgspec.Struct, forbid_unknown_fields=True):
+    """What is to be changed of a claim."""
+
+    covers_subdomains: bool
+
+
+class Record(msgspec.Struct):
+    """A DNS record to be made; `relative_host` is what panels want that add the zone by themselves."""
+
+    host: str
+    relative_host: str
+    zone: str
+    type: Literal["TXT"]
+    value: str
+    proves_subdomains: bool
+
+
+class DomainItem(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What became of a name: a claim, or an error."""
+
+    name: str
+    status_code: int | UnsetType = UNSET
+    error: Problem | UnsetType = UNSET
+    status: Literal["Verified", "Unverified"] | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+    hint: str | UnsetType = UNSET
+    method: Method | UnsetType = UNSET
+    covers_subdomains: bool | UnsetType = UNSET
+    subdomain_status: Literal["Confirmed", "Unconfirmed", "N/A"] | UnsetType = UNSET
+    added_at: datetime | UnsetType = UNSET
+    last_checked_at: datetime | UnsetType = UNSET
+    last_verified_at: datetime | UnsetType = UNSET
+    next_check_at: datetime | UnsetType = UNSET
+    at_risk: bool | UnsetType = UNSET
+    is_mixed_script: bool | UnsetType = UNSET
+    records: list[Record] | UnsetType = UNSET
+
+
+class Domain(DomainItem, kw_only=True, omit_defaults=True):
+    """A domain that you claim, and how that stands. One of `records` is enough.
+
+    `reason` and `hint` say what is wrong, also for a verified one whose latest check failed.
+    `at_risk`: its name servers are others than when it was proven.
+    """
+
+    status: Literal["Verified", "Unverified"]
+    covers_subdomains: bool
+    subdomain_status: Literal["Confirmed", "Unconfirmed", "N/A"]
+    added_at: datetime
+    at_risk: bool
+    is_mixed_script: bool
+    records: list[Record]
+
+
+class DomainReport(msgspec.Struct):
+    """What became of each name, in order: a claim, or why there is none."""
+
+    items: list[DomainItem]
+
+
+class NothingAdded(Problem, omit_defaults=True):
+    """Why nothing was added; where it was the names, each says what is wrong with it."""
+
+    items: list[DomainItem] | UnsetType = UNSET
+
+
+class DomainList(msgspec.Struct):
+    """Domains by name, and the cursor of those after, if there are any."""
+
+    items: list[Domain]
+    next: str | None
+
+
+class EvidenceList(msgspec.Struct):
+    """What was found otherwise than before, the latest first, and the cursor of what was before."""
+
+    items: list[Evidence]
+    next: int | None
+
+
+@post(
+    "/v1/domains",
+    status_code=201,
+    tags=["Domains"],
+    operation_id="addDomains",
+    operation_class=json_body(NewDomains),
+    security=[{"Basic": []}],
+    request_max_body_size=MAX_BODY,
+    responses={
+        200: documented(DomainReport, "All were added before"),
+        201: documented(DomainReport, "All are added"),
+        207: documented(DomainReport, "It differs; each item says what became of it"),
+        **_COMMON,
+        **problems(400, 413, 415),
+        **problems(409, 422, 429, kind=NothingAdded),
+    },
+)
+async def add_domains(
+    request: HttpRequest,
+    caller: NamedDependency[Caller],
+    database: NamedDependency[Database],
+    idempotency_key: IdempotencyKey = None,
+) -> Response[bytes]:
+    """Say that you own up to 100 domains; at most 20 new ones an hour.
+
+    That reserves nothing, and nobody else sees it. Make one of the `records`, then begin the
+    verification.
+    """
+    wanted = await json_of(request, NewDomains)
+    retry_after: list[str] = []
+
+    async def one(connection: Connection, name: str) -> DomainItem:
+        try:
+            async with connection.transaction():
+                claim, is_new = await claims.add(
+                    connection,
+                    caller.account_id,
+                    name,
+                    actor_of(caller),
+                    covers_subdomains=wanted.covers_subdomains,
+                )
+        except ServiceError as error:
+            if "Retry-After" in (headers := http_headers(error)):
+                retry_after.append(headers["Retry-After"])
+            return _not_added(name, error)
+        item = _domain(claim)
+        item.status_code = 201 if is_new else 200
+        return item
+
+    async def work(connection: Connection) -> Answered:
+        items = [await one(connection, name) for name in wanted.names]
+        statuses = {item.status_code for item in items}
+        status = statuses.pop() if len(statuses) == 1 else 207
+        assert isinstance(status, int)
+        report: DomainReport | NothingAdded = DomainReport(items)
+        if status >= 400:
+            report = NothingAdded(
+                status=status,
+                title=HTTPStatus(status).phrase,
+                detail="nothing was added; each item says why",
+                items=items,
+            )
+        return Answered(status, msgspec.json.encode(report))
+
+    response = await carried_out_once(request, database, caller, idempotency_key, work)
+    if response.status_code == 429:
+        response.headers["Retry-After"] = max(retry_after, key=int)
+    return response
+
+
+@get(
+    "/v1/domains",
+    tags=["Domains"],
+    operation_id="listDomains",
+    security=[{"Basic": []}],
+    responses={200: documented(DomainList, "OK"), **_COMMON, **problems(422)},
+)
+async def list_domains(
+    caller: NamedDependency[Caller],
+    database: NamedDependency[Database],
+    verified: Annotated[
+        bool | None, QueryParameter(description="Only those that are verified, or are not.")
+    ] = None,
+    cursor: Annotated[
+        str | None, QueryParameter(max_length=253, description="The `next` of an earlier page.")
+    ] = None,
+    limit: Limit = 50,
+) -> DomainList:
+    """The domains that you claim, by name."""
+    async with database.general.connection() as connection:
+        found = await queries.select_claims(
+            connection, caller.account_id, after=cursor, is_verified=verified, limit=limit + 1
+        )
+    following = found[limit - 1].name if len(found) > limit else None
+    return DomainList([_domain(each) for each in found[:limit]], following)
+
+
+@get(
+    "/v1/domains/{name:str}",
+    tags=["Domains"],
+    operation_id="getDomain",
+    security=[{"Basic": []}],
+    responses={200: documented(Domain, "OK"), **_COMMON, **problems(404, 422)},
+)
+async def get_domain(
+    caller: NamedDependency[Caller], database: NamedDependency[Database], name: _Name
+) -> Domain:
+    """A domain that you claim."""
+    async with database.general.connection() as connection:
+        return _domain(await claims.find(connection, caller.account_id, name))
+
+
+@patch(
+    "/v1/domains/{name:str}",
+    tags=["Domains"],
+    operation_id="changeDomain",
+    operation_class=json_body(DomainChange),
+    security=[{"Basic": []}],
+    request_max_body_size=MAX_BODY,
+    responses={
+        200: documented(Domain, "OK"),
+        **_COMMON,
+        **problems(400, 404, 413, 415, 422),
+    },
+)
+async def change_domain(
+    request: HttpRequest,
+    caller: NamedDependency[Caller],
+    database: NamedDependency[Database],
+    name: _Name,
+) -> Domain:
+    """Let a claim cover all subdomains, or not. Less is in force at once, more once it is proven."""
+    change = await json_of(request, DomainChange)
+    async with database.general.transaction() as connection:
+        return _domain(
+            await claims.change_coverage(
+                connection,
+                caller.account_id,
+                name,
+                actor_of(caller),
+                covers_subdomains=change.covers_subdomains,
+            )
+        )
+
+
+@delete(
+    "/v1/domains/{name:str}",
+    tags=["Domains"],
+    operation_id="removeDomain",
+    security=[{"Basic": []}],
+    responses={**_COMMON, **problems(404, 422)},
+)
+async def remove_domain(
+    caller: NamedDependency[Caller], database: NamedDependency[Database], name: _Name
+) -> None:
+    """Give a claim up, and the ownership with it. Added again, it has another code."""
+    async with database.general.transaction() as connection:
+        await claims.remove(connection, caller.account_id, name, actor_of(caller))
+
+
+@post(
+    "/v1/domains/{name:str}/verification",
+    status_code=200,
+    tags=["Domains"],
+    operation_id="verifyDomain",
+    security=[{"Basic": []}],
+    responses={200: documented(Domain, "OK"), **_COMMON, **problems(404, 422, 429)},
+)
+async def verify_domain(
+    request: HttpRequest,
+    caller: NamedDependency[Caller],
+    database: NamedDependency[Database],
+    name: _Name,
+) -> Domain:
+    """Look for the code now, and go on looking; at most 50 times an hour. The answer is the outcome."""
+    async with database.general.transaction() as connection:
+        claim = await claims.begin(connection, caller.account_id, name, actor_of(caller))
+    await claims.check(database, request.app.state.resolvers, claim.id)
+    async with database.general.connection() as connection:
+        return _domain(await claims.find(connection, caller.account_id, name))
+
+
+@get(
+    "/v1/domains/{name:str}/history",
+    tags=["Domains"],
+    operation_id="getDomainHistory",
+    security=[{"Basic": []}],
+    responses={200: documented(EvidenceList, "OK"), **_COMMON, **problems(404, 422)},
+)
+async def get_domain_history(
+    caller: NamedDependency[Caller],
+    database: NamedDependency[Database],
+    name: _Name,
+    cursor: Annotated[
+        int | None, QueryParameter(ge=1, le=2**63 - 1, description="The `next` of an earlier page.")
+    ] = None,
+    limit: Limit = 50,
+) -> EvidenceList:
+    """What a domain's checks found otherwise than before: what was asked, of whom, and the replies."""
+    async with database.general.connection() as connection:
+        claim = await claims.find(connection, caller.account_id, name)
+        found = await queries.select_evidence(connection, claim.id, before=cursor, limit=limit + 1)
+    return EvidenceList(found[:limit], found[limit - 1].id if len(found) > limit else None)
+
+
+def _not_added(name: str, error: ServiceError) -> DomainItem:
+    status = http_status(error)
+    return DomainItem(
+        name=name,
+        status_code=status,
+        error=Problem(
+            status=status,
+            title=HTTPStatus(status).phrase,
+            detail=str(error),
+            field=error.field if isinstance(error, InvalidInput) else UNSET,
+        ),
+    )
+
+
+def _domain(claim: Claim) -> Domain:
+    standing = claim.standing
+    is_owned = claim.method is not None
+    subdomain_status: Literal["Confirmed", "Unconfirmed", "N/A"] = "Unconfirmed"
+    if registrable_domain(claim.name) != claim.name:
+        subdomain_status = "N/A"
+    if claim.owns_subdomains:
+        subdomain_status = "Confirmed"
+    return Domain(
+        name=claim.name,
+        status="Verified" if is_owned else "Unverified",
+        reason=standing.reason if standing.reason and claim.method != "attested" else UNSET,
+        hint=claim.hint or UNSET,
+        method=claim.method or UNSET,
+        covers_subdomains=claim.covers_subdomains,
+        subdomain_status=subdomain_status,
+        added_at=claim.added_at,
+        last_checked_at=standing.last_checked_at or UNSET,
+        last_verified_at=standing.last_verified_at or UNSET,
+        next_check_at=claim.next_check_at or UNSET,
+        at_risk=claim.at_risk,
+        is_mixed_script=is_mixed_script(claim.name),
+        records=_records(claim),
+    )
+
+
+def _records(claim: Claim) -> list[Record]:
+    places = places_of(claim.name)
+    zone = places.registrable
+    return [
+        Record(
+            host=host,
+            relative_host=host.removesuffix(zone).rstrip(".") or "@",
+            zone=zone,
+            type="TXT",
+            value=claim.code,
+            proves_subdomains=host == zone,
+        )
+        for host in (places.registrable, places.label)
+    ]

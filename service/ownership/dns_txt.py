@@ -1,0 +1,342 @@
+"""Looking for a claim's code in the DNS: found, absent, or not to be told.
+
+Every resolver is asked; the code is found, or absent, where most of them say so, and it can't be told
+where they do not agree or do not answer. Absent is only what an answer says: a timeout, SERVFAIL
+(which a validating resolver gives for bogus DNSSEC), REFUSED, or an answer of a server that is neither
+an authority nor asks one, are failures.
+
+The code may stand at two places:
+
+- as a TXT record of the registrable domain, which proves that domain and all names below it;
+- at `_domain-verification.` before the claimed name, which proves that name alone. There a TXT record
+  that any other name beside it has as well, a wildcard, proves nothing.
+"""
+
+import asyncio
+import secrets
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import dns.asyncquery
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdatatype
+import dns.resolver
+import msgspec
+
+from service.errors import shorten
+from service.ownership.hostname import registrable_domain
+from service.ownership.verification import CODE_NOT_FOUND, DOMAIN_NOT_FOUND, Outcome
+from service.settings import DnsServer
+
+LABEL = "_domain-verification"
+PREFIX = "activeprospect-domain-verification="
+
+QUERY_DEADLINE = 3.0
+LONGEST_CHAIN = 8
+
+Verdict: TypeAlias = Literal["answer", "no_data", "no_domain", "failed"]
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What one resolver said to one question; `values` as text, `detail` why it failed."""
+
+    resolver: str
+    name: str
+    kind: str
+    verdict: Verdict
+    values: list[str] = []
+    cname: str | None = None
+    detail: str | None = None
+    milliseconds: int = 0
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What a check found: the outcome, and every reply that it rests on.
+
+    `hint` says what is there instead and how to mend it, where that can be told. `nameservers` are
+    those of the registrable domain, None where they could not be told.
+    """
+
+    outcome: Outcome
+    reason: str
+    proves_subdomains: bool
+    hint: str | None
+    nameservers: list[str] | None
+    agreeing: int
+    asked: int
+    replies: list[Reply]
+
+
+class Places(msgspec.Struct, frozen=True):
+    """Where a claim's code may stand: at the registrable domain, or below the claimed name."""
+
+    registrable: str
+    label: str
+
+
+def new_code() -> str:
+    """A code that nobody can guess: 192 random bits after the vendor's prefix."""
+    return PREFIX + secrets.token_urlsafe(24)
+
+
+def places_of(name: str) -> Places:
+    """Where the code for a claimed name may stand."""
+    return Places(registrable_domain(name) or name, f"{LABEL}.{name}")
+
+
+def system_resolvers() -> list[DnsServer]:
+    """The resolvers that this machine uses."""
+    configured = dns.resolver.Resolver()
+    return [DnsServer(str(host), configured.port) for host in configured.nameservers]
+
+
+async def look_up(
+    resolvers: Sequence[DnsServer], name: str, code: str, own_codes: Sequence[str] = ()
+) -> Finding:
+    """Look for the code of a claim to that name. `own_codes` are those of the account's other claims."""
+    places = places_of(name)
+    probe = f"{secrets.token_hex(8)}.{name}"
+    questions = [
+        (places.registrable, "TXT"),
+        (places.label, "TXT"),
+        (probe, "TXT"),
+        (places.registrable, "NS"),
+    ]
+    per_resolver = await asyncio.gather(*(_ask_all(each, questions) for each in resolvers))
+    judged = [
+        _judge(code, at_domain, at_label, at_probe)
+        for at_domain, at_label, at_probe, _ in per_resolver
+    ]
+    verdicts = Counter(verdict for verdict, _ in judged)
+    majority = len(resolvers) // 2 + 1
+    outcome: Outcome = "failed"
+    for candidate in ("found", "absent"):
+        if verdicts[candidate] >= majority:
+            outcome = candidate
+    proving = sum(proves for verdict, proves in judged if verdict == "found")
+    replies = [reply for each in per_resolver for reply in each]
+    reason, hint = CODE_NOT_FOUND, None
+    if outcome == "absent":
+        if all(each[0].verdict == "no_domain" for each in per_resolver):
+            reason = DOMAIN_NOT_FOUND
+        more = await _ask_all(resolvers[0], _usual_mistakes(name, places))
+        replies += more
+        hint = _hint(name, code, own_codes, replies, more, places)
+    elif outcome == "failed":
+        hint = _failure(judged, replies)
+    return Finding(
+        outcome=outcome,
+        reason=reason,
+        proves_subdomains=outcome == "found" and proving >= majority,
+        hint=hint,
+        nameservers=_nameservers([each[3] for each in per_resolver]),
+        agreeing=verdicts[outcome],
+        asked=len(resolvers),
+        replies=replies,
+    )
+
+
+async def _ask_all(resolver: DnsServer, questions: Sequence[tuple[str, str]]) -> list[Reply]:
+    return list(await asyncio.gather(*(_ask(resolver, name, kind) for name, kind in questions)))
+
+
+async def _ask(resolver: DnsServer, name: str, kind: str) -> Reply:
+    """Ask one question, and follow what is only referred to; whatever goes wrong is in the reply."""
+    started = time.monotonic()
+
+    def reply(verdict: Verdict, **found: object) -> Reply:
+        spent = int((time.monotonic() - started) * 1000)
+        return Reply(str(resolver), name, kind, verdict, milliseconds=spent, **found)  # type: ignore[arg-type] # by name
+
+    rdtype = dns.rdatatype.from_text(kind)
+    try:
+        target = dns.name.from_text(name)
+    except dns.exception.DNSException:
+        return reply("no_domain")
+    first_cname: str | None = None
+    try:
+        async with asyncio.timeout(QUERY_DEADLINE):
+            for _ in range(LONGEST_CHAIN + 1):
+                query = dns.message.make_query(target, rdtype, use_edns=0, payload=1232)
+                response, _ = await dns.asyncquery.udp_with_fallback(
+                    query, resolver.host, port=resolver.port, ignore_unexpected=True
+                )
+                rcode = response.rcode()
+                if rcode not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+                    return reply("failed", detail=_refusal(response))
+                answer, following = _walk(response, target, rdtype)
+                if following != target:
+                    first_cname = first_cname or str(following).rstrip(".")
+                if answer:
+                    return reply("answer", values=answer, cname=first_cname)
+                if rcode == dns.rcode.NXDOMAIN:
+                    return reply("no_domain", cname=first_cname)
+                if following == target:
+                    if not response.flags & (dns.flags.AA | dns.flags.RA):
+                        return reply("failed", detail="the server is not responsible (lame)")
+                    return reply("no_data", cname=first_cname)
+                target = following
+            return reply("failed", detail="a CNAME chain is too long, or goes round in a circle")
+    except TimeoutError:
+        return reply("failed", detail=f"no answer within {QUERY_DEADLINE:.0f} seconds")
+    except (dns.exception.DNSException, OSError, ValueError) as error:
+        return reply("failed", detail=type(error).__name__)
+
+
+def _walk(
+    response: dns.message.Message, name: dns.name.Name, rdtype: dns.rdatatype.RdataType
+) -> tuple[list[str], dns.name.Name]:
+    """The values at the end of the CNAMEs that an answer holds, and the name at that end."""
+    seen = set()
+    while name not in seen:
+        seen.add(name)
+        for rrset in response.answer:
+            if rrset.name != name:
+                continue
+            if rrset.rdtype == rdtype:
+                return [_text(rdata, rdtype) for rdata in rrset], name
+            if rrset.rdtype == dns.rdatatype.CNAME:
+                name = rrset[0].target
+                break
+    return [], name
+
+
+def _text(rdata: object, rdtype: dns.rdatatype.RdataType) -> str:
+    """A record's value. The strings of a TXT record are one text (as in RFC 7208, section 3.3)."""
+    if rdtype == dns.rdatatype.TXT:
+        return b"".join(rdata.strings).decode("utf-8", "backslashreplace")  # type: ignore[attr-defined] # of TXT
+    return str(rdata).rstrip(".").lower()
+
+
+def _refusal(response: dns.message.Message) -> str:
+    details = [option.text for option in response.extended_errors() if option.text]
+    return ": ".join([dns.rcode.to_text(response.rcode()), *map(shorten, details)])
+
+
+def _judge(code: str, at_domain: Reply, at_label: Reply, at_probe: Reply) -> tuple[Outcome, bool]:
+    """What one resolver's replies amount to, and whether they prove all subdomains."""
+    if code in at_domain.values:
+        return "found", True
+    if code in at_label.values:
+        if at_probe.verdict == "failed":
+            return "failed", False
+        return ("absent" if code in at_probe.values else "found"), False
+    if "failed" in (at_domain.verdict, at_label.verdict):
+        return "failed", False
+    return "absent", False
+
+
+def _nameservers(replies: Sequence[Reply]) -> list[str] | None:
+    """The name servers that the resolvers agree on."""
+    told = {tuple(sorted(each.values)) for each in replies if each.verdict == "answer"}
+    return list(told.pop()) if len(told) == 1 else None
+
+
+def _usual_mistakes(name: str, places: Places) -> list[tuple[str, str]]:
+    """Where codes are put by mistake, in the order in which they are worth telling of."""
+    registrable = places.registrable
+    questions = [
+        (f"{registrable}.{registrable}", "TXT"),
+        (f"{places.label}.{registrable}", "TXT"),
+        (f"{LABEL}.{registrable}", "TXT"),
+        (name, "TXT"),
+        (f"www.{registrable}", "TXT"),
+        (f"{PREFIX.rstrip('=')}.{registrable}", "TXT"),
+        (places.label, "CNAME"),
+        (registrable, "CNAME"),
+    ]
+    asked = {(places.registrable, "TXT"), (places.label, "TXT")}
+    return [each for each in dict.fromkeys(questions) if each not in asked]
+
+
+def _hint(
+    name: str,
+    code: str,
+    own_codes: Sequence[str],
+    replies: Sequence[Reply],
+    elsewhere: Sequence[Reply],
+    places: Places,
+) -> str | None:
+    """What is there instead of the code at its place, and how to mend it."""
+    token = code.removeprefix(PREFIX)
+    put = f"put it at {places.registrable}, or at {places.label}"
+    at_place = {
+        value: each
+        for each in replies
+        if each.kind == "TXT" and each.name in (places.registrable, places.label)
+        for value in each.values
+    }
+    if code in at_place:
+        return (
+            f"every name below {name} has this TXT record (a wildcard), so it proves nothing: put it at "
+            f"{places.label} itself, or at {places.registrable}"
+        )
+    for value, reply in at_place.items():
+        mistake = _mistaken(value, code, token, own_codes)
+        if mistake is not None:
+            return f"the TXT record at {reply.name} is “{shorten(value)}”: {mistake}"
+    for reply in elsewhere:
+        if reply.kind == "CNAME" and any(token.lower() in value for value in reply.values):
+            return f"the code is in a CNAME record of {reply.name}: make it a TXT record"
+        if reply.kind == "TXT" and any(token in value for value in reply.values):
+            if reply.name.endswith(f".{places.registrable}.{places.registrable}") or (
+                reply.name == f"{places.registrable}.{places.registrable}"
+            ):
+                return (
+                    f"the TXT record is at {reply.name}: your DNS panel adds {places.registrable} by "
+                    f"itself, so give it the host without that"
+                )
+            return f"the code is in a TXT record at {reply.name}: {put}"
+    for value, reply in at_place.items():
+        if value.startswith(PREFIX):
+            return (
+                f"the TXT record at {reply.name} holds another code, “{shorten(value)}”, which is not "
+                "(or no longer) that of this claim"
+            )
+    others = [value for value in at_place if value]
+    if others:
+        return (
+            f"there are other TXT records, such as “{shorten(others[0])}”, and none with the code"
+        )
+    for reply in replies:
+        if reply.name == places.label and reply.cname is not None:
+            return f"{reply.name} is a CNAME of {reply.cname}, where there is no TXT record"
+    return None
+
+
+def _mistaken(value: str, code: str, token: str, own_codes: Sequence[str]) -> str | None:
+    """What is wrong with a TXT record that was meant to be the code; None if it was not."""
+    if value.strip() == code:
+        return "remove the white space around it"
+    if value.strip().strip("\"'“”") == code:
+        return "remove the quotation marks"
+    if value.lower() == code.lower():
+        return "upper and lower case have to be as given"
+    if value in own_codes:
+        return "that is the code of another claim of yours"
+    if value.strip() in (token, f"={token}"):
+        return f"it lacks “{PREFIX}” at the beginning"
+    if code.startswith(value) and len(value) > len(PREFIX):
+        return "its end is missing"
+    if "".join(value.split()) == code:
+        return "remove the white space within it"
+    if token in value:
+        return f"the record has to be “{code}”, and nothing else"
+    return None
+
+
+def _failure(judged: Sequence[tuple[Outcome, bool]], replies: Sequence[Reply]) -> str:
+    """Why it can't be told whether the code is there."""
+    told = {verdict for verdict, _ in judged}
+    if "failed" not in told:
+        return "the resolvers do not agree"
+    details = Counter(each.detail for each in replies if each.detail is not None)
+    if not details:
+        return "too few resolvers agree"
+    return f"the DNS could not be asked: {details.most_common(1)[0][0]}"
