@@ -7,7 +7,7 @@ import pytest
 
 from service.errors import InvalidInput
 from service.mail.transport import message
-from service.settings import Smtp, load_settings
+from service.settings import DnsServer, Smtp, load_settings
 from service.tokens import load_secret
 
 
@@ -23,6 +23,7 @@ def test_empty_variable_counts_as_unset() -> None:
     given = dict.fromkeys(
         (
             "DATABASE_URL",
+            "DNS_RESOLVERS",
             "FACTS_RETENTION_DAYS",
             "HOST",
             "MAIL_FROM",
@@ -77,6 +78,10 @@ def test_public_url(given: dict[str, str], url: str) -> None:
         ("TRUSTEDFORM_API_KEY", "a\nb"),
         ("TRUSTEDFORM_API_KEY", "ключ"),
         ("PUBLIC_URL", "https://owner.example/below"),
+        ("DNS_RESOLVERS", "dns.example"),
+        ("DNS_RESOLVERS", "192.0.2.1,"),
+        ("DNS_RESOLVERS", "192.0.2.1:port"),
+        ("DNS_RESOLVERS", "192.0.2.1/24"),
         ("SECRET_KEY", "short"),
         ("SMTP_URL", "mail.example"),
         ("SMTP_URL", "http://mail.example"),
@@ -193,3 +198,14 @@ def test_password_of_the_mail_server_and_secret_are_not_repeated() -> None:
         with pytest.raises(InvalidInput) as raised:
             load_settings(given)
         assert "secret" not in str(raised.value)
+
+
+def test_resolvers_are_addresses_with_or_without_a_port() -> None:
+    text = "192.0.2.1, 192.0.2.2:5353,2001:db8::1,[2001:db8::2]:5353, 192.0.2.1"
+    assert load_settings({"DNS_RESOLVERS": text}).dns_resolvers == (
+        DnsServer("192.0.2.1"),
+        DnsServer("192.0.2.2", 5353),
+        DnsServer("2001:db8::1"),
+        DnsServer("2001:db8::2", 5353),
+    )
+    assert str(DnsServer("2001:db8::1")) == "[2001:db8::1]:53"

@@ -199,7 +199,7 @@ _LETTERS: dict[str, Callable[[Mapping[str, Any], str, str], Letter]] = {
     "domain_verified": _notice(
         "A domain of yours is verified",
         "{domain} is verified\n"
-        "Your company owns {domain} now, here. Leave the TXT record where it is: it is looked for daily.",
+        "Your company owns {domain} now, here. Leave the TXT record where it is: it is checked daily.",
         "See your connections",
         "/connections",
     ),
@@ -231,7 +231,7 @@ _LETTERS: dict[str, Callable[[Mapping[str, Any], str, str], Letter]] = {
         "A domain of yours was proven by another account",
         "{domain} was proven by another account\n"
         "It has put its code into the DNS of {domain}, and is its owner here now. If that is wrong, see "
-        "who can change that DNS. To win {domain} back, begin its verification again: it has another code.",
+        "who can change that DNS. To win {domain} back, verify it again: it has another code now.",
         "See your connections",
         "/connections",
     ),

@@ -181,6 +181,8 @@ async def change_coverage(
     )
     if claim.standing.is_verified:
         await _own(connection, changed, now)
+    elif claim.owns_subdomains:
+        await ownerships.narrow(connection, claim, now, actor)
     return await find(connection, account_id, text)
 
 

@@ -91,8 +91,11 @@ def places_of(name: str) -> Places:
 
 
 def system_resolvers() -> list[DnsServer]:
-    """The resolvers that this machine uses."""
-    configured = dns.resolver.Resolver()
+    """The resolvers that this machine uses; none if it is not set up for any."""
+    try:
+        configured = dns.resolver.Resolver()
+    except dns.resolver.NoResolverConfiguration:
+        return []
     return [DnsServer(str(host), configured.port) for host in configured.nameservers]
 
 
@@ -185,7 +188,7 @@ async def _ask(resolver: DnsServer, name: str, kind: str) -> Reply:
             return reply("failed", detail="a CNAME chain is too long, or goes round in a circle")
     except TimeoutError:
         return reply("failed", detail=f"no answer within {QUERY_DEADLINE:.0f} seconds")
-    except (dns.exception.DNSException, OSError, ValueError) as error:
+    except (dns.exception.DNSException, OSError, EOFError, ValueError) as error:
         return reply("failed", detail=type(error).__name__)
 
 
@@ -334,6 +337,8 @@ def _mistaken(value: str, code: str, token: str, own_codes: Sequence[str]) -> st
 def _failure(judged: Sequence[tuple[Outcome, bool]], replies: Sequence[Reply]) -> str:
     """Why it can't be told whether the code is there."""
     told = {verdict for verdict, _ in judged}
+    if not judged:
+        return "no DNS resolver is set up"
     if "failed" not in told:
         return "the resolvers do not agree"
     details = Counter(each.detail for each in replies if each.detail is not None)

@@ -64,8 +64,22 @@ async def prove(
         "dns",
         covers_subdomains=covers_subdomains,
         claim_id=claim.id,
+        actor=audit.SERVICE,
     )
     return former
+
+
+async def narrow(connection: Connection, claim: Claim, now: datetime, actor: Actor) -> None:
+    """Let an attested ownership cover its subdomains no more. Needs the domain's lock."""
+    await _own(
+        connection,
+        claim.account_id,
+        claim.name,
+        now,
+        "attested",
+        covers_subdomains=False,
+        actor=actor,
+    )
 
 
 async def end_owned(
@@ -105,9 +119,9 @@ async def _own(
     *,
     covers_subdomains: bool,
     claim_id: UUID | None = None,
+    actor: Actor = audit.OPERATOR,
 ) -> tuple[Ownership, UUID | None]:
     """The ownership that is live from now on, and the account whose it ends, if there is one."""
-    actor = audit.OPERATOR if method == "attested" else audit.SERVICE
     live = await queries.select_live_ownership(connection, name)
     verified_at, former = now, None
     if live is not None:

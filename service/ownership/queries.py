@@ -1,7 +1,7 @@
 """The statements about claims and ownerships."""
 
 from datetime import datetime, timedelta
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -144,16 +144,9 @@ WHERE claim.removed_at IS NULL
 """
 
 
-def _claim(row: tuple[object, ...]) -> Claim:
-    claim_id, account_id, name, covers_subdomains, code, added_at, *rest = row
-    standing, others = rest[:9], rest[9:]
-    return msgspec.convert(
-        (
-            claim_id, account_id, name, covers_subdomains, code, added_at,
-            Standing(*standing), *others,  # type: ignore[arg-type] # as they are selected
-        ),
-        Claim,
-    )  # fmt: skip
+def _claim(row: Any) -> Claim:
+    before, standing, after = row[:6], row[6:15], row[15:]
+    return Claim(*(*before, Standing(*standing), *after))
 
 
 async def lock_claim(connection: Connection, account_id: UUID, name: str) -> None:
@@ -169,12 +162,12 @@ async def select_claim(connection: Connection, account_id: UUID, name: str) -> C
     row = await connection.fetchrow(
         _CLAIMS + "AND claim.account_id = $1 AND claim.name = $2", account_id, name
     )
-    return None if row is None else _claim(tuple(row))
+    return None if row is None else _claim(row)
 
 
 async def select_claim_by_id(connection: Connection, claim_id: UUID) -> Claim | None:
     row = await connection.fetchrow(_CLAIMS + "AND claim.id = $1", claim_id)
-    return None if row is None else _claim(tuple(row))
+    return None if row is None else _claim(row)
 
 
 async def select_claims(
@@ -200,7 +193,7 @@ async def select_claims(
         is_verified,
         limit,
     )
-    return [_claim(tuple(row)) for row in rows]
+    return [_claim(row) for row in rows]
 
 
 async def select_codes(connection: Connection, account_id: UUID) -> list[str]:

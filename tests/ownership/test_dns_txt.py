@@ -1,0 +1,307 @@
+"""Looking for a code in a real DNS: each thing that can be there, go wrong, or be mistaken."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from service.ownership.dns_txt import PREFIX, Finding, look_up, new_code, system_resolvers
+from service.ownership.verification import CODE_NOT_FOUND, DOMAIN_NOT_FOUND
+from service.settings import DnsServer
+from tests.ownership.authority import (
+    Answer,
+    Authority,
+    authority,
+    lame,
+    not_implemented,
+    refused,
+    servfail,
+    silent,
+    slow,
+    truncating,
+)
+
+CODE = new_code()
+TOKEN = CODE.removeprefix(PREFIX)
+NAME = "shop.seller.example"
+ZONE = "seller.example"
+LABEL = f"_domain-verification.{NAME}"
+
+
+@pytest.fixture
+def zone() -> Iterator[Authority]:
+    with authority() as zone:
+        zone.ns[ZONE] = ["ns1.host.example", "ns2.host.example"]
+        zone.addresses.add(NAME)
+        yield zone
+
+
+async def found(zone: Authority, *more: DnsServer, name: str = NAME) -> Finding:
+    return await look_up([zone.server, *more], name, CODE)
+
+
+async def test_code_at_the_registrable_domain_proves_it_and_all_below(zone: Authority) -> None:
+    zone.txt[ZONE] = ["v=spf1 -all", CODE]
+    finding = await found(zone)
+    assert (finding.outcome, finding.proves_subdomains) == ("found", True)
+    assert finding.nameservers == ["ns1.host.example", "ns2.host.example"]
+    assert (finding.agreeing, finding.asked) == (1, 1)
+
+
+async def test_code_at_the_label_proves_that_name_alone(zone: Authority) -> None:
+    zone.txt[LABEL] = [CODE]
+    finding = await found(zone)
+    assert (finding.outcome, finding.proves_subdomains) == ("found", False)
+
+
+async def test_code_at_the_label_of_another_name_proves_nothing(zone: Authority) -> None:
+    zone.txt[f"_domain-verification.other.{ZONE}"] = [CODE]
+    assert (await found(zone)).outcome == "absent"
+
+
+@pytest.mark.parametrize("place", [ZONE, LABEL])
+async def test_code_of_another_claim_proves_nothing(zone: Authority, place: str) -> None:
+    zone.txt[place] = [new_code()]
+    finding = await found(zone)
+    assert finding.outcome == "absent"
+    assert finding.hint is not None
+    assert "another code" in finding.hint
+
+
+async def test_code_in_several_strings_is_one_text(zone: Authority) -> None:
+    zone.txt[ZONE] = [[CODE[:10].encode(), CODE[10:40].encode(), CODE[40:].encode()]]
+    assert (await found(zone)).outcome == "found"
+
+
+async def test_code_among_forty_records_is_found_by_tcp(zone: Authority) -> None:
+    zone.txt[ZONE] = [f"some-other-verification={number:060}" for number in range(40)] + [CODE]
+    zone.behaves[ZONE] = truncating(zone)
+    assert (await found(zone)).outcome == "found"
+    assert (ZONE, "TXT", "tcp") in zone.asked
+
+
+async def test_many_records_that_fit_no_packet_come_by_tcp(zone: Authority) -> None:
+    zone.txt[ZONE] = [f"some-other-verification={number:060}" for number in range(40)] + [CODE]
+    assert (await found(zone)).outcome == "found"
+
+
+async def test_cnames_are_followed(zone: Authority) -> None:
+    zone.cname[LABEL] = "a.host.example"
+    zone.cname["a.host.example"] = "b.host.example"
+    zone.txt["b.host.example"] = [CODE]
+    finding = await found(zone)
+    assert finding.outcome == "found"
+    (reply,) = [each for each in finding.replies if each.name == LABEL]
+    assert reply.cname == "a.host.example"
+
+
+@pytest.mark.parametrize(("links", "outcome"), [(8, "found"), (9, "failed")])
+async def test_chain_of_cnames_has_an_end(zone: Authority, links: int, outcome: str) -> None:
+    zone.cname[LABEL] = "c1.host.example"
+    for number in range(1, links):
+        zone.cname[f"c{number}.host.example"] = f"c{number + 1}.host.example"
+    zone.txt[f"c{links}.host.example"] = [CODE]
+    assert (await found(zone)).outcome == outcome
+
+
+async def test_cnames_that_go_round_in_a_circle_are_a_failure(zone: Authority) -> None:
+    zone.cname[LABEL] = "a.host.example"
+    zone.cname["a.host.example"] = LABEL
+    finding = await found(zone)
+    assert finding.outcome == "failed"
+    assert finding.hint is not None
+    assert "circle" in finding.hint
+
+
+async def test_domain_that_is_not_there_is_told_from_a_code_that_is_not(zone: Authority) -> None:
+    assert (await found(zone)).reason == CODE_NOT_FOUND
+    finding = await found(zone, name="nowhere.example")
+    assert (finding.outcome, finding.reason) == ("absent", DOMAIN_NOT_FOUND)
+
+
+@pytest.mark.parametrize(
+    ("behaves", "detail"),
+    [
+        (servfail, "SERVFAIL"),
+        (refused, "REFUSED"),
+        (not_implemented, "NOTIMP"),
+        (silent, "no answer within 3 seconds"),
+        (lame, "lame"),
+    ],
+)
+async def test_server_that_does_not_tell_is_a_failure_and_not_an_absence(
+    zone: Authority, behaves: Answer, detail: str
+) -> None:
+    zone.behaves[ZONE] = behaves
+    finding = await found(zone)
+    assert finding.outcome == "failed"
+    assert finding.hint is not None
+    assert detail in finding.hint
+
+
+async def test_server_that_is_not_there_is_a_failure() -> None:
+    with authority() as gone:
+        pass
+    finding = await found(gone)
+    assert finding.outcome == "failed"
+
+
+async def test_no_resolver_at_all_is_a_failure() -> None:
+    finding = await look_up([], NAME, CODE)
+    assert (finding.outcome, finding.hint) == ("failed", "no DNS resolver is set up")
+
+
+async def test_slow_server_is_waited_for_within_the_deadline(zone: Authority) -> None:
+    zone.txt[ZONE] = [CODE]
+    zone.behaves[ZONE] = slow(zone, 0.2)
+    assert (await found(zone)).outcome == "found"
+
+
+async def test_truncated_answer_without_tcp_is_a_failure(zone: Authority) -> None:
+    zone.txt[ZONE] = [CODE]
+    zone.behaves[ZONE] = truncating(zone, tcp=False)
+    assert (await found(zone)).outcome == "failed"
+
+
+async def test_check_of_a_dead_dns_takes_seconds_not_minutes(zone: Authority) -> None:
+    zone.behaves["example"] = silent
+    began = time.monotonic()
+    await found(zone)
+    assert time.monotonic() - began < 8
+
+
+async def test_wildcard_proves_nothing_at_the_label_and_is_told_of(zone: Authority) -> None:
+    zone.txt[f"*.{NAME}"] = [CODE]
+    finding = await found(zone)
+    assert finding.outcome == "absent"
+    assert finding.hint is not None
+    assert "wildcard" in finding.hint
+
+
+async def test_code_at_the_label_beside_a_wildcard_of_other_text_is_found(zone: Authority) -> None:
+    zone.txt[f"*.{NAME}"] = ["v=spf1 -all"]
+    zone.txt[LABEL] = [CODE]
+    assert (await found(zone)).outcome == "found"
+
+
+async def test_label_proves_nothing_while_it_can_not_be_told_from_a_wildcard(
+    zone: Authority,
+) -> None:
+    zone.txt[LABEL] = [CODE]
+
+    def only_the_label(request: object, by_udp: bool) -> object:
+        name = str(request.q.qname).rstrip(".").lower()  # type: ignore[attr-defined] # of dnslib
+        return zone.answer(request) if name in (LABEL, ZONE) else servfail(request, by_udp)
+
+    zone.behaves[ZONE] = only_the_label
+    assert (await found(zone)).outcome == "failed"
+
+
+async def test_internationalised_name_is_asked_for_in_ascii(zone: Authority) -> None:
+    zone.txt["xn--mnchen-3ya.example"] = [CODE]
+    finding = await found(zone, name="xn--mnchen-3ya.example")
+    assert finding.outcome == "found"
+
+
+async def test_names_in_answers_are_compared_without_case(zone: Authority) -> None:
+    zone.cname[LABEL] = "A.Host.EXAMPLE"
+    zone.txt["a.host.example"] = [CODE]
+    assert (await found(zone)).outcome == "found"
+
+
+async def test_of_two_resolvers_both_have_to_find_it(zone: Authority) -> None:
+    zone.txt[ZONE] = [CODE]
+    with authority() as other:
+        other.addresses.add(NAME)
+        finding = await found(zone, other.server)
+        assert finding.outcome == "failed"
+        assert finding.hint == "the resolvers do not agree"
+        other.txt[ZONE] = [CODE]
+        finding = await found(zone, other.server)
+        assert (finding.outcome, finding.agreeing, finding.asked) == ("found", 2, 2)
+
+
+@pytest.mark.parametrize(("present", "outcome"), [(0, "absent"), (1, "absent"), (2, "found")])
+async def test_of_three_resolvers_most_decide(zone: Authority, present: int, outcome: str) -> None:
+    with authority() as second, authority() as third:
+        for number, each in enumerate((zone, second, third)):
+            each.addresses.add(NAME)
+            if number < present:
+                each.txt[ZONE] = [CODE]
+        finding = await found(zone, second.server, third.server)
+    assert (finding.outcome, finding.asked) == (outcome, 3)
+
+
+async def test_most_resolvers_that_fail_leave_it_untold(zone: Authority) -> None:
+    zone.txt[ZONE] = [CODE]
+    with authority() as second, authority() as third:
+        for each in (second, third):
+            each.behaves[ZONE] = servfail
+        finding = await found(zone, second.server, third.server)
+    assert finding.outcome == "failed"
+
+
+async def test_domain_that_recovers_is_found_again(zone: Authority) -> None:
+    zone.txt[ZONE] = [CODE]
+    zone.behaves[ZONE] = servfail
+    assert (await found(zone)).outcome == "failed"
+    del zone.behaves[ZONE]
+    assert (await found(zone)).outcome == "found"
+
+
+async def test_every_reply_is_evidence(zone: Authority) -> None:
+    zone.txt[ZONE] = ["something else"]
+    finding = await found(zone)
+    (reply,) = [each for each in finding.replies if (each.name, each.kind) == (ZONE, "TXT")]
+    assert (reply.verdict, reply.values) == ("answer", ["something else"])
+    assert reply.resolver == f"127.0.0.1:{zone.port}"
+    assert {each.name for each in finding.replies} > {ZONE, LABEL}
+
+
+@pytest.mark.parametrize(
+    ("mistake", "place", "value", "hint"),
+    [
+        ("zone doubled", f"{ZONE}.{ZONE}", CODE, f"your DNS panel adds {ZONE} by itself"),
+        ("label doubled", f"{LABEL}.{ZONE}", CODE, f"your DNS panel adds {ZONE} by itself"),
+        ("quotes kept", ZONE, f'"{CODE}"', "remove the quotation marks"),
+        ("trailing space", ZONE, f"{CODE} ", "remove the white space around it"),
+        ("line break within", ZONE, f"{CODE[:50]}\n{CODE[50:]}", "remove the white space within"),
+        ("at the host itself", NAME, CODE, f"put it at {ZONE}"),
+        ("at www", f"www.{ZONE}", CODE, f"put it at {ZONE}"),
+        ("label of the zone", f"_domain-verification.{ZONE}", CODE, f"at {LABEL}"),
+        ("prefix as the host", f"activeprospect-domain-verification.{ZONE}", TOKEN, "put it at"),
+        ("prefix left out", ZONE, TOKEN, f"it lacks “{PREFIX}”"),
+        ("lower case", ZONE, CODE.lower(), "upper and lower case"),
+        ("cut off", ZONE, CODE[:-6], "its end is missing"),
+        ("with a remark", ZONE, f"{CODE} for the shop", "and nothing else"),
+        ("other claim's code", ZONE, "OWN", "the code of another claim of yours"),
+        ("other records alone", ZONE, "v=spf1 -all", "there are other TXT records"),
+    ],
+)
+async def test_mistake_is_answered_with_how_to_mend_it(
+    zone: Authority, mistake: str, place: str, value: str, hint: str
+) -> None:
+    own = new_code()
+    zone.txt[place] = [own if value == "OWN" else value]
+    finding = await look_up([zone.server], NAME, CODE, [own])
+    assert finding.outcome == "absent", mistake
+    assert finding.hint is not None, mistake
+    assert hint in finding.hint
+
+
+async def test_code_in_a_cname_is_told_of(zone: Authority) -> None:
+    zone.cname[LABEL] = f"{TOKEN}.host.example"
+    finding = await found(zone)
+    assert finding.hint == f"the code is in a CNAME record of {LABEL}: make it a TXT record"
+
+
+async def test_label_that_is_a_cname_to_nothing_is_told_of(zone: Authority) -> None:
+    zone.cname[LABEL] = "parked.host.example"
+    zone.addresses.add("parked.host.example")
+    finding = await found(zone)
+    assert finding.hint is not None
+    assert "is a CNAME of parked.host.example" in finding.hint
+
+
+def test_resolvers_of_the_system_are_addresses() -> None:
+    assert all(isinstance(each, DnsServer) for each in system_resolvers())
