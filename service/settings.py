@@ -159,16 +159,17 @@ def _dns_resolvers(environ: Mapping[str, str]) -> tuple[DnsServer, ...]:
     if not text:
         return ()
     resolvers = []
-    for each in text.split(","):
+    for each in (part.strip() for part in text.split(",")):
         is_bare = each.count(":") > 1 and "[" not in each
-        parts = _split(f"dns://[{each.strip()}]" if is_bare else f"dns://{each.strip()}")
+        parts = _split(f"dns://[{each}]" if is_bare else f"dns://{each}")
         try:
-            assert parts is not None
-            host = str(ip_address(parts.hostname or ""))
-        except (ValueError, AssertionError):
+            host = str(ip_address((parts and parts.hostname) or ""))
+        except ValueError:
+            host = ""
+        if parts is None or not host or parts.path or parts.query or parts.username is not None:
             raise InvalidInput(
                 "DNS_RESOLVERS", each, "IP addresses with or without a port, such as 192.0.2.1:53"
-            ) from None
+            )
         resolvers.append(DnsServer(host, parts.port or 53))
     return tuple(dict.fromkeys(resolvers))
 

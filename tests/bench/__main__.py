@@ -25,7 +25,7 @@ from service.accounts.keys import digest_of, new_key
 from service.embedded import embedded_postgres
 from service.ownership.hostname import SUFFIX_LIST_VERSION
 from service.settings import load_settings
-from tests.bench import upstream
+from tests.bench import dns, upstream
 from tests.bench.processes import serving
 from tests.builders import basic
 from tests.processes import environment, running
@@ -152,10 +152,13 @@ def main() -> None:
     console.log("calls to a vendor that takes 50 ms")
     behind = upstream.measure()
     console.print(behind)
+    console.log("checks of domains against a local DNS server")
+    checks = dns.measure()
+    console.print(checks)
     figures = single(console)
     report(figures, console)
     everything: dict[str, Any] = msgspec.json.decode(output.read_bytes()) if output.exists() else {}
-    everything |= {"single": figures, "upstream": behind}
+    everything |= {"single": figures, "upstream": behind, "dns": checks}
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_bytes(msgspec.json.format(msgspec.json.encode(everything)))
     console.log(f"written to {output}")

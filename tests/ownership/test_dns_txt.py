@@ -21,7 +21,7 @@ from tests.ownership.authority import (
     truncating,
 )
 
-CODE = new_code()
+CODE = f"{PREFIX}kU3dPq0ZrT8wYx2mNvB5hLsJ7gFcA-e_"
 TOKEN = CODE.removeprefix(PREFIX)
 NAME = "shop.seller.example"
 ZONE = "seller.example"

@@ -1,0 +1,87 @@
+"""How many due checks of domains a worker does in a second, and whether more that are due slow it down."""
+
+import asyncio
+import signal
+import subprocess
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from service.database import connect, migrate, open_database
+from service.embedded import embedded_postgres
+from service.worker import enqueue_due_checks
+from tests.bench.processes import serving
+from tests.processes import COMMAND, environment
+
+FEW, MANY = 1_000, 100_000
+SECONDS = 20
+
+FILL = """
+INSERT INTO account (id, name, name_skeleton) VALUES (md5('a')::uuid, 'Seller', 'seller');
+INSERT INTO domain_claim
+    (id, account_id, name, covers_subdomains, code, added_at, begun_at, next_check_at, reason)
+    SELECT md5('claim ' || n)::uuid, md5('a')::uuid, 'domain' || n || '.example', true,
+        'activeprospect-domain-verification=domain' || n || '.example', now(), now(), now(),
+        'Verification pending'
+    FROM generate_series(1, {due}) AS n;
+"""
+
+
+async def begin(url: str, due: int) -> float:
+    """Have so many claims due, and give the seconds that it takes to queue their checks."""
+    await migrate(url)
+    async with connect(url) as connection:
+        await connection.execute(FILL.format(due=due))
+        await connection.execute("VACUUM ANALYZE")
+    async with open_database(url) as database:
+        started = time.monotonic()
+        await enqueue_due_checks(database)
+        return time.monotonic() - started
+
+
+async def done_within(url: str, due: int) -> float:
+    """Checks a second of the worker at work, from its first."""
+    async with connect(url) as connection:
+        count = "SELECT count(*) FROM domain_claim WHERE is_verified"
+        while not await connection.fetchval(count):
+            await asyncio.sleep(0.05)
+        first, started = await connection.fetchval(count), time.monotonic()
+        done = first
+        while done < due and time.monotonic() - started < SECONDS:
+            await asyncio.sleep(0.1)
+            done = await connection.fetchval(count)
+        return (done - first) / (time.monotonic() - started)
+
+
+def run(due: int, server: str) -> tuple[float, float]:
+    """Seconds to queue so many checks, and checks a second of one worker while they are due."""
+    with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
+        state = Path(directory) / "state"
+        url = stack.enter_context(embedded_postgres(state))
+        queued = asyncio.run(begin(url, due))
+        address = urlsplit(server)
+        env = environment(state, DNS_RESOLVERS=f"127.0.0.1:{address.port}")
+        log = stack.enter_context((Path(directory) / "log").open("wb"))
+        worker = subprocess.Popen([*COMMAND, "worker"], env=env, stdout=log, stderr=log)
+        try:
+            rate = asyncio.run(done_within(url, due))
+        finally:
+            worker.send_signal(signal.SIGTERM)
+            worker.wait(30)
+    return queued, rate
+
+
+def measure() -> dict[str, float]:
+    """`checks_per_second` of one worker, and what is left of it where 100 times as many are due."""
+    with tempfile.TemporaryDirectory() as directory:
+        with serving("tests.bench.nameserver", Path(directory) / "dns.log") as server:
+            _, few = run(FEW, server)
+            queued, many = run(MANY, server)
+    return {
+        "checks_per_second": round(few, 1),
+        "checks_per_second_100k_due": round(many, 1),
+        "ratio_100k_to_1k": round(many / few, 3),
+        "queued_per_second": round(MANY / queued),
+    }
