@@ -7,11 +7,16 @@ from pgqueuer import Queries
 from service.database import Connection
 
 
-async def enqueue(connection: Connection, entrypoint: str, *payloads: bytes) -> None:
-    """Have a worker do something, once for each payload, when this transaction has committed."""
+async def enqueue(
+    connection: Connection, entrypoint: str, *payloads: bytes, priority: int = 0
+) -> None:
+    """Have a worker do something, once for each payload, when this transaction has committed.
+
+    Of what waits, that of the highest `priority` is done first.
+    """
     # A pooled connection is one by all but its type.
     queries = Queries.from_asyncpg_connection(cast("Any", connection))
     if not payloads:
         return
     count = len(payloads)
-    await queries.enqueue([entrypoint] * count, list(payloads), [0] * count)
+    await queries.enqueue([entrypoint] * count, list(payloads), [priority] * count)

@@ -8,7 +8,9 @@ import asyncio
 from datetime import timedelta
 from uuid import UUID
 
+import msgspec
 import stamina
+import structlog
 from pgqueuer import PgQueuer
 from pgqueuer.executors import (
     DatabaseRetryEntrypointExecutor,
@@ -40,9 +42,14 @@ _FIRST_RETRY = timedelta(seconds=5)
 _LAST_RETRY = timedelta(hours=1)
 _MAILS_AT_ONCE = 8
 
-# How many jobs are taken at a time, half of what is under way at once: most of it waits for the network.
-_BATCH = 50
+# Many checks are one job: a queue of a hundred thousand jobs would be slower than they are.
+_CHECKS = "check_domains"
+_CHECKS_A_JOB = 50
+_CHECK_JOBS_AT_ONCE = 8
+_CHECKS_AT_ONCE = 64
 _DUE_AT_A_TIME = 1000
+
+_log = structlog.get_logger("service.worker")
 
 # New jobs are told of as they come; this is how soon it is noticed that nothing tells of them.
 LOOKS_EVERY = timedelta(seconds=5)
@@ -82,10 +89,20 @@ async def _work_until(stopped: asyncio.Event, database_url: str, settings: Setti
 
         resolvers = settings.dns_resolvers or tuple(system_resolvers())
 
-        @jobs.entrypoint("check_domain")
-        async def check_domain(job: Job) -> None:
-            assert job.payload is not None
-            await claims.check(database, resolvers, UUID(bytes=job.payload))
+        under_way = asyncio.Semaphore(_CHECKS_AT_ONCE)
+
+        @jobs.entrypoint(_CHECKS, concurrency_limit=_CHECK_JOBS_AT_ONCE)
+        async def check_domains(job: Job) -> None:
+            async def check(claim_id: UUID) -> None:
+                async with under_way:
+                    await claims.check(database, resolvers, claim_id)
+
+            ids = msgspec.json.decode(job.payload or b"[]", type=list[UUID])
+            checks = await asyncio.gather(*map(check, ids), return_exceptions=True)
+            for error in checks:
+                if error is not None:
+                    # Its turn comes again.
+                    _log.warning("domain not checked", error=type(error).__qualname__)
 
         @jobs.schedule("check_due_domains", EVERY_MINUTE)
         async def check_due_domains(schedule: Schedule) -> None:
@@ -105,11 +122,7 @@ async def _work_until(stopped: asyncio.Event, database_url: str, settings: Setti
         # Whatever PgQueuer makes of a connection that is gone, there is no going on with it.
         lost = asyncio.Event()
         connection.add_termination_listener(lambda _: lost.set())
-        running = asyncio.create_task(
-            jobs.run(
-                dequeue_timeout=LOOKS_EVERY, batch_size=_BATCH, max_concurrent_tasks=2 * _BATCH
-            )
-        )
+        running = asyncio.create_task(jobs.run(dequeue_timeout=LOOKS_EVERY))
         ended = [running, *(asyncio.create_task(event.wait()) for event in (stopped, lost))]
         await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
         if stopped.is_set():
@@ -132,7 +145,12 @@ async def enqueue_due_checks(database: Database) -> None:
     while taken:
         async with database.general.transaction() as connection:
             taken = await claims.take_due(connection, _DUE_AT_A_TIME)
-            await enqueue(connection, "check_domain", *(claim_id.bytes for claim_id in taken))
+            jobs = [
+                msgspec.json.encode(taken[start : start + _CHECKS_A_JOB])
+                for start in range(0, len(taken), _CHECKS_A_JOB)
+            ]
+            # After mails, which somebody waits for.
+            await enqueue(connection, _CHECKS, *jobs, priority=-1)
 
 
 def _trying_again(parameters: EntrypointExecutorParameters) -> DatabaseRetryEntrypointExecutor:

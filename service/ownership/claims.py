@@ -19,7 +19,7 @@ from service.audit import Actor
 from service.database import Connection, Database
 from service.errors import Conflict, NotFound
 from service.ownership import ownerships, queries
-from service.ownership.dns_txt import Finding, look_up, new_code, places_of
+from service.ownership.dns_txt import Finding, hint_of, look_up, new_code, places_of
 from service.ownership.hostname import claimable_name
 from service.ownership.queries import Claim
 from service.ownership.verification import SUPERSEDED, Change, advanced, begun
@@ -110,10 +110,7 @@ async def check(database: Database, resolvers: Sequence[DnsServer], claim_id: UU
         claim = await queries.select_claim_by_id(connection, claim_id)
         if claim is None or claim.standing.begun_at is None:
             return
-        own_codes = await queries.select_codes(connection, claim.account_id)
-    finding = await look_up(
-        resolvers, claim.name, claim.code, [each for each in own_codes if each != claim.code]
-    )
+    finding = await look_up(resolvers, claim.name, claim.code)
     async with database.general.transaction() as connection:
         await apply(connection, claim, finding)
 
@@ -131,9 +128,14 @@ async def apply(connection: Connection, asked: Claim, finding: Finding) -> None:
         reason=finding.reason,
         spread=random.random(),  # noqa: S311 - nothing depends on nobody knowing it
     )
+    values = {value for reply in finding.replies for value in reply.values} - {claim.code}
+    own_codes = await queries.select_codes(connection, claim.account_id, values)
     changed = _with_nameservers(
         msgspec.structs.replace(
-            claim, standing=step.standing, next_check_at=step.next_check_at, hint=finding.hint
+            claim,
+            standing=step.standing,
+            next_check_at=step.next_check_at,
+            hint=hint_of(finding, claim.name, claim.code, own_codes),
         ),
         finding,
         step.change,
@@ -276,7 +278,7 @@ async def _note(
             after.account_id,
             _MAILS[change],
             domain=after.name,
-            hint=f"{finding.hint[0].upper()}{finding.hint[1:]}." if finding.hint else "",
+            hint=f"{after.hint[0].upper()}{after.hint[1:]}." if after.hint else "",
             code=after.code,
             host=places_of(after.name).registrable,
         )

@@ -16,7 +16,7 @@ import asyncio
 import secrets
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal, TypeAlias
 
 import dns.asyncquery
@@ -66,7 +66,6 @@ class Finding(msgspec.Struct, frozen=True):
     outcome: Outcome
     reason: str
     proves_subdomains: bool
-    hint: str | None
     nameservers: list[str] | None
     agreeing: int
     asked: int
@@ -99,10 +98,8 @@ def system_resolvers() -> list[DnsServer]:
     return [DnsServer(str(host), configured.port) for host in configured.nameservers]
 
 
-async def look_up(
-    resolvers: Sequence[DnsServer], name: str, code: str, own_codes: Sequence[str] = ()
-) -> Finding:
-    """Look for the code of a claim to that name. `own_codes` are those of the account's other claims."""
+async def look_up(resolvers: Sequence[DnsServer], name: str, code: str) -> Finding:
+    """Look for the code of a claim to that name; where it is absent, also where it may be by mistake."""
     places = places_of(name)
     probe = f"{secrets.token_hex(8)}.{name}"
     questions = [
@@ -124,20 +121,15 @@ async def look_up(
             outcome = candidate
     proving = sum(proves for verdict, proves in judged if verdict == "found")
     replies = [reply for each in per_resolver for reply in each]
-    reason, hint = CODE_NOT_FOUND, None
+    reason = CODE_NOT_FOUND
     if outcome == "absent":
         if all(each[0].verdict == "no_domain" for each in per_resolver):
             reason = DOMAIN_NOT_FOUND
-        more = await _ask_all(resolvers[0], _usual_mistakes(name, places))
-        replies += more
-        hint = _hint(name, code, own_codes, replies, more, places)
-    elif outcome == "failed":
-        hint = _failure(judged, replies)
+        replies += await _ask_all(resolvers[0], _usual_mistakes(name, places))
     return Finding(
         outcome=outcome,
         reason=reason,
         proves_subdomains=outcome == "found" and proving >= majority,
-        hint=hint,
         nameservers=_nameservers([each[3] for each in per_resolver]),
         agreeing=verdicts[outcome],
         asked=len(resolvers),
@@ -258,15 +250,28 @@ def _usual_mistakes(name: str, places: Places) -> list[tuple[str, str]]:
     return [each for each in dict.fromkeys(questions) if each not in asked]
 
 
-def _hint(
-    name: str,
-    code: str,
-    own_codes: Sequence[str],
-    replies: Sequence[Reply],
-    elsewhere: Sequence[Reply],
-    places: Places,
+def hint_of(finding: Finding, name: str, code: str, own_codes: Collection[str]) -> str | None:
+    """Why the code of a claim to that name was not found, and how to mend it, where that can be told.
+
+    `own_codes` are codes of the account's other claims, as far as they were found.
+    """
+    match finding.outcome:
+        case "found":
+            return None
+        case "failed":
+            return _failure(finding)
+        case _:
+            return _mistake(finding.replies, name, code, own_codes)
+
+
+def _mistake(
+    replies: Sequence[Reply], name: str, code: str, own_codes: Collection[str]
 ) -> str | None:
     """What is there instead of the code at its place, and how to mend it."""
+    places = places_of(name)
+    elsewhere = [
+        each for each in replies if (each.name, each.kind) in _usual_mistakes(name, places)
+    ]
     token = code.removeprefix(PREFIX)
     put = f"put it at {places.registrable}, or at {places.label}"
     at_place = {
@@ -313,7 +318,7 @@ def _hint(
     return None
 
 
-def _mistaken(value: str, code: str, token: str, own_codes: Sequence[str]) -> str | None:
+def _mistaken(value: str, code: str, token: str, own_codes: Collection[str]) -> str | None:
     """What is wrong with a TXT record that was meant to be the code; None if it was not."""
     if value.strip() == code:
         return "remove the white space around it"
@@ -334,14 +339,13 @@ def _mistaken(value: str, code: str, token: str, own_codes: Sequence[str]) -> st
     return None
 
 
-def _failure(judged: Sequence[tuple[Outcome, bool]], replies: Sequence[Reply]) -> str:
+def _failure(finding: Finding) -> str:
     """Why it can't be told whether the code is there."""
-    told = {verdict for verdict, _ in judged}
-    if not judged:
+    if not finding.asked:
         return "no DNS resolver is set up"
-    if "failed" not in told:
-        return "the resolvers do not agree"
-    details = Counter(each.detail for each in replies if each.detail is not None)
+    details = Counter(
+        each.detail for each in finding.replies if each.kind == "TXT" and each.detail is not None
+    )
     if not details:
-        return "too few resolvers agree"
+        return "the resolvers do not agree"
     return f"the DNS could not be asked: {details.most_common(1)[0][0]}"

@@ -1,5 +1,6 @@
 """The statements about claims and ownerships."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
@@ -196,10 +197,17 @@ async def select_claims(
     return [_claim(row) for row in rows]
 
 
-async def select_codes(connection: Connection, account_id: UUID) -> list[str]:
-    """The codes of an account's claims."""
+async def select_codes(
+    connection: Connection, account_id: UUID, values: Collection[str]
+) -> list[str]:
+    """Which of these values are codes of an account's claims."""
     rows = await connection.fetch(
-        "SELECT code FROM domain_claim WHERE account_id = $1 AND removed_at IS NULL", account_id
+        """
+        SELECT code FROM domain_claim
+        WHERE code = ANY ($2) AND account_id = $1 AND removed_at IS NULL
+        """,
+        account_id,
+        values,
     )
     return [row["code"] for row in rows]
 

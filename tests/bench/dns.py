@@ -1,4 +1,4 @@
-"""How many due checks of domains a worker does in a second, and whether more that are due slow it down."""
+"""How many due checks of domains a worker does in a second, also where very many are due."""
 
 import asyncio
 import signal
@@ -13,16 +13,20 @@ from service.database import connect, migrate, open_database
 from service.embedded import embedded_postgres
 from service.worker import enqueue_due_checks
 from tests.bench.processes import serving
+from tests.builders import until
 from tests.processes import COMMAND, environment
 
 FEW, MANY = 1_000, 100_000
 SECONDS = 20
 
 FILL = """
-INSERT INTO account (id, name, name_skeleton) VALUES (md5('a')::uuid, 'Seller', 'seller');
+INSERT INTO account (id, name, name_skeleton)
+    SELECT md5('account ' || n)::uuid, 'Seller number ' || n, 'seller number ' || n
+    FROM generate_series(0, 999) AS n;
 INSERT INTO domain_claim
     (id, account_id, name, covers_subdomains, code, added_at, begun_at, next_check_at, reason)
-    SELECT md5('claim ' || n)::uuid, md5('a')::uuid, 'domain' || n || '.example', true,
+    SELECT md5('claim ' || n)::uuid, md5('account ' || n % 1000)::uuid, 'domain' || n || '.example',
+        true,
         'activeprospect-domain-verification=domain' || n || '.example', now(), now(), now(),
         'Verification pending'
     FROM generate_series(1, {due}) AS n;
@@ -45,8 +49,7 @@ async def done_within(url: str, due: int) -> float:
     """Checks a second of the worker at work, from its first."""
     async with connect(url) as connection:
         count = "SELECT count(*) FROM domain_claim WHERE is_verified"
-        while not await connection.fetchval(count):
-            await asyncio.sleep(0.05)
+        await until(lambda: connection.fetchval(count), SECONDS)
         first, started = await connection.fetchval(count), time.monotonic()
         done = first
         while done < due and time.monotonic() - started < SECONDS:
@@ -75,10 +78,12 @@ def run(due: int, server: str) -> tuple[float, float]:
 
 def measure() -> dict[str, float]:
     """`checks_per_second` of one worker, and what is left of it where 100 times as many are due."""
-    with tempfile.TemporaryDirectory() as directory:
-        with serving("tests.bench.nameserver", Path(directory) / "dns.log") as server:
-            _, few = run(FEW, server)
-            queued, many = run(MANY, server)
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        serving("tests.bench.nameserver", Path(directory) / "dns.log") as server,
+    ):
+        _, few = run(FEW, server)
+        queued, many = run(MANY, server)
     return {
         "checks_per_second": round(few, 1),
         "checks_per_second_100k_due": round(many, 1),

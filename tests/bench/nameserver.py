@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from typing import cast
 
 from dnslib import NS, QTYPE, RR, TXT, DNSRecord
 
@@ -14,8 +15,7 @@ class Nameserver(asyncio.DatagramProtocol):
     transport: asyncio.DatagramTransport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self.transport = transport
+        self.transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
         request = DNSRecord.parse(data)
