@@ -28,6 +28,9 @@ OLDEST_SERVER = 15
 # What every session starts with. JIT compiles for longer than our statements run.
 _SESSION = {"application_name": "confirmed-owner", "jit": "off"}
 
+# Nothing of ours waits for anybody within a transaction; whatever did would keep its locks.
+_IDLE_DEADLINE = {"idle_in_transaction_session_timeout": "10s"}
+
 # The answers' statement touches a handful of rows by index however large the tables are. It is
 # planned once and never by scanning, so a plan made while the tables were small stays right.
 _ANSWERING = {
@@ -175,6 +178,7 @@ async def _pool(
         command_timeout=STATEMENT_DEADLINE,
         server_settings={
             **_SESSION,
+            **_IDLE_DEADLINE,
             **settings,
             "statement_timeout": f"{STATEMENT_DEADLINE * 1000:.0f}",
         },

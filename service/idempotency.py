@@ -17,10 +17,11 @@ LONGEST_KEY = 255
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """What was answered: an HTTP status, and a JSON body."""
+    """What was answered: an HTTP status and a JSON body, and whether anything was done."""
 
     status: int
     body: bytes
+    is_new: bool = True
 
 
 async def answered_before(

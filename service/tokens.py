@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import os
 import secrets
+import tempfile
 from base64 import urlsafe_b64encode
 from contextlib import suppress
 from pathlib import Path
@@ -21,9 +22,11 @@ def load_secret(configured: str | None, state_dir: Path) -> bytes:
     kept = state_dir / "secret_key"
     if not kept.exists():
         state_dir.mkdir(parents=True, exist_ok=True)
-        made = state_dir / f"secret_key.{os.getpid()}"
-        made.touch(mode=0o600)
-        made.write_text(secrets.token_hex(32))
+        # A file that nobody else reads or has.
+        descriptor, name = tempfile.mkstemp(dir=state_dir)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(32))
+        made = Path(name)
         # Of several that start at once, one is first; a link never replaces what is there.
         with suppress(FileExistsError):
             kept.hardlink_to(made)

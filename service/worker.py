@@ -169,5 +169,9 @@ async def _tidy_up(database: Database) -> None:
         async with database.general.transaction() as connection:
             expired = await expire_due(connection)
     for forget in (sign_in.purge, mails.purge, allowance.purge, idempotency.purge):
-        async with database.general.transaction() as connection:
-            await forget(connection)
+        try:
+            async with database.general.transaction() as connection:
+                await forget(connection)
+        except Unavailable as error:
+            # The others are not to wait for it.
+            _log.warning("not tidied up", what=forget.__module__, why=str(error))

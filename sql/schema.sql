@@ -243,12 +243,14 @@ CREATE TABLE public.invitation (
     mail_id uuid NOT NULL,
     token_digest bytea NOT NULL,
     ended_at timestamp with time zone,
+    inviter_name text,
     acceptor_id uuid,
     connection_id uuid,
     CONSTRAINT invitation_check CHECK (((state = 'pending'::text) = (ended_at IS NULL))),
-    CONSTRAINT invitation_check1 CHECK (((state = 'accepted'::text) = (acceptor_id IS NOT NULL))),
-    CONSTRAINT invitation_check2 CHECK (((reason = 'join_account'::text) = (role IS NOT NULL))),
-    CONSTRAINT invitation_check3 CHECK (((connection_id IS NULL) OR (state = 'accepted'::text))),
+    CONSTRAINT invitation_check1 CHECK (((state = 'pending'::text) = (inviter_name IS NULL))),
+    CONSTRAINT invitation_check2 CHECK (((state = 'accepted'::text) = (acceptor_id IS NOT NULL))),
+    CONSTRAINT invitation_check3 CHECK (((reason = 'join_account'::text) = (role IS NOT NULL))),
+    CONSTRAINT invitation_check4 CHECK (((connection_id IS NULL) OR (state = 'accepted'::text))),
     CONSTRAINT invitation_email_check CHECK ((email = lower(email))),
     CONSTRAINT invitation_reason_check CHECK ((reason = ANY (ARRAY['receive_leads'::text, 'send_leads'::text, 'domain_ownership_visibility'::text, 'confirm_domain_ownership'::text, 'share_lead_quality_reports'::text, 'join_account'::text]))),
     CONSTRAINT invitation_role_check CHECK ((role = ANY (ARRAY['admin'::text, 'member'::text]))),
@@ -567,6 +569,8 @@ CREATE INDEX invitation_email ON public.invitation USING btree (email, id);
 CREATE INDEX invitation_expires_at ON public.invitation USING btree (expires_at) WHERE (state = 'pending'::text);
 
 CREATE INDEX invitation_inviter ON public.invitation USING btree (inviter_id, id);
+
+CREATE INDEX invitation_mail ON public.invitation USING btree (mail_id);
 
 CREATE UNIQUE INDEX invitation_pending ON public.invitation USING btree (inviter_id, email, reason) WHERE (state = 'pending'::text);
 

@@ -10,7 +10,7 @@ from litestar.params import HeaderParameter, QueryParameter
 from service import idempotency
 from service.accounts.keys import authenticate, key_of
 from service.accounts.queries import Caller
-from service.bodies import JSON, HttpRequest
+from service.bodies import JSON, HttpRequest, raw_body
 from service.database import Connection, Database
 from service.documents import PROBLEM_JSON
 from service.errors import InvalidInput
@@ -49,7 +49,9 @@ async def calling(request: HttpRequest, database: Database) -> Caller:
         for name, field in request.route_handler.parsed_fn_signature.parameters.items()
         if isinstance(field.kwarg_definition, QueryParameter)
     ]
-    for given in request.query_params:
+    for given, value in request.query_params.items():
+        if "\0" in str(value):
+            raise InvalidInput(given, str(value), "without NUL characters")
         if given not in known:
             expected = f"one of {', '.join(known)}" if known else "left out: there are none"
             raise InvalidInput("query parameter", given, expected)
@@ -64,20 +66,18 @@ async def carried_out_once(
     work: Callable[[Connection], Awaitable[Answered]],
 ) -> Response[bytes]:
     """Do what a request asks for in one transaction; with a key, once however often it is sent."""
+    # Before a connection is taken: it may be long in coming.
+    body = await raw_body(request, (JSON,))
     async with database.general.transaction() as connection:
         if key is None:
             answered = await work(connection)
         else:
             what = msgspec.json.encode(
-                (
-                    request.method,
-                    request.url.path,
-                    (await request.body()).decode("utf-8", "replace"),
-                )
+                (request.method, request.url.path, body.decode("utf-8", "replace"))
             )
             before = await idempotency.answered_before(connection, caller.account_id, key, what)
             answered = before or await work(connection)
-            if before is None and answered.status < 300:
+            if before is None and answered.is_new:
                 await idempotency.remember(connection, caller.account_id, key, what, answered)
     media_type = JSON if answered.status < 400 else PROBLEM_JSON
     return Response(answered.body, status_code=answered.status, media_type=media_type)

@@ -10,7 +10,7 @@ from service.database import Connection
 from service.errors import Conflict, LimitReached, NotFound
 from service.mail.mails import queue_mail
 
-NOTICES_A_DAY = 100
+NOTICES_A_DAY = 10
 
 
 async def add_member(
@@ -55,14 +55,15 @@ async def remove_member(
 
 
 async def mail_admins(
-    connection: Connection, account_id: UUID, kind: str, **params: object
+    connection: Connection, account_id: UUID, kind: str, about: object, **params: object
 ) -> None:
-    """Have each admin of an account told of something. Needs a transaction.
+    """Have each admin of an account told of something about someone or something. Needs a transaction.
 
-    Beyond a number a day of each kind they are not: what a partner does over and over is in the events.
+    Beyond a number a day of each kind and about the same they are not: what a partner does over and over
+    is in the events.
     """
     try:
-        await allowance.take(connection, f"notice {kind}", str(account_id), NOTICES_A_DAY)
+        await allowance.take(connection, f"notice {kind}", f"{account_id} {about}", NOTICES_A_DAY)
     except LimitReached:
         return
     own = (await queries.select_account(connection, account_id)).name

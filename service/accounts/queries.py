@@ -178,6 +178,51 @@ async def update_user_name(connection: Connection, user_id: UUID, name: str) -> 
     await connection.execute("UPDATE app_user SET name = $2 WHERE id = $1", user_id, name)
 
 
+async def insert_user(connection: Connection, user_id: UUID, email: str, name: str) -> User | None:
+    """A new user; None if there is one with that e-mail address."""
+    row = await connection.fetchrow(
+        """
+        INSERT INTO app_user (id, email, name) VALUES ($1, $2, $3)
+        ON CONFLICT (email) DO NOTHING
+        RETURNING id, email, name
+        """,
+        user_id,
+        email,
+        name,
+    )
+    return None if row is None else User(*row)
+
+
+async def lock_user(connection: Connection, email: str) -> User | None:
+    """The user of an address, whose sessions nobody else begins or ends meanwhile."""
+    row = await connection.fetchrow(
+        "SELECT id, email, name FROM app_user WHERE email = $1 FOR NO KEY UPDATE", email
+    )
+    return None if row is None else User(*row)
+
+
+async def belongs_anywhere(connection: Connection, user_id: UUID) -> bool:
+    """Whether a user is a member of any account, suspended or not."""
+    return await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM membership WHERE user_id = $1)", user_id
+    )
+
+
+async def lock_role(connection: Connection, account_id: UUID, user_id: UUID) -> Role | None:
+    """What a user may do for an account that is not suspended, and goes on to until this is done."""
+    return await connection.fetchval(
+        """
+        SELECT membership.role
+        FROM membership
+        JOIN account ON account.id = membership.account_id AND account.suspended_at IS NULL
+        WHERE membership.account_id = $1 AND membership.user_id = $2
+        FOR SHARE
+        """,
+        account_id,
+        user_id,
+    )
+
+
 async def select_user(connection: Connection, email: str) -> User | None:
     row = await connection.fetchrow("SELECT id, email, name FROM app_user WHERE email = $1", email)
     return None if row is None else User(*row)
@@ -333,11 +378,17 @@ async def update_sign_in_link_used(connection: Connection, token_digest: bytes) 
 
 
 async def delete_expired_sign_ins(connection: Connection) -> None:
-    """Forget links and sessions a day after their end, and the mails that links were in."""
+    """Forget some links and sessions a day after their end, and the mails that links were in."""
     await connection.execute(
         """
         WITH gone AS (
-            DELETE FROM sign_in_link WHERE expires_at < now() - interval '1 day' RETURNING mail_id
+            DELETE FROM sign_in_link WHERE mail_id IN (
+                SELECT mail_id FROM sign_in_link
+                WHERE expires_at < now() - interval '1 day'
+                ORDER BY expires_at
+                LIMIT 5000
+            )
+            RETURNING mail_id
         )
         DELETE FROM mail USING gone WHERE mail.id = gone.mail_id
         """

@@ -20,7 +20,7 @@ from service.tokens import digest_of, link_token, new_token
 
 LINK_LASTS = timedelta(minutes=15)
 SESSION_LASTS = timedelta(days=14)
-LINKS_A_DAY = 30
+LINKS_AN_HOUR = 20
 
 
 class SignedIn(msgspec.Struct, frozen=True):
@@ -40,10 +40,10 @@ async def request_link(
 ) -> None:
     """Have a link to sign in mailed to a user of that address, if there is one. Needs a transaction.
 
-    Beyond a number a day nothing is sent, and that is not told either.
+    Beyond a number an hour nothing is sent, and that is not told either.
     """
     try:
-        await allowance.take(connection, "sign-in", email, LINKS_A_DAY)
+        await allowance.take(connection, "sign-in", email, LINKS_AN_HOUR, per="hour")
     except LimitReached:
         return
     mail_id = uuid7()
@@ -77,9 +77,9 @@ async def sign_in(connection: Connection, token: str, former: Session | None) ->
     Raises `NotFound` or `NoLongerOpen`.
     """
     link = await find_link(connection, token)
+    user = await queries.lock_user(connection, link.email)
     if not await queries.update_sign_in_link_used(connection, digest_of(token)):
         raise NoLongerOpen("this link has been used; each works once")
-    user = await queries.select_user(connection, link.email)
     if user is None:
         raise NotFound("link to sign in", "…")
     return SignedIn(await start_session(connection, user, former), link)
@@ -109,6 +109,7 @@ async def find_session(connection: Connection, token: str) -> Session | None:
 async def sign_out(connection: Connection, session: Session, *, everywhere: bool) -> None:
     """End a session, or all of its user's."""
     if everywhere:
+        await queries.lock_user(connection, session.user.email)
         await queries.end_sessions(connection, session.user)
     else:
         await queries.end_session(connection, session.id)

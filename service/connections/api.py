@@ -69,9 +69,13 @@ class NewMembers(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Acceptance(msgspec.Struct, forbid_unknown_fields=True):
-    """Whether the inviter may see your name, where it asks for that: yes, unless you say no."""
+    """Whether the inviter may see your name, where it asks for that: yes, unless you say no.
+
+    `terms` are those of the invitation as you saw it; where they are others by now, nothing is accepted.
+    """
 
     shows_name: bool | None = None
+    terms: str | None = None
 
 
 class PartnerAccount(msgspec.Struct):
@@ -127,6 +131,7 @@ class InvitationItem(msgspec.Struct, kw_only=True, omit_defaults=True):
     sent_count: int | UnsetType = UNSET
     last_sent_at: datetime | UnsetType = UNSET
     delivery: Delivery | UnsetType = UNSET
+    terms: str | UnsetType = UNSET
 
 
 class InvitationView(InvitationItem, kw_only=True, omit_defaults=True):
@@ -325,10 +330,11 @@ async def get_invitation(
     tags=["Invitations"],
     operation_id="resendInvitation",
     security=[{"Basic": []}],
+    request_max_body_size=MAX_BODY,
     responses={
         200: documented(InvitationView, "OK"),
         **_COMMON,
-        **problems(404, 409, 422, 429),
+        **problems(404, 409, 413, 415, 422, 429),
     },
 )
 async def resend_invitation(
@@ -406,6 +412,7 @@ async def accept_invitation(
             caller.account_id,
             actor_of(caller),
             shows_name=acceptance.shows_name,
+            terms=acceptance.terms,
         )
     return _invitation(accepted, caller)
 
@@ -426,7 +433,7 @@ async def decline_invitation(
     """Decline an invitation that was sent to a member of your account. Again, it changes nothing."""
     async with database.general.transaction() as connection:
         await _received(connection, caller, invitation_id)
-        await invitations.decline(connection, invitation_id, actor_of(caller))
+        await invitations.decline(connection, invitation_id)
         declined = await _received(connection, caller, invitation_id)
     return _invitation(declined, caller)
 
@@ -541,11 +548,12 @@ async def hide_name(
     tags=["Connections"],
     operation_id="askForName",
     security=[{"Basic": []}],
+    request_max_body_size=MAX_BODY,
     responses={
         200: documented(ConnectionView, "It was asked before"),
         201: documented(ConnectionView, "Your partner is asked"),
         **_COMMON,
-        **problems(404, 409, 422, 429),
+        **problems(404, 409, 413, 415, 422, 429),
     },
 )
 async def ask_for_name(
@@ -566,7 +574,9 @@ async def ask_for_name(
             actor=actor_of(caller),
         )
         asked = await connections.find_partner(connection, caller.account_id, connection_id)
-        return Answered(201 if is_new else 200, msgspec.json.encode(_connection(asked)))
+        return Answered(
+            201 if is_new else 200, msgspec.json.encode(_connection(asked)), is_new=is_new
+        )
 
     return await carried_out_once(request, database, caller, idempotency_key, work)
 
@@ -675,10 +685,7 @@ async def _invite_all(
 
     async def work(connection: Connection) -> Answered:
         # In an order in which no two transactions wait for each other.
-        results = {
-            email: await one(connection, email)
-            for email in sorted(set(emails), key=lambda each: (each.rpartition("@")[2], each))
-        }
+        results = {email: await one(connection, email) for email in sorted(set(emails), key=_order)}
         statuses = {results[email][0] for email in emails}
         status = statuses.pop() if len(statuses) == 1 else 207
         items = [results[email][1] for email in emails]
@@ -690,12 +697,18 @@ async def _invite_all(
                 detail="nobody could be invited; each item says why",
                 items=items,
             )
-        return Answered(status, msgspec.json.encode(report))
+        is_new = any(item.status == 201 for item in items)
+        return Answered(status, msgspec.json.encode(report), is_new=is_new)
 
     response = await carried_out_once(request, database, caller, key, work)
     if response.status_code == 429:
         response.headers["Retry-After"] = max(retry_after, key=int)
     return response
+
+
+def _order(email: str) -> tuple[str, str]:
+    name, _, domain = email.strip().lower().rpartition("@")
+    return domain, name
 
 
 def _require_some(emails: Sequence[str]) -> None:
@@ -757,6 +770,8 @@ def _invitation(invitation: Invitation, caller: Caller) -> InvitationView:
         view.sent_count = invitation.sent_count
         view.last_sent_at = invitation.last_sent_at or UNSET
         view.delivery = Delivery(invitation.delivery, invitation.delivery_error or UNSET)
+    elif invitation.state == "pending":
+        view.terms = invitations.terms_of(invitation)
     return view
 
 

@@ -93,6 +93,7 @@ async def disconnect(
                 connection,
                 own_id,
                 "disconnected",
+                partner_id,
                 partner=(await select_account(connection, partner_id)).name,
                 ended_by=ended_by,
             )

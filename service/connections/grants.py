@@ -171,5 +171,10 @@ async def _tell(
 ) -> None:
     partner = await select_account(connection, partner_id)
     await mail_admins(
-        connection, account_id, kind, partner=partner.name, connection_id=connection_id
+        connection,
+        account_id,
+        kind,
+        partner_id,
+        partner=partner.name,
+        connection_id=connection_id,
     )

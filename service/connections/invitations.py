@@ -38,10 +38,12 @@ from service.tokens import digest_of, link_token
 
 LASTS = timedelta(days=30)
 
-# How many invitations a day may be sent by one account, to one address, and to one mail domain.
+# How many invitations a day may be sent by one account, by it to one address, to one address at all, and
+# to one mail domain: so many that one account alone keeps no other from inviting.
 PER_INVITER = 200
-PER_RECIPIENT = 10
-PER_DOMAIN = 500
+PER_INVITER_AND_RECIPIENT = 5
+PER_RECIPIENT = 20
+PER_DOMAIN = 2000
 
 SIGN_UPS_A_DAY = 20
 """How often a name may be tried with one invitation: each attempt tells whether a name is taken."""
@@ -61,6 +63,10 @@ _ENDED = {
     "cancelled": "this invitation has been withdrawn by the inviter",
     "expired": "this invitation has expired",
 }
+
+
+class TermsChanged(Conflict):
+    """What was accepted is not what there is to accept."""
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -107,9 +113,11 @@ async def invite(
     pending = await queries.select_pending_invitation(connection, inviter_id, email, reason)
     if pending is not None:
         if pending.state == "pending":
+            if pending.role != role:
+                raise Conflict(f"this address is invited as {pending.role}; cancel that first")
             return Sent(pending, is_new=False)
         await queries.lock_invitation(connection, pending.id)
-        await queries.end_invitation(connection, pending.id, "expired")
+        await _end(connection, pending, "expired", audit.SERVICE)
     if reason == "join_account":
         if await has_member(connection, inviter_id, email):
             raise Conflict("this is a member of your account already")
@@ -209,7 +217,7 @@ async def cancel(
     return await _existing(connection, invitation_id)
 
 
-async def decline(connection: Connection, invitation_id: UUID, actor: Actor) -> None:
+async def decline(connection: Connection, invitation_id: UUID) -> None:
     """Decline an invitation; the inviter is told. Needs a transaction. Again, it changes nothing.
 
     Raises `NotFound` or `NoLongerOpen`.
@@ -218,12 +226,10 @@ async def decline(connection: Connection, invitation_id: UUID, actor: Actor) -> 
     if invitation.state == "declined":
         return
     _require_pending(invitation)
-    await _decline(connection, invitation, actor)
+    await _decline(connection, invitation)
 
 
-async def opt_out(
-    connection: Connection, invitation_id: UUID, actor: Actor, *, of_all: bool
-) -> None:
+async def opt_out(connection: Connection, invitation_id: UUID, *, of_all: bool) -> None:
     """Let an invitation's recipient have no more of them, from that inviter or at all, for good.
 
     What is pending of those is declined. Needs a transaction. Raises `NotFound`.
@@ -234,7 +240,7 @@ async def opt_out(
     for pending_id in await queries.select_pending_ids(connection, invitation.email, inviter_id):
         pending = await _existing(connection, pending_id)
         if pending.state == "pending":
-            await _decline(connection, pending, actor)
+            await _decline(connection, pending)
 
 
 async def accept(
@@ -244,12 +250,14 @@ async def accept(
     actor: Actor,
     *,
     shows_name: bool | None = None,
+    terms: str | None = None,
 ) -> Invitation:
     """Accept an invitation to connect for an account, with all that follows. Needs a transaction.
 
     `shows_name` is whether the inviter may see the acceptor's name, where it asks for that; None means
-    what it asks for. Accepting again for the same account changes nothing. That the acceptor may accept
-    what was sent to this address is for the caller to see to.
+    what it asks for. `terms` are those of what was shown, and None of who does not say. Accepting
+    again for the same account changes nothing. That the acceptor may accept what was sent to this
+    address is for the caller to see to.
 
     Raises `NotFound`, `NoLongerOpen`, `InvalidInput`, and `Conflict` where the inviter is the acceptor
     or is suspended.
@@ -260,6 +268,11 @@ async def accept(
     if invitation.state == "accepted" and invitation.acceptor_id == acceptor_id:
         return invitation
     _require_acceptable(invitation)
+    await queries.lock_parties(connection, invitation.inviter_id, actor.id)
+    if terms is not None and terms != terms_of(await _existing(connection, invitation_id)):
+        raise TermsChanged(
+            "this invitation has changed since it was looked at; look at it once more"
+        )
     if invitation.inviter_id == acceptor_id:
         raise Conflict("an account can't accept its own invitation")
     shows_name = _checked_shows_name(invitation.reason, shows_name)
@@ -300,36 +313,40 @@ async def accept(
 
 
 async def sign_up(
-    connection: Connection, invitation_id: UUID, company: str, your_name: str
+    connection: Connection, invitation_id: UUID, user: User | None, company: str, your_name: str
 ) -> tuple[User, Account]:
-    """A new account, and user, for the recipient of an invitation to connect. Needs a transaction.
+    """A new account for the recipient of an invitation to connect. Needs a transaction.
 
-    Who has a user with an account can't, and uses that instead.
+    `user` is the recipient, if it is signed in; otherwise it becomes a user.
 
-    Raises `NotFound`, `NoLongerOpen`, `InvalidInput`, and `Forbidden` for who has an account.
+    Raises `NotFound`, `NoLongerOpen`, `InvalidInput`, and `Forbidden` for who is a user without being
+    signed in, or belongs to an account.
     """
     invitation = await _locked(connection, invitation_id)
     _require_acceptable(invitation)
-    user = await _user(connection, invitation.email, your_name)
-    if await account_queries.select_memberships(connection, user.id):
-        raise Forbidden("there is an account for this address: sign in to accept")
+    user = await _named(connection, user, invitation.email, your_name)
+    if await account_queries.belongs_anywhere(connection, user.id):
+        raise Forbidden("you belong to an account already: accept for that")
     account = await create_account(connection, company, user.email, founder_id=user.id)
     return user, account
 
 
 async def join(
-    connection: Connection, invitation_id: UUID, your_name: str | None
-) -> tuple[User, Invitation]:
+    connection: Connection, invitation_id: UUID, user: User | None, your_name: str | None
+) -> User:
     """Make the recipient of an invitation to join an account a member of it. Needs a transaction.
 
-    `your_name` is that of a new user. Raises `NotFound`, `NoLongerOpen` or `InvalidInput`.
+    `user` is the recipient, if it is signed in; otherwise it becomes a user. `your_name` is that of a
+    user who has none yet.
+
+    Raises `NotFound`, `NoLongerOpen`, `InvalidInput`, and `Forbidden` for who is a user without being
+    signed in.
     """
     invitation = await _locked(connection, invitation_id)
     _require_acceptable(invitation)
     assert invitation.role is not None
-    user = await account_queries.select_user(connection, invitation.email)
     if user is None or your_name is not None:
-        user = await _user(connection, invitation.email, your_name or "")
+        user = await _named(connection, user, invitation.email, your_name or "")
     actor = Actor("user", invitation.inviter_id, user.id)
     await members.add_member(connection, invitation.inviter_id, user.id, invitation.role, actor)
     await queries.end_invitation(connection, invitation_id, "accepted", invitation.inviter_id)
@@ -343,7 +360,7 @@ async def join(
         email=invitation.email,
         reason=invitation.reason,
     )
-    return user, await _existing(connection, invitation_id)
+    return user
 
 
 async def expire_due(connection: Connection) -> int:
@@ -472,6 +489,9 @@ async def _spend(connection: Connection, inviter_id: UUID, email: str) -> None:
     """Count an invitation to that address. Raises `LimitReached`, without saying which."""
     domain = email.rpartition("@")[2]
     await allowance.take(connection, "invitations by", str(inviter_id), PER_INVITER)
+    await allowance.take(
+        connection, "invitations by and to", f"{inviter_id} {email}", PER_INVITER_AND_RECIPIENT
+    )
     await allowance.take(connection, "invitations to domain", domain, PER_DOMAIN)
     await allowance.take(connection, "invitations to", email, PER_RECIPIENT)
 
@@ -524,9 +544,16 @@ async def _end(
     )
 
 
-async def _decline(connection: Connection, invitation: Invitation, actor: Actor) -> None:
-    await _end(connection, invitation, "declined", actor)
-    await members.mail_admins(connection, invitation.inviter_id, "declined", email=invitation.email)
+async def _decline(connection: Connection, invitation: Invitation) -> None:
+    """Whoever declined: whether that was by an account is not for the inviter to know."""
+    await _end(connection, invitation, "declined", audit.RECIPIENT)
+    await members.mail_admins(
+        connection,
+        invitation.inviter_id,
+        "declined",
+        invitation.email,
+        email=invitation.email,
+    )
 
 
 async def _accept_crossing(
@@ -570,6 +597,7 @@ async def _tell_accepted(
         connection,
         invitation.inviter_id,
         "accepted",
+        acceptor_id,
         partner=acceptor.name,
         connection_id=connection_id,
         shows="You see its name as the owner of its verified domains."
@@ -580,6 +608,7 @@ async def _tell_accepted(
         connection,
         acceptor_id,
         "connected",
+        invitation.inviter_id,
         partner=inviter,
         connection_id=connection_id,
         shows="It sees your name as the owner of your verified domains, until you take that back."
@@ -588,9 +617,13 @@ async def _tell_accepted(
     )
 
 
-async def _user(connection: Connection, email: str, your_name: str) -> User:
-    """The user of an address, who says what its name is."""
+async def _named(connection: Connection, user: User | None, email: str, your_name: str) -> User:
+    """A user who is signed in, or a new one, under the name it gives. Raises `Forbidden`."""
     name = checked_person_name(your_name)
-    user_id = await account_queries.upsert_user(connection, uuid7(), email)
-    await account_queries.update_user_name(connection, user_id, name)
-    return User(user_id, email, name)
+    if user is not None:
+        await account_queries.update_user_name(connection, user.id, name)
+        return User(user.id, user.email, name)
+    added = await account_queries.insert_user(connection, uuid7(), email, name)
+    if added is None:
+        raise Forbidden("there is a user with this address: sign in to accept")
+    return added

@@ -9,14 +9,26 @@ from litestar import Response, Router, get, post
 from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter
 
-from service import allowance, audit
+from service import allowance
 from service.accounts import sign_in
-from service.accounts.queries import Membership, User, select_memberships, select_user
+from service.accounts.queries import (
+    Membership,
+    User,
+    belongs_anywhere,
+    lock_role,
+    select_memberships,
+    select_user,
+)
 from service.accounts.visitors import ERRORS, MAX_FORM, Visitor, form_of, go_on, page
 from service.audit import Actor
 from service.bodies import HttpRequest
 from service.connections import connections, grants, invitations, queries
-from service.connections.invitations import ASK_FOR_NAME, SIGN_UPS_A_DAY, terms_of
+from service.connections.invitations import (
+    ASK_FOR_NAME,
+    SIGN_UPS_A_DAY,
+    TermsChanged,
+    terms_of,
+)
 from service.connections.queries import Invitation, Partner
 from service.database import Connection, Database
 from service.errors import (
@@ -36,6 +48,7 @@ Way: TypeAlias = Literal[
     "join",  # the recipient is signed in, and can join the account
     "not_admin",  # the recipient is signed in, and no admin of any
     "own",  # the recipient is signed in, and belongs to the inviter's account alone
+    "suspended",  # the recipient is signed in, and belongs to accounts that are suspended alone
     "other_user",  # somebody else is signed in
 ]
 
@@ -96,19 +109,22 @@ async def accept(
             await allowance.take(
                 connection, "sign-ups tried", str(seen.invitation.id), SIGN_UPS_A_DAY
             )
-    if seen.invitation.state != "pending":
-        return _invitation(request, visitor, token, seen)
-    if form.get("terms") != terms_of(seen.invitation):
-        return _invitation(
-            request,
-            visitor,
-            token,
-            seen,
-            status=409,
-            error="This invitation has changed since you opened it. Please look at it once more.",
-        )
     try:
         async with database.general.transaction() as connection:
+            # As it is from here on: what was looked at before may have changed.
+            await queries.lock_invitation(connection, seen.invitation.id)
+            await queries.lock_parties(
+                connection,
+                seen.invitation.inviter_id,
+                visitor.session.user.id if visitor.session else None,
+            )
+            seen = await _look(connection, visitor, token)
+            if seen.invitation.state != "pending":
+                return _invitation(request, visitor, token, seen)
+            if form.get("terms") != terms_of(seen.invitation):
+                raise TermsChanged(
+                    "this invitation has changed since you opened it. Please look at it once more"
+                )
             return await _accept(request, connection, visitor, seen, form)
     except (InvalidInput, Forbidden, Conflict) as error:
         async with database.general.connection() as connection:
@@ -131,7 +147,7 @@ async def decline(
     async with database.general.transaction() as connection:
         invitation = await invitations.find_by_token(connection, token)
         try:
-            await invitations.decline(connection, invitation.id, _recipient(visitor, invitation))
+            await invitations.decline(connection, invitation.id)
         except NoLongerOpen:
             return _invitation(request, visitor, token, _Seen(invitation, "sign_in"))
     return page(request, visitor, "answered", invitation=invitation, did="declined")
@@ -149,8 +165,7 @@ async def stop(
     of_all = form.get("scope") == "all"
     async with database.general.transaction() as connection:
         invitation = await invitations.find_by_token(connection, token)
-        actor = _recipient(visitor, invitation)
-        await invitations.opt_out(connection, invitation.id, actor, of_all=of_all)
+        await invitations.opt_out(connection, invitation.id, of_all=of_all)
     did = "stopped_all" if of_all else "stopped"
     return page(request, visitor, "answered", invitation=invitation, did=did)
 
@@ -173,7 +188,7 @@ async def unsubscribe(
         raise InvalidInput("List-Unsubscribe", "…", "“One-Click” (RFC 8058)")
     async with database.general.transaction() as connection:
         invitation = await invitations.find_by_token(connection, token)
-        await invitations.opt_out(connection, invitation.id, audit.RECIPIENT, of_all=True)
+        await invitations.opt_out(connection, invitation.id, of_all=True)
     return page(request, visitor, "answered", invitation=invitation, did="stopped_all")
 
 
@@ -257,17 +272,7 @@ async def change_connection(
         return go_on(request, f"/sign-in?next=/connections/{connection_id}")
     user = visitor.session.user
     async with database.general.transaction() as connection:
-        memberships = await select_memberships(connection, user.id)
-        account_id = next(
-            (
-                each.account_id
-                for each in memberships
-                if each.role == "admin" and str(each.account_id) == form.get("account_id")
-            ),
-            None,
-        )
-        if account_id is None:
-            raise Forbidden("only an admin of the account can do that")
+        account_id = await _account_of_admin(connection, user, form.get("account_id", ""))
         actor = Actor("user", account_id, user.id)
         match form.get("do"):
             case "show":
@@ -281,13 +286,30 @@ async def change_connection(
             case "hide":
                 await grants.hide(connection, account_id, connection_id, actor)
             case "decline":
-                await grants.end_requests(connection, account_id, connection_id, actor)
+                partner = await connections.find_partner(connection, account_id, connection_id)
+                await grants.end_request(
+                    connection,
+                    owner_id=account_id,
+                    viewer_id=partner.partner_id,
+                    actor=actor,
+                )
             case "disconnect":
                 await connections.end(connection, account_id, connection_id, actor)
                 return go_on(request, "/connections")
             case other:
                 raise InvalidInput("do", other or "", "show, hide, decline or disconnect")
     return go_on(request, f"/connections/{connection_id}")
+
+
+async def _account_of_admin(connection: Connection, user: User, account_id: str) -> UUID:
+    """The account of that id, of which a user is an admin, and stays so. Raises `Forbidden`."""
+    try:
+        parsed = UUID(account_id)
+    except ValueError:
+        raise InvalidInput("account_id", account_id, "the id of an account") from None
+    if await lock_role(connection, parsed, user.id) != "admin":
+        raise Forbidden("only an admin of the account can do that")
+    return parsed
 
 
 async def _look(connection: Connection, visitor: Visitor, token: str) -> _Seen:
@@ -303,7 +325,8 @@ async def _look(connection: Connection, visitor: Visitor, token: str) -> _Seen:
         return _Seen(invitation, "join")
     memberships = await select_memberships(connection, user.id)
     if not memberships:
-        return _Seen(invitation, "sign_up")
+        is_suspended = await belongs_anywhere(connection, user.id)
+        return _Seen(invitation, "suspended" if is_suspended else "sign_up")
     others = [each for each in memberships if each.account_id != invitation.inviter_id]
     if not others:
         return _Seen(invitation, "own")
@@ -328,18 +351,23 @@ async def _accept(
 ) -> Response[Any]:
     """Do what was asked for in the way that is open to this visitor."""
     invitation, session = seen.invitation, visitor.session
+    signed_in = session.user if session else None
     token: str | None = None
     user: User
     if invitation.reason == "join_account" and seen.way in ("join", "sign_up"):
         your_name = form.get("your_name") if session is None or not session.user.name else None
-        user, _ = await invitations.join(connection, invitation.id, your_name)
+        user = await invitations.join(connection, invitation.id, signed_in, your_name)
         if session is None:
             token = await sign_in.start_session(connection, user, None)
         return go_on(request, "/connections", token)
     match seen.way:
         case "sign_up":
             user, account = await invitations.sign_up(
-                connection, invitation.id, form.get("company", ""), form.get("your_name", "")
+                connection,
+                invitation.id,
+                signed_in,
+                form.get("company", ""),
+                form.get("your_name", ""),
             )
             account_id = account.id
             token = await sign_in.start_session(connection, user, session)
@@ -392,14 +420,6 @@ def _invitation(
         asks_for_name=seen.invitation.reason in ASK_FOR_NAME,
         may_hide_name=ASK_FOR_NAME.get(seen.invitation.reason, False),
     )
-
-
-def _recipient(visitor: Visitor, invitation: Invitation) -> Actor:
-    """Who answers an invitation by its link: its recipient, signed in or not."""
-    session = visitor.session
-    if session is None or session.user.email != invitation.email:
-        return audit.RECIPIENT
-    return Actor("user", None, session.user.id)
 
 
 pages = Router(

@@ -243,7 +243,7 @@ _PARTNER_OF_EMAIL = """
   AND partner.id IN (
       SELECT membership.account_id
       FROM membership JOIN app_user ON app_user.id = membership.user_id
-      WHERE app_user.email = $2
+      WHERE app_user.email = $2 AND membership.role = 'admin'
   )
 ORDER BY connection.id
 """
@@ -308,7 +308,7 @@ _INVITATIONS = """
 SELECT
     invitation.id,
     invitation.inviter_id,
-    inviter.name,
+    coalesce(invitation.inviter_name, inviter.name),
     inviter.suspended_at IS NULL,
     invitation.email,
     invitation.reason,
@@ -353,6 +353,12 @@ async def lock_inviter(connection: Connection, inviter_id: UUID) -> None:
 async def select_end(connection: Connection, lasts: timedelta) -> datetime:
     """When ends what begins now and lasts so long."""
     return await connection.fetchval("SELECT now() + $1::interval", lasts)
+
+
+async def lock_parties(connection: Connection, inviter_id: UUID, user_id: UUID | None) -> None:
+    """Keep an inviter's name, and what a user may do for accounts, as they are."""
+    await connection.execute("SELECT FROM account WHERE id = $1 FOR SHARE", inviter_id)
+    await connection.execute("SELECT FROM membership WHERE user_id = $1 FOR SHARE", user_id)
 
 
 async def lock_invitation(connection: Connection, invitation_id: UUID) -> None:
@@ -423,8 +429,8 @@ async def select_sent_invitations(
     return [Invitation(*row) for row in rows]
 
 
-# What others sent to members of an account, other than to join some account, and that it may still
-# accept or has dealt with. Of what another account of that member accepted it learns nothing.
+# What others sent to admins of an account, other than to join some account, and that it may still
+# accept or has dealt with. Of what another account of that admin accepted it learns nothing.
 _RECEIVED = """
   AND invitation.inviter_id <> $1
   AND invitation.reason <> 'join_account'
@@ -433,7 +439,7 @@ _RECEIVED = """
   AND invitation.email IN (
       SELECT app_user.email
       FROM membership JOIN app_user ON app_user.id = membership.user_id
-      WHERE membership.account_id = $1
+      WHERE membership.account_id = $1 AND membership.role = 'admin'
   )
 """
 
@@ -528,8 +534,8 @@ async def update_invitation_resent(
     try:
         await connection.execute(
             """
-            UPDATE invitation SET state = 'pending', ended_at = NULL, expires_at = $2,
-                mail_id = $3, token_digest = $4
+            UPDATE invitation SET state = 'pending', ended_at = NULL, inviter_name = NULL,
+                expires_at = $2, mail_id = $3, token_digest = $4
             WHERE id = $1 AND state IN ('pending', 'expired')
             """,
             invitation_id,
@@ -551,7 +557,8 @@ async def end_invitation(
     await connection.execute(
         """
         UPDATE invitation SET state = $2, ended_at = clock_timestamp(), acceptor_id = $3,
-            connection_id = $4
+            connection_id = $4,
+            inviter_name = (SELECT name FROM account WHERE account.id = invitation.inviter_id)
         WHERE id = $1 AND state = 'pending'
         """,
         invitation_id,
@@ -572,12 +579,15 @@ async def accept_crossing_invitations(
     rows = await connection.fetch(
         """
         UPDATE invitation SET state = 'accepted', ended_at = clock_timestamp(), acceptor_id = $2,
-            connection_id = $4
+            connection_id = $4,
+            inviter_name = (SELECT name FROM account WHERE account.id = invitation.inviter_id)
         WHERE id IN (
             SELECT invitation.id
             FROM invitation
             JOIN app_user ON app_user.email = invitation.email
-            JOIN membership ON membership.user_id = app_user.id AND membership.account_id = $2
+            JOIN membership
+                ON membership.user_id = app_user.id AND membership.account_id = $2
+                AND membership.role = 'admin'
             WHERE invitation.inviter_id = $1
               AND invitation.reason = ANY ($3)
               AND invitation.state = 'pending' AND invitation.expires_at > clock_timestamp()
@@ -597,7 +607,8 @@ async def expire_invitations(connection: Connection) -> list[tuple[UUID, UUID, s
     """Note which pending ones are past their end: their ids, inviters and addresses."""
     rows: list[Any] = await connection.fetch(
         """
-        UPDATE invitation SET state = 'expired', ended_at = clock_timestamp()
+        UPDATE invitation SET state = 'expired', ended_at = clock_timestamp(),
+            inviter_name = (SELECT name FROM account WHERE account.id = invitation.inviter_id)
         WHERE id IN (
             SELECT id FROM invitation
             WHERE state = 'pending' AND expires_at <= clock_timestamp()

@@ -53,8 +53,22 @@ async def update_mail_sending(connection: Connection, mail_id: UUID) -> Mail | N
     """Begin to send a mail. None if it was sent, or is not to be.
 
     A mail that is being sent is sent again: whoever began it has not come to its end. A link to sign in
-    goes to users alone; whoever asks for one is not told, and does not wait for, whether it does.
+    goes to users alone; whoever asks for one is not told, and does not wait for, whether it does. An
+    invitation goes to nobody who has opted out meanwhile.
     """
+    await connection.execute(
+        """
+        UPDATE mail SET state = 'suppressed'
+        WHERE id = $1 AND state IN ('queued', 'sending', 'retrying') AND kind = 'invitation'
+          AND EXISTS (
+              SELECT FROM invitation_opt_out AS unwanted
+              JOIN invitation ON invitation.id = mail.subject_id
+              WHERE unwanted.email = mail.recipient
+                AND (unwanted.inviter_id IS NULL OR unwanted.inviter_id = invitation.inviter_id)
+          )
+        """,
+        mail_id,
+    )
     row = await connection.fetchrow(
         """
         UPDATE mail SET state = 'sending'
@@ -95,7 +109,15 @@ async def update_mail_cancelled(connection: Connection, subject_id: UUID) -> Non
 
 
 async def delete_mails(connection: Connection, age: timedelta) -> None:
-    """Forget mails of that age, but those whose subject says what became of them."""
+    """Forget some mails of that age, but those whose subject says what became of them."""
     await connection.execute(
-        "DELETE FROM mail WHERE created_at < now() - $1::interval AND subject_id IS NULL", age
+        """
+        DELETE FROM mail WHERE id IN (
+            SELECT id FROM mail
+            WHERE created_at < now() - $1::interval AND subject_id IS NULL
+            ORDER BY created_at
+            LIMIT 5000
+        )
+        """,
+        age,
     )

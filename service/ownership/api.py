@@ -181,7 +181,8 @@ async def add_domains(
                 detail="nothing was added; each item says why",
                 items=items,
             )
-        return Answered(status, msgspec.json.encode(report))
+        is_new = any(item.status_code == 201 for item in items)
+        return Answered(status, msgspec.json.encode(report), is_new=is_new)
 
     response = await carried_out_once(request, database, caller, idempotency_key, work)
     if response.status_code == 429:

@@ -213,7 +213,7 @@ async def supersede(connection: Connection, account_id: UUID, name: str, now: da
     if claim is not None:
         await queries.update_claim_superseded(connection, claim.id, new_code(), SUPERSEDED)
         await queries.insert_evidence(connection, claim.id, now, "superseded", None)
-    await mail_admins(connection, account_id, "domain_superseded", domain=name)
+    await mail_admins(connection, account_id, "domain_superseded", name, domain=name)
 
 
 async def _own(connection: Connection, claim: Claim, now: datetime) -> None:
@@ -277,6 +277,7 @@ async def _note(
             connection,
             after.account_id,
             _MAILS[change],
+            after.name,
             domain=after.name,
             hint=f"{after.hint[0].upper()}{after.hint[1:]}." if after.hint else "",
             code=after.code,

@@ -61,9 +61,12 @@ CREATE TABLE invitation (
     token_digest bytea NOT NULL CONSTRAINT invitation_token_unique UNIQUE
         CHECK (octet_length(token_digest) = 32),
     ended_at timestamptz,
+    -- How the inviter was called when it ended: later names are not for whoever once was invited.
+    inviter_name text,
     acceptor_id uuid REFERENCES account,
     connection_id uuid REFERENCES connection,
     CHECK ((state = 'pending') = (ended_at IS NULL)),
+    CHECK ((state = 'pending') = (inviter_name IS NULL)),
     CHECK ((state = 'accepted') = (acceptor_id IS NOT NULL)),
     CHECK ((reason = 'join_account') = (role IS NOT NULL)),
     CHECK (connection_id IS NULL OR state = 'accepted')
@@ -72,6 +75,7 @@ CREATE TABLE invitation (
 CREATE UNIQUE INDEX invitation_pending ON invitation (inviter_id, email, reason)
     WHERE state = 'pending';
 CREATE INDEX invitation_inviter ON invitation (inviter_id, id);
+CREATE INDEX invitation_mail ON invitation (mail_id);
 CREATE INDEX invitation_email ON invitation (email, id);
 CREATE INDEX invitation_expires_at ON invitation (expires_at) WHERE state = 'pending';
 CREATE INDEX invitation_connection ON invitation (connection_id) WHERE connection_id IS NOT NULL;

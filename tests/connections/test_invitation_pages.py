@@ -238,7 +238,8 @@ async def test_invitation_that_is_over_says_why_and_can_not_be_accepted(
         UPDATE invitation SET state = CASE WHEN $1 = 'expired' THEN 'pending' ELSE $1 END,
             ended_at = CASE WHEN $1 <> 'expired' THEN now() END,
             expires_at = CASE WHEN $1 = 'expired' THEN now() ELSE expires_at END,
-            acceptor_id = CASE WHEN $1 = 'accepted' THEN $2::uuid END
+            acceptor_id = CASE WHEN $1 = 'accepted' THEN $2::uuid END,
+            inviter_name = CASE WHEN $1 <> 'expired' THEN 'As it was called' END
         """,
         state,
         seller.id,
