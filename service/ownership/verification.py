@@ -34,7 +34,6 @@ DAY = timedelta(days=1)
 PATIENT_AFTER = timedelta(days=14)
 WHILE_FAILING = timedelta(hours=6)
 
-FEWEST_NEGATIVES = 3
 GRACE = timedelta(hours=72)
 WARNING = timedelta(days=1)
 """How long before its end an ownership's owner is warned, at the least."""
@@ -130,11 +129,8 @@ def _missed(absent: Standing, now: datetime) -> Step:
             return Step(missed, next_check_at, None)
         warned = msgspec.structs.replace(missed, warned_at=now)
         return Step(warned, next_check_at, "about_to_lapse")
-    if (
-        missed.negatives < FEWEST_NEGATIVES
-        or now - since < GRACE
-        or now - missed.warned_at < WARNING
-    ):
+    # At least three have said so by then: the first, the one that brought the warning, and this one.
+    if now - since < GRACE or now - missed.warned_at < WARNING:
         return Step(missed, next_check_at, None)
     lapsed = msgspec.structs.replace(
         missed,

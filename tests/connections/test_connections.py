@@ -66,6 +66,22 @@ async def test_disconnecting_ends_the_grants_between_the_two_and_no_others(world
     assert await live(world, "visibility_grant") == 1
 
 
+async def test_disconnecting_ends_requests_for_grants_too(world: World) -> None:
+    buyer, seller = await world.company(), await world.company()
+    await world.connect(buyer, seller)
+    (row,) = await world.fetch("SELECT id FROM connection")
+    response = await world.client.post(
+        f"/v1/connections/{row['id']}/grant-request", headers=buyer.headers
+    )
+    assert response.status_code == 201
+    await world.disconnect(buyer, seller)
+    await world.connect(buyer, seller)
+    (shown,) = (await world.client.get("/v1/connections", headers=buyer.headers)).json()["items"]
+    assert shown["asked_at"] is None
+    (request,) = await world.fetch("SELECT outcome FROM grant_request")
+    assert request["outcome"] == "disconnected"
+
+
 async def test_ending_what_is_not_there_is_told(world: World) -> None:
     owner, viewer = await world.company(), await world.company()
     with pytest.raises(NotFound):

@@ -548,6 +548,21 @@ async def test_due_checks_are_done_by_workers_each_once(
     assert spread["c"] > 3
 
 
+async def test_look_up_for_a_former_code_proves_nothing(stage: World, zone: Authority) -> None:
+    one, two, name = await stage.company(), await stage.company(), fresh_name()
+    await own(stage, zone, one, name)
+    async with stage.database.general.connection() as connection:
+        before = await claims.find(connection, one.id, name)
+    finding = await look_up([zone.server], name, before.code)
+    assert finding.outcome == "found"
+    await own(stage, zone, two, name)
+    await verify(stage, one, name)
+    async with stage.database.general.transaction() as connection:
+        await claims.apply(connection, before, finding)
+    (live,) = await stage.fetch("SELECT account_id FROM ownership WHERE ended_at IS NULL")
+    assert live["account_id"] == two.id
+
+
 async def test_check_that_is_overtaken_changes_nothing(stage: World, zone: Authority) -> None:
     seller, name = await stage.company(), fresh_name()
     await own(stage, zone, seller, name)
