@@ -60,6 +60,7 @@ from service.insights.confirmed_owner import confirmed_owner
 from service.insights.operations import Operations
 from service.insights.upstream import open_vendor
 from service.ownership import api as ownership_api
+from service.ownership import pages as ownership_pages
 from service.ownership.dns_txt import system_resolvers
 from service.settings import Settings
 from service.tokens import load_secret
@@ -139,6 +140,7 @@ def create_app(database_url: str, settings: Settings) -> Litestar:
             ownership_api.get_domain_history,
             accounts_pages.pages,
             connections_pages.pages,
+            ownership_pages.pages,
             health,
             ready,
             _Metrics,

@@ -4,10 +4,10 @@ from uuid import UUID
 
 from service import allowance, audit
 from service.accounts import queries
-from service.accounts.queries import Member, Role
+from service.accounts.queries import Member, Role, User
 from service.audit import Actor
 from service.database import Connection
-from service.errors import Conflict, LimitReached, NotFound
+from service.errors import Conflict, Forbidden, InvalidInput, LimitReached, NotFound
 from service.mail.mails import queue_mail
 
 NOTICES_A_DAY = 10
@@ -52,6 +52,20 @@ async def remove_member(
     await audit.record(
         connection, "member.removed", account_id, actor=actor, email=member.email, role=member.role
     )
+
+
+async def account_of_admin(connection: Connection, user: User, account_id: str) -> UUID:
+    """The account of that id, of which a user is an admin, and stays so until this is done.
+
+    Raises `InvalidInput` or `Forbidden`.
+    """
+    try:
+        parsed = UUID(account_id)
+    except ValueError:
+        raise InvalidInput("account_id", account_id, "the id of an account") from None
+    if await queries.lock_role(connection, parsed, user.id) != "admin":
+        raise Forbidden("only an admin of the account can do that")
+    return parsed
 
 
 async def mail_admins(

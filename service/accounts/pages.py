@@ -18,7 +18,7 @@ from service.tokens import link_token
 HOME = "/connections"
 
 # Pages that someone may be sent to after signing in: ours alone.
-_OWN_PATH = re.compile(r"/connections(/[0-9a-f-]{36})?")
+_OWN_PATH = re.compile(r"/domains|/connections(/[0-9a-f-]{36})?")
 
 
 @get("/sign-in")

@@ -11,11 +11,11 @@ from litestar.params import PathParameter, QueryParameter
 
 from service import allowance
 from service.accounts import sign_in
+from service.accounts.members import account_of_admin
 from service.accounts.queries import (
     Membership,
     User,
     belongs_anywhere,
-    lock_role,
     select_memberships,
     select_user,
 )
@@ -272,7 +272,7 @@ async def change_connection(
         return go_on(request, f"/sign-in?next=/connections/{connection_id}")
     user = visitor.session.user
     async with database.general.transaction() as connection:
-        account_id = await _account_of_admin(connection, user, form.get("account_id", ""))
+        account_id = await account_of_admin(connection, user, form.get("account_id", ""))
         actor = Actor("user", account_id, user.id)
         match form.get("do"):
             case "show":
@@ -299,17 +299,6 @@ async def change_connection(
             case other:
                 raise InvalidInput("do", other or "", "show, hide, decline or disconnect")
     return go_on(request, f"/connections/{connection_id}")
-
-
-async def _account_of_admin(connection: Connection, user: User, account_id: str) -> UUID:
-    """The account of that id, of which a user is an admin, and stays so. Raises `Forbidden`."""
-    try:
-        parsed = UUID(account_id)
-    except ValueError:
-        raise InvalidInput("account_id", account_id, "the id of an account") from None
-    if await lock_role(connection, parsed, user.id) != "admin":
-        raise Forbidden("only an admin of the account can do that")
-    return parsed
 
 
 async def _look(connection: Connection, visitor: Visitor, token: str) -> _Seen:

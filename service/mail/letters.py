@@ -200,40 +200,40 @@ _LETTERS: dict[str, Callable[[Mapping[str, Any], str, str], Letter]] = {
         "A domain of yours is verified",
         "{domain} is verified\n"
         "Your company owns {domain} now, here. Leave the TXT record where it is: it is checked daily.",
-        "See your connections",
-        "/connections",
+        "See your domains",
+        "/domains",
     ),
     "domain_failing": _notice(
         "A domain of yours could not be verified again",
         "The code for {domain} is not found any more\n{hint}\n"
         "You still own {domain} here. If the code stays away for three days, you do not any more. "
         "The TXT record of {host} has to be:\n{code}",
-        "See your connections",
-        "/connections",
+        "See your domains",
+        "/domains",
     ),
     "domain_about_to_lapse": _notice(
         "You are about to lose a verified domain",
         "{domain} will not be yours any more tomorrow\n{hint}\n"
         "The code has been missing for two days. Put it back, to stay the owner of {domain} here. "
         "The TXT record of {host} has to be:\n{code}",
-        "See your connections",
-        "/connections",
+        "See your domains",
+        "/domains",
     ),
     "domain_lapsed": _notice(
         "A domain of yours is not verified any more",
         "{domain} is not yours any more, here\n{hint}\n"
         "The code has been missing for three days. Once it is back, {domain} is verified again. The TXT "
         "record of {host} has to be:\n{code}",
-        "See your connections",
-        "/connections",
+        "See your domains",
+        "/domains",
     ),
     "domain_superseded": _notice(
         "A domain of yours was proven by another account",
         "{domain} was proven by another account\n"
         "It has put its code into the DNS of {domain}, and is its owner here now. If that is wrong, see "
         "who can change that DNS. To win {domain} back, verify it again: it has another code now.",
-        "See your connections",
-        "/connections",
+        "See your domains",
+        "/domains",
     ),
     "disconnected": _notice(
         "A connection has ended",

@@ -11,6 +11,7 @@ from service.database import migrate, open_database
 from tests.builders import NO_VERIFIED, VERIFIED, Company, World
 from tests.conftest import fresh_database
 from tests.mailbox import Mailbox, link_in, mailbox, text_of
+from tests.ownership.authority import Authority, authority
 from tests.processes import environment, running
 
 REQUEST = {"reason": "domain_ownership_visibility", "note": "Nice to meet you.\nThe buyers"}
@@ -23,15 +24,25 @@ def box() -> Iterator[Mailbox]:
 
 
 @pytest.fixture(scope="module")
+def zone() -> Iterator[Authority]:
+    with authority() as zone:
+        yield zone
+
+
+@pytest.fixture(scope="module")
 async def stage(
-    server_url: str, box: Mailbox, tmp_path_factory: pytest.TempPathFactory
+    server_url: str, box: Mailbox, zone: Authority, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[World]:
     """The real service with a database of its own, which hands its mails to the box."""
     directory = tmp_path_factory.mktemp("stage")
     async with fresh_database(server_url) as url:
         await migrate(url)
         env = environment(
-            directory, DATABASE_URL=url, SMTP_URL=box.url, MAIL_FROM="Owners <us@service.example>"
+            directory,
+            DATABASE_URL=url,
+            DNS_RESOLVERS=str(zone.server),
+            SMTP_URL=box.url,
+            MAIL_FROM="Owners <us@service.example>",
         )
         with running(env, directory / "log") as service:
             async with (
@@ -194,6 +205,42 @@ async def test_what_can_not_be_had_is_said_beside_the_form_and_nothing_typed_is_
     await page.get_by_label("Company name").fill("Quite Other Leads")
     await page.get_by_role("button", name="Create an account, and accept").click()
     await expect(page.get_by_role("button", name=let)).to_be_visible()
+
+
+async def test_seller_who_confirms_its_domains_is_led_to_their_proof(
+    stage: World, box: Mailbox, zone: Authority, page: Page
+) -> None:
+    buyer = await stage.company()
+    await invite(stage, buyer, "lee@fresh.example", reason="confirm_domain_ownership")
+    await page.goto(link_in(box.mail_to("lee@fresh.example")))
+    await page.get_by_label("Company name").fill("Fresh Leads")
+    await page.get_by_label("Your own name").fill("Lee")
+    await page.get_by_role("button", name="Create an account, and accept").click()
+    await page.get_by_role("link", name="confirm which domains are yours").click()
+    await page.get_by_label("Add a domain").fill("https://fresh.example/page")
+    await page.get_by_role("button", name="Add").click()
+    await expect(page.get_by_role("alert")).to_contain_text("here fresh.example")
+    await page.get_by_label("Add a domain").fill("fresh.example")
+    await page.get_by_label("with all its subdomains").check()
+    await page.get_by_role("button", name="Add").click()
+    code = await page.locator("dd code", has_text="activeprospect-").inner_text()
+    zone.txt["fresh.example"] = [f'"{code}"']
+    look = page.get_by_role("button", name="Look for the record now")
+    await look.click()
+    await expect(page.get_by_text("remove the quotation marks")).to_be_visible()
+    zone.txt["fresh.example"] = [code]
+    await look.click()
+    await expect(page.get_by_text("Verified, with all subdomains.")).to_be_visible()
+    assert await fits(page)
+    cert_id = await stage.certificate(domain="quotes.fresh.example")
+    assert await stage.confirmed_owner(buyer, cert_id) == "Fresh Leads"
+    assert "fresh.example is verified" in text_of(
+        box.mail_to("lee@fresh.example", "is verified")
+    ).replace("\u200b", "")
+    await page.get_by_text("Give it up").click()
+    await page.get_by_role("button", name="Give up fresh.example").click()
+    await expect(page.get_by_text("No domains yet.")).to_be_visible()
+    assert await stage.confirmed_owner(buyer, cert_id) == NO_VERIFIED
 
 
 async def test_colleague_joins_by_mail(stage: World, box: Mailbox, page: Page) -> None:

@@ -13,7 +13,6 @@ from service.accounts.sign_in import find_session, request_link, sign_in, sign_o
 from service.audit import Actor
 from service.connections import invitations
 from service.errors import Forbidden, LimitReached
-from service.mail import mails
 from service.mail.mails import Mailer, send_mail
 from service.tokens import link_token
 from tests.builders import SECRET, Company, World, link_of
@@ -330,28 +329,3 @@ async def test_declining_a_partners_request_leaves_ones_own(world: World) -> Non
     shown = (await world.client.get(path, headers=two.headers)).json()
     assert shown["asked_by_partner_at"] is None
     assert shown["asked_at"] is not None
-
-
-async def test_old_mails_are_forgotten_however_many_invitations_there_are(world: World) -> None:
-    company = await world.company()
-    invitation = await world.invite(company, SELLER)
-    await world.fetch(
-        """
-        WITH copies AS (
-            INSERT INTO mail (id, kind, recipient, params, state, created_at)
-            SELECT gen_random_uuid(), 'declined', 'a@example.com', '{}', 'queued',
-                now() - interval '60 days'
-            FROM generate_series(1, 3000) RETURNING id
-        )
-        INSERT INTO invitation (id, inviter_id, email, reason, state, created_at, expires_at,
-            mail_id, token_digest)
-        SELECT gen_random_uuid(), $1, 'b' || n || '@example.com', 'receive_leads', 'pending', now(),
-            now() + interval '1 day', $2, sha256(n::text::bytea)
-        FROM generate_series(1, 20000) AS n
-        """,
-        company.id,
-        invitation.mail_id,
-    )
-    async with world.database.general.transaction() as connection:
-        await mails.purge(connection)
-    assert len(await world.fetch("SELECT FROM mail")) == 1

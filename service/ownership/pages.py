@@ -1,0 +1,104 @@
+"""The page about domains: which are claimed, how they stand, and which record proves them."""
+
+from typing import Any
+
+from litestar import Response, Router, get, post
+from litestar.di import NamedDependency
+
+from service.accounts.members import account_of_admin
+from service.accounts.queries import select_memberships
+from service.accounts.visitors import ERRORS, MAX_FORM, Visitor, form_of, go_on, page
+from service.audit import Actor
+from service.bodies import HttpRequest
+from service.database import Database
+from service.errors import Conflict, InvalidInput, LimitReached
+from service.ownership import claims, queries
+from service.ownership.dns_txt import places_of
+
+# More are for programs to read.
+_SHOWN = 200
+
+
+@get("/domains")
+async def show_domains(
+    request: HttpRequest, visitor: NamedDependency[Visitor], database: NamedDependency[Database]
+) -> Response[Any]:
+    """The domains of all accounts that the user belongs to."""
+    if visitor.session is None:
+        return go_on(request, "/sign-in?next=/domains")
+    return await _domains(request, visitor, database)
+
+
+@post("/domains", status_code=200)
+async def change_domains(
+    request: HttpRequest, visitor: NamedDependency[Visitor], database: NamedDependency[Database]
+) -> Response[Any]:
+    """Add a domain, look for its code, let it cover its subdomains or not, or give it up."""
+    form = await form_of(request, visitor)
+    if visitor.session is None:
+        return go_on(request, "/sign-in?next=/domains")
+    user, name = visitor.session.user, form.get("name", "")
+    due = None
+    try:
+        async with database.general.transaction() as connection:
+            account_id = await account_of_admin(connection, user, form.get("account_id", ""))
+            actor = Actor("user", account_id, user.id)
+            covers = "covers_subdomains" in form
+            match form.get("do"):
+                case "add":
+                    await claims.add(connection, account_id, name, actor, covers_subdomains=covers)
+                case "verify":
+                    due = (await claims.begin(connection, account_id, name, actor)).id
+                case "cover":
+                    await claims.change_coverage(
+                        connection, account_id, name, actor, covers_subdomains=covers
+                    )
+                case "remove":
+                    await claims.remove(connection, account_id, name, actor)
+                case other:
+                    raise InvalidInput("do", other or "", "add, verify, cover or remove")
+    except (InvalidInput, Conflict, LimitReached) as error:
+        return await _domains(request, visitor, database, error=str(error), name=name)
+    if due is not None:
+        await claims.check(database, request.app.state.resolvers, due)
+    return go_on(request, "/domains")
+
+
+async def _domains(
+    request: HttpRequest,
+    visitor: Visitor,
+    database: Database,
+    *,
+    error: str | None = None,
+    name: str = "",
+) -> Response[Any]:
+    assert visitor.session is not None
+    async with database.general.connection() as connection:
+        accounts = [
+            (
+                account,
+                await queries.select_claims(
+                    connection, account.account_id, after=None, is_verified=None, limit=_SHOWN
+                ),
+            )
+            for account in await select_memberships(connection, visitor.session.user.id)
+        ]
+    return page(
+        request,
+        visitor,
+        "domains",
+        status=200 if error is None else 422,
+        accounts=accounts,
+        places_of=places_of,
+        error=error,
+        typed=name,
+    )
+
+
+pages = Router(
+    "/",
+    route_handlers=[show_domains, change_domains],
+    exception_handlers=ERRORS,
+    include_in_schema=False,
+    request_max_body_size=MAX_FORM,
+)
