@@ -8,18 +8,20 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import structlog
 import swagger_ui_bundle
 import yaml
 from jinja2 import Environment, PackageLoader
-from litestar import Litestar, get
+from litestar import Litestar, Response, get
 from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.openapi.spec import Components, License, SecurityScheme
+from litestar.params import HeaderParameter, QueryParameter
 from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.plugins.problem_details import (
     ProblemDetailsConfig,
@@ -34,7 +36,7 @@ from litestar.types import Scope
 from service import __version__, metrics
 from service.accounts import api as accounts_api
 from service.accounts import pages as accounts_pages
-from service.accounts.callers import calling
+from service.accounts.callers import calling, parameter_names
 from service.accounts.queries import Caller
 from service.accounts.visitors import Site, Visitor, visiting
 from service.bodies import HttpRequest
@@ -175,12 +177,12 @@ def create_app(database_url: str, settings: Settings) -> Litestar:
                     enable_for_all_http_exceptions=True,
                     exception_to_problem_detail_map={
                         ServiceError: _problem,
-                        ValidationException: _invalid,
                         Exception: _unexpected,
                     },
                 )
             )
         ],
+        exception_handlers={ValidationException: _invalid},
         after_exception=[_log_unexpected],
         openapi_config=_openapi(),
         logging_config=None,
@@ -218,16 +220,16 @@ async def _visitor(request: HttpRequest, database: NamedDependency[Database]) ->
     return await visiting(request, database)
 
 
-def _invalid(error: ValidationException) -> ProblemDetailsException:
-    """What Litestar says of a parameter."""
+def _invalid(request: HttpRequest, error: ValidationException) -> Response[Any]:
+    """What Litestar says of a parameter, under the name and with the value that were sent."""
     wrong = error.extra[0] if isinstance(error.extra, list) and error.extra else {}
-    field = str(wrong.get("key") or "request")
-    return ProblemDetailsException(
-        status_code=422,
-        title=HTTPStatus(422).phrase,
-        detail=f"{field}: {wrong.get('message', 'not valid')}",
-        extra={"field": field},
-    )
+    parameter = str(wrong.get("key") or "request")
+    handler = request.route_handler
+    names = parameter_names(handler, QueryParameter) | parameter_names(handler, HeaderParameter)
+    field = names.get(parameter, parameter)
+    message = f"valid ({wrong.get('message', 'it is not')})"
+    sent = request.query_params.get(field) or request.headers.get(field) or ""
+    return _problem(InvalidInput(field, sent, message)).to_response(request)
 
 
 def _problem(error: ServiceError) -> ProblemDetailsException:

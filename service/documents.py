@@ -39,7 +39,7 @@ def problems(*statuses: int, kind: type[Problem] = Problem) -> dict[int, Respons
     }
 
 
-def json_body(struct: type) -> type[Operation]:
+def json_body(struct: type, *, required: bool = True) -> type[Operation]:
     """How an operation is documented whose handler reads a JSON body of that type for itself."""
 
     @dataclass
@@ -47,7 +47,7 @@ def json_body(struct: type) -> type[Operation]:
         def __post_init__(self) -> None:
             self.request_body = RequestBody(
                 content={"application/json": OpenAPIMediaType(schema=inline_schema(struct))},
-                required=True,
+                required=required,
             )
 
     return WithBody

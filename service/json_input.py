@@ -18,6 +18,8 @@ _IN_WORDS = {
     "int": "a whole number",
 }
 _EXPECTED = re.compile(r"Expected (.*), got .*")
+_MISSING = re.compile(r"Object missing required field `(.*)`")
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")
 _PATH_PART = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
 
 
@@ -40,6 +42,11 @@ def invalid_value(text: bytes, message: str, *, whole: str) -> InvalidInput:
     """
     what, _, path = message.partition(" - at `$")
     path = path.rstrip("`")
+    if missing := _MISSING.fullmatch(what):
+        return InvalidInput(f"{path}.{missing[1]}".lstrip("."), "", "given")
+    if unknown := _UNKNOWN.fullmatch(what):
+        name = f"{path}.{unknown[1]}".lstrip(".")
+        return InvalidInput(name, unknown[1], "left out: there is no such field")
     expected = _EXPECTED.fullmatch(what)
     try:
         value = msgspec.json.decode(text)

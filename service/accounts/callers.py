@@ -5,6 +5,7 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 from litestar import Response
+from litestar.handlers import BaseRouteHandler
 from litestar.params import HeaderParameter, QueryParameter
 
 from service import idempotency
@@ -44,11 +45,7 @@ async def calling(request: HttpRequest, database: Database) -> Caller:
     key = key_of(request.headers.get("authorization"))
     async with database.general.connection() as connection:
         caller = await authenticate(connection, key)
-    known = [
-        field.kwarg_definition.name or name
-        for name, field in request.route_handler.parsed_fn_signature.parameters.items()
-        if isinstance(field.kwarg_definition, QueryParameter)
-    ]
+    known = list(parameter_names(request.route_handler, QueryParameter).values())
     for given, value in request.query_params.items():
         if "\0" in str(value):
             raise InvalidInput(given, str(value), "without NUL characters")
@@ -56,6 +53,17 @@ async def calling(request: HttpRequest, database: Database) -> Caller:
             expected = f"one of {', '.join(known)}" if known else "left out: there are none"
             raise InvalidInput("query parameter", given, expected)
     return caller
+
+
+def parameter_names(
+    handler: BaseRouteHandler, kind: type[QueryParameter | HeaderParameter]
+) -> dict[str, str]:
+    """A handler's parameters of that kind: what it calls them, and what requests do."""
+    return {
+        name: field.kwarg_definition.name or name
+        for name, field in handler.parsed_fn_signature.parameters.items()
+        if isinstance(field.kwarg_definition, kind)
+    }
 
 
 async def carried_out_once(

@@ -199,8 +199,8 @@ class Visibility(msgspec.Struct):
     security=[{"Basic": []}],
     request_max_body_size=MAX_BODY,
     responses={
-        200: documented(InvitationReport, "All were invited before, or asked"),
-        201: documented(InvitationReport, "All are invited"),
+        200: documented(InvitationReport, "All were invited, or asked, before"),
+        201: documented(InvitationReport, "All are invited, or asked"),
         207: documented(InvitationReport, "It differs; each item says what became of it"),
         **_WITH_BODY,
         **problems(409, 422, 429, kind=NobodyInvited),
@@ -385,7 +385,7 @@ async def cancel_invitation(
     status_code=200,
     tags=["Invitations"],
     operation_id="acceptInvitation",
-    operation_class=json_body(Acceptance),
+    operation_class=json_body(Acceptance, required=False),
     security=[{"Basic": []}],
     request_max_body_size=MAX_BODY,
     responses={

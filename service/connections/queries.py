@@ -239,14 +239,26 @@ async def select_partners(
     return [Partner(*row) for row in rows]
 
 
-_PARTNER_OF_EMAIL = """
+# Whether an account speaks for one of its members: for an admin, and for whoever belongs to no other.
+# Of other accounts' people it could otherwise get hold of what was sent to them there.
+_SPEAKS_FOR = """
+(
+    membership.role = 'admin'
+    OR NOT EXISTS (
+        SELECT FROM membership AS other
+        WHERE other.user_id = membership.user_id AND other.account_id <> membership.account_id
+    )
+)
+"""
+
+_PARTNER_OF_EMAIL = f"""
   AND partner.id IN (
       SELECT membership.account_id
       FROM membership JOIN app_user ON app_user.id = membership.user_id
-      WHERE app_user.email = $2 AND membership.role = 'admin'
+      WHERE app_user.email = $2 AND {_SPEAKS_FOR}
   )
 ORDER BY connection.id
-"""
+"""  # noqa: S608 - constants alone
 
 
 async def select_partners_of_email(
@@ -429,9 +441,9 @@ async def select_sent_invitations(
     return [Invitation(*row) for row in rows]
 
 
-# What others sent to admins of an account, other than to join some account, and that it may still
-# accept or has dealt with. Of what another account of that admin accepted it learns nothing.
-_RECEIVED = """
+# What others sent to members of an account, other than to join some account, and that it may still
+# accept or has dealt with. Of what another account of that member accepted it learns nothing.
+_RECEIVED = f"""
   AND invitation.inviter_id <> $1
   AND invitation.reason <> 'join_account'
   AND latest.state <> 'suppressed'
@@ -439,9 +451,9 @@ _RECEIVED = """
   AND invitation.email IN (
       SELECT app_user.email
       FROM membership JOIN app_user ON app_user.id = membership.user_id
-      WHERE membership.account_id = $1 AND membership.role = 'admin'
+      WHERE membership.account_id = $1 AND {_SPEAKS_FOR}
   )
-"""
+"""  # noqa: S608 - constants alone
 
 
 async def select_received_invitations(
@@ -577,7 +589,7 @@ async def accept_crossing_invitations(
 ) -> list[UUID]:
     """Take what an account invited another to as accepted: the ids. Those being changed are left."""
     rows = await connection.fetch(
-        """
+        f"""
         UPDATE invitation SET state = 'accepted', ended_at = clock_timestamp(), acceptor_id = $2,
             connection_id = $4,
             inviter_name = (SELECT name FROM account WHERE account.id = invitation.inviter_id)
@@ -587,14 +599,14 @@ async def accept_crossing_invitations(
             JOIN app_user ON app_user.email = invitation.email
             JOIN membership
                 ON membership.user_id = app_user.id AND membership.account_id = $2
-                AND membership.role = 'admin'
+                AND {_SPEAKS_FOR}
             WHERE invitation.inviter_id = $1
               AND invitation.reason = ANY ($3)
               AND invitation.state = 'pending' AND invitation.expires_at > clock_timestamp()
             FOR UPDATE OF invitation SKIP LOCKED
         )
         RETURNING id
-        """,
+        """,  # noqa: S608 - constants alone
         inviter_id,
         acceptor_id,
         reasons,

@@ -46,7 +46,7 @@ async def events(world: World, company: Company, action: str) -> list[Any]:
     return items
 
 
-async def test_account_to_which_the_recipient_merely_belongs_can_not_answer_for_it(
+async def test_account_to_which_the_recipient_also_belongs_can_not_answer_for_it(
     world: World,
 ) -> None:
     buyer, victim, evil = await world.company(), await world.company(), await world.company()
