@@ -1,7 +1,8 @@
 """Who calls the management API, and what all its requests have in common."""
 
-from collections.abc import Awaitable, Callable
-from typing import Annotated, TypeAlias
+from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 from litestar import Response
@@ -13,8 +14,8 @@ from service.accounts.keys import authenticate, key_of
 from service.accounts.queries import Caller
 from service.bodies import JSON, HttpRequest, raw_body
 from service.database import Connection, Database
-from service.documents import PROBLEM_JSON
-from service.errors import InvalidInput
+from service.documents import PROBLEM_JSON, Problem
+from service.errors import InvalidInput, ServiceError, http_headers, http_status
 from service.idempotency import Answered
 
 MAX_BODY = 64 * 1024
@@ -89,3 +90,62 @@ async def carried_out_once(
                 await idempotency.remember(connection, caller.account_id, key, what, answered)
     media_type = JSON if answered.status < 400 else PROBLEM_JSON
     return Response(answered.body, status_code=answered.status, media_type=media_type)
+
+
+async def carried_out_for_each(
+    request: HttpRequest,
+    database: Database,
+    caller: Caller,
+    key: str | None,
+    values: Sequence[str],
+    do: Callable[[Connection, str], Awaitable[tuple[int, object]]],
+    refused: Callable[[str, Problem], object],
+    order: Callable[[str], Any],
+) -> Response[bytes]:
+    """Do for each value what `do` does, and answer with an item for each, in order.
+
+    `do` gives the HTTP status of a value and its item, `refused` the item of a value that can't be done,
+    which leaves nothing behind and the others alone. `order` is one in which no two transactions wait
+    for each other. The answer has the items' status if they have one, else 207; where nothing was done
+    it is a problem document that has them.
+    """
+    retry_after: list[str] = []
+
+    async def one(connection: Connection, value: str) -> tuple[int, object]:
+        try:
+            async with connection.transaction():
+                return await do(connection, value)
+        except ServiceError as error:
+            if "Retry-After" in (headers := http_headers(error)):
+                retry_after.append(headers["Retry-After"])
+            return http_status(error), refused(value, problem_of(error))
+
+    async def work(connection: Connection) -> Answered:
+        results = {value: await one(connection, value) for value in sorted(set(values), key=order)}
+        statuses = {status for status, _ in results.values()}
+        status = statuses.copy().pop() if len(statuses) == 1 else 207
+        body: dict[str, object] = {"items": [results[value][1] for value in values]}
+        if status >= 400:
+            problem = Problem(
+                status=status,
+                title=HTTPStatus(status).phrase,
+                detail="nothing was done; each item says why",
+            )
+            body = msgspec.to_builtins(problem) | body
+        return Answered(status, msgspec.json.encode(body), is_new=201 in statuses)
+
+    response = await carried_out_once(request, database, caller, key, work)
+    if response.status_code == 429:
+        response.headers["Retry-After"] = max(retry_after, key=int)
+    return response
+
+
+def problem_of(error: ServiceError) -> Problem:
+    """What a client is told of an error."""
+    status = http_status(error)
+    return Problem(
+        status=status,
+        title=HTTPStatus(status).phrase,
+        detail=str(error),
+        field=error.field if isinstance(error, InvalidInput) else msgspec.UNSET,
+    )

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from http import HTTPStatus
 from typing import Annotated, Literal, TypeVar
 from uuid import UUID
 
@@ -12,7 +11,13 @@ from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter
 from msgspec import UNSET, UnsetType
 
-from service.accounts.callers import MAX_BODY, IdempotencyKey, Limit, carried_out_once
+from service.accounts.callers import (
+    MAX_BODY,
+    IdempotencyKey,
+    Limit,
+    carried_out_for_each,
+    carried_out_once,
+)
 from service.accounts.keys import actor_of
 from service.accounts.names import VERIFIED_ACCOUNT
 from service.accounts.queries import Caller, Role
@@ -28,7 +33,7 @@ from service.connections.queries import (
 )
 from service.database import Connection, Database
 from service.documents import Problem, documented, json_body, problems
-from service.errors import InvalidInput, NotFound, ServiceError, http_headers, http_status
+from service.errors import NotFound
 from service.idempotency import Answered
 from service.mail.queries import MailState
 from service.ownership.queries import select_live_ownerships_of
@@ -658,76 +663,37 @@ async def _invite_all(
     vendor_label: str | None = None,
     role: Role | None = None,
 ) -> Response[bytes]:
-    _require_some(emails)
     invitations.checked_note(note)
-    retry_after: list[str] = []
 
     async def one(connection: Connection, email: str) -> tuple[int, InvitationItem]:
-        try:
-            # What fails for one address leaves nothing behind, and the others alone.
-            async with connection.transaction():
-                invited = await invitations.invite(
-                    connection,
-                    request.app.state.secret,
-                    caller.account_id,
-                    actor_of(caller),
-                    email,
-                    reason,
-                    role=role,
-                    note=note,
-                    vendor_label=vendor_label,
-                )
-        except ServiceError as error:
-            if "Retry-After" in (headers := http_headers(error)):
-                retry_after.append(headers["Retry-After"])
-            return http_status(error), _not_invited(email, error)
+        invited = await invitations.invite(
+            connection,
+            request.app.state.secret,
+            caller.account_id,
+            actor_of(caller),
+            email,
+            reason,
+            role=role,
+            note=note,
+            vendor_label=vendor_label,
+        )
         return _invited(email, invited, caller)
 
-    async def work(connection: Connection) -> Answered:
-        # In an order in which no two transactions wait for each other.
-        results = {email: await one(connection, email) for email in sorted(set(emails), key=_order)}
-        statuses = {results[email][0] for email in emails}
-        status = statuses.pop() if len(statuses) == 1 else 207
-        items = [results[email][1] for email in emails]
-        report: InvitationReport | NobodyInvited = InvitationReport(items)
-        if status >= 400:
-            report = NobodyInvited(
-                status=status,
-                title=HTTPStatus(status).phrase,
-                detail="nobody could be invited; each item says why",
-                items=items,
-            )
-        is_new = any(item.status == 201 for item in items)
-        return Answered(status, msgspec.json.encode(report), is_new=is_new)
-
-    response = await carried_out_once(request, database, caller, key, work)
-    if response.status_code == 429:
-        response.headers["Retry-After"] = max(retry_after, key=int)
-    return response
+    return await carried_out_for_each(
+        request,
+        database,
+        caller,
+        key,
+        emails,
+        one,
+        lambda email, error: InvitationItem(email=email, status=error.status, error=error),
+        order=_order,
+    )
 
 
 def _order(email: str) -> tuple[str, str]:
     name, _, domain = email.strip().lower().rpartition("@")
     return domain, name
-
-
-def _require_some(emails: Sequence[str]) -> None:
-    if not 1 <= len(emails) <= MAX_EMAILS:
-        raise InvalidInput("emails", f"{len(emails)} addresses", f"1 to {MAX_EMAILS} addresses")
-
-
-def _not_invited(email: str, error: ServiceError) -> InvitationItem:
-    status = http_status(error)
-    return InvitationItem(
-        email=email,
-        status=status,
-        error=Problem(
-            status=status,
-            title=HTTPStatus(status).phrase,
-            detail=str(error),
-            field=error.field if isinstance(error, InvalidInput) else UNSET,
-        ),
-    )
 
 
 def _invited(email: str, invited: Invited, caller: Caller) -> tuple[int, InvitationItem]:

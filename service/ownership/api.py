@@ -1,7 +1,6 @@
 """The management API about domains: claims, their verification by DNS, and its evidence."""
 
 from datetime import datetime
-from http import HTTPStatus
 from typing import Annotated, Literal
 
 import msgspec
@@ -10,14 +9,12 @@ from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter
 from msgspec import UNSET, UnsetType
 
-from service.accounts.callers import MAX_BODY, IdempotencyKey, Limit, carried_out_once
+from service.accounts.callers import MAX_BODY, IdempotencyKey, Limit, carried_out_for_each
 from service.accounts.keys import actor_of
 from service.accounts.queries import Caller
 from service.bodies import HttpRequest, json_of
 from service.database import Connection, Database
 from service.documents import Problem, documented, json_body, problems
-from service.errors import InvalidInput, ServiceError, http_headers, http_status
-from service.idempotency import Answered
 from service.ownership import claims, queries
 from service.ownership.dns_txt import places_of
 from service.ownership.hostname import is_mixed_script, registrable_domain
@@ -148,46 +145,30 @@ async def add_domains(
     verification.
     """
     wanted = await json_of(request, NewDomains)
-    retry_after: list[str] = []
 
-    async def one(connection: Connection, name: str) -> DomainItem:
-        try:
-            async with connection.transaction():
-                claim, is_new = await claims.add(
-                    connection,
-                    caller.account_id,
-                    name,
-                    actor_of(caller),
-                    covers_subdomains=wanted.covers_subdomains,
-                )
-        except ServiceError as error:
-            if "Retry-After" in (headers := http_headers(error)):
-                retry_after.append(headers["Retry-After"])
-            return _not_added(name, error)
+    async def add(connection: Connection, name: str) -> tuple[int, DomainItem]:
+        claim, is_new = await claims.add(
+            connection,
+            caller.account_id,
+            name,
+            actor_of(caller),
+            covers_subdomains=wanted.covers_subdomains,
+        )
         item = _domain(claim)
         item.status_code = 201 if is_new else 200
-        return item
+        return item.status_code, item
 
-    async def work(connection: Connection) -> Answered:
-        items = [await one(connection, name) for name in wanted.names]
-        statuses = {item.status_code for item in items}
-        status = statuses.pop() if len(statuses) == 1 else 207
-        assert isinstance(status, int)
-        report: DomainReport | NothingAdded = DomainReport(items)
-        if status >= 400:
-            report = NothingAdded(
-                status=status,
-                title=HTTPStatus(status).phrase,
-                detail="nothing was added; each item says why",
-                items=items,
-            )
-        is_new = any(item.status_code == 201 for item in items)
-        return Answered(status, msgspec.json.encode(report), is_new=is_new)
-
-    response = await carried_out_once(request, database, caller, idempotency_key, work)
-    if response.status_code == 429:
-        response.headers["Retry-After"] = max(retry_after, key=int)
-    return response
+    return await carried_out_for_each(
+        request,
+        database,
+        caller,
+        idempotency_key,
+        wanted.names,
+        add,
+        lambda name, error: DomainItem(name=name, status_code=error.status, error=error),
+        # One by one as they stand: only the account itself could wait for them.
+        order=wanted.names.index,
+    )
 
 
 @get(
@@ -323,20 +304,6 @@ async def get_domain_history(
         claim = await claims.find(connection, caller.account_id, name)
         found = await queries.select_evidence(connection, claim.id, before=cursor, limit=limit + 1)
     return EvidenceList(found[:limit], found[limit - 1].id if len(found) > limit else None)
-
-
-def _not_added(name: str, error: ServiceError) -> DomainItem:
-    status = http_status(error)
-    return DomainItem(
-        name=name,
-        status_code=status,
-        error=Problem(
-            status=status,
-            title=HTTPStatus(status).phrase,
-            detail=str(error),
-            field=error.field if isinstance(error, InvalidInput) else UNSET,
-        ),
-    )
 
 
 def _domain(claim: Claim) -> Domain:
