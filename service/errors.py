@@ -7,6 +7,7 @@ ServiceError
 │   │   │   └── UrlNotHostname
 │   │   ├── IPAddressHost
 │   │   ├── SingleLabelHost
+│   │   ├── UnknownSuffixHost
 │   │   ├── PublicSuffixHost
 │   │   └── PrivateSuffixHost
 │   ├── InvalidCertificateId
@@ -94,6 +95,12 @@ class SingleLabelHost(InvalidHostname):
     """One label, such as `localhost`: nobody can own it."""
 
     expected_hostname = "a host name of at least two labels, such as example.com"
+
+
+class UnknownSuffixHost(InvalidHostname):
+    """A name below no suffix that there is in the public DNS."""
+
+    expected_hostname = "a host name below a public suffix that exists, such as com"
 
 
 class PublicSuffixHost(InvalidHostname):

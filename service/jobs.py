@@ -20,3 +20,10 @@ async def enqueue(
         return
     count = len(payloads)
     await queries.enqueue([entrypoint] * count, list(payloads), [priority] * count)
+
+
+async def waiting(connection: Connection, entrypoint: str) -> int:
+    """How many jobs of that kind wait for a worker."""
+    return await connection.fetchval(
+        "SELECT count(*) FROM pgqueuer WHERE entrypoint = $1 AND status = 'queued'", entrypoint
+    )

@@ -24,7 +24,7 @@ from service.connections.invitations import expire_due
 from service.database import Database, connect, open_database
 from service.errors import Unavailable
 from service.insights.certificates import purge
-from service.jobs import enqueue
+from service.jobs import enqueue, waiting
 from service.mail import mails
 from service.mail.mails import Mailer
 from service.ownership import claims
@@ -46,8 +46,9 @@ _MAILS_AT_ONCE = 8
 _CHECKS = "check_domains"
 _CHECKS_A_JOB = 50
 _CHECK_JOBS_AT_ONCE = 8
-_CHECKS_AT_ONCE = 64
+_CHECKS_AT_ONCE = 32
 _DUE_AT_A_TIME = 1000
+_CHECK_JOBS_WAITING = 2000
 
 _log = structlog.get_logger("service.worker")
 
@@ -95,7 +96,7 @@ async def _work_until(stopped: asyncio.Event, database_url: str, settings: Setti
         async def check_domains(job: Job) -> None:
             async def check(claim_id: UUID) -> None:
                 async with under_way:
-                    await claims.check(database, resolvers, claim_id)
+                    await claims.check(database, resolvers, claim_id, job.created)
 
             ids = msgspec.json.decode(job.payload or b"[]", type=list[UUID])
             checks = await asyncio.gather(*map(check, ids), return_exceptions=True)
@@ -140,10 +141,12 @@ async def _work_until(stopped: asyncio.Event, database_url: str, settings: Setti
 
 
 async def enqueue_due_checks(database: Database) -> None:
-    """Have every claim checked whose check is due, each once."""
+    """Have every claim checked whose check is due, each once; not more than are soon done."""
     taken = [UUID(int=0)]
     while taken:
         async with database.general.transaction() as connection:
+            if await waiting(connection, _CHECKS) >= _CHECK_JOBS_WAITING:
+                return
             taken = await claims.take_due(connection, _DUE_AT_A_TIME)
             jobs = [
                 msgspec.json.encode(taken[start : start + _CHECKS_A_JOB])

@@ -344,5 +344,5 @@ def _records(claim: Claim) -> list[Record]:
             value=claim.code,
             proves_subdomains=host == zone,
         )
-        for host in (places.registrable, places.label)
+        for host in dict.fromkeys((places.registrable, places.label))
     ]

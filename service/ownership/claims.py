@@ -19,10 +19,17 @@ from service.audit import Actor
 from service.database import Connection, Database
 from service.errors import Conflict, NotFound
 from service.ownership import ownerships, queries
-from service.ownership.dns_txt import Finding, hint_of, look_up, new_code, places_of
-from service.ownership.hostname import claimable_name
+from service.ownership.dns_txt import Finding, hint_of, kept_evidence, look_up, new_code, places_of
+from service.ownership.hostname import canonical_host, claimable_name
 from service.ownership.queries import Claim
-from service.ownership.verification import SUPERSEDED, Change, advanced, begun
+from service.ownership.verification import (
+    CONNECTION_ERROR,
+    SUPERSEDED,
+    Change,
+    Outcome,
+    advanced,
+    begun,
+)
 from service.settings import DnsServer
 
 NEW_NAMES_AN_HOUR = 20
@@ -72,7 +79,8 @@ async def add(
 
 async def find(connection: Connection, account_id: UUID, text: str) -> Claim:
     """An account's claim to a domain. Raises `InvalidHostname` or `NotFound`."""
-    name = claimable_name(text)
+    # A name that another release of the suffix list forbids to be claimed is there all the same.
+    name = canonical_host(text)
     claim = await queries.select_claim(connection, account_id, name)
     if claim is None:
         raise NotFound("domain of yours", name)
@@ -101,14 +109,23 @@ async def begin(connection: Connection, account_id: UUID, text: str, actor: Acto
     return await find(connection, account_id, text)
 
 
-async def check(database: Database, resolvers: Sequence[DnsServer], claim_id: UUID) -> None:
+async def check(
+    database: Database,
+    resolvers: Sequence[DnsServer],
+    claim_id: UUID,
+    unless_since: datetime | None = None,
+) -> None:
     """Look for a claim's code, and let what is found take effect with the next call anywhere.
 
-    A claim that is removed, or has another code, meanwhile is left alone. Raises `Unavailable`.
+    A claim that is removed, or has another code, meanwhile is left alone; so is one that was checked
+    since a time that may be given. Raises `Unavailable`.
     """
     async with database.general.connection() as connection:
         claim = await queries.select_claim_by_id(connection, claim_id)
         if claim is None or claim.standing.begun_at is None:
+            return
+        checked_at = claim.standing.last_checked_at
+        if unless_since is not None and checked_at is not None and checked_at >= unless_since:
             return
     finding = await look_up(resolvers, claim.name, claim.code)
     async with database.general.transaction() as connection:
@@ -121,36 +138,54 @@ async def apply(connection: Connection, asked: Claim, finding: Finding) -> None:
     claim = await queries.select_claim_by_id(connection, asked.id)
     if claim is None or claim.code != asked.code or claim.standing.begun_at is None:
         return
-    step = advanced(
-        claim.standing,
-        finding.outcome,
-        now,
-        reason=finding.reason,
-        spread=random.random(),  # noqa: S311 - nothing depends on nobody knowing it
+    if (
+        finding.outcome != "found"
+        and claim.standing.last_checked_at != asked.standing.last_checked_at
+    ):
+        # A look-up that began later has come to its end before.
+        return
+    loses_coverage = (
+        finding.proves_subdomains is False and claim.covers_subdomains and claim.proves_subdomains
     )
+    # What proved the subdomains is missing: they are lost as a domain is, in three days.
+    outcome: Outcome = (
+        "absent" if loses_coverage and claim.standing.is_verified else finding.outcome
+    )
+    spread = random.random()  # noqa: S311 - nothing depends on nobody knowing it
+    step = advanced(claim.standing, outcome, now, reason=finding.reason, spread=spread)
+    proves = claim.proves_subdomains
+    if loses_coverage and step.change == "lapsed":
+        # The domain itself is proven.
+        step = msgspec.structs.replace(
+            advanced(claim.standing, "found", now, spread=spread), change=None
+        )
+        proves = False
+    elif finding.outcome == "found" and not loses_coverage:
+        proves = proves if finding.proves_subdomains is None else finding.proves_subdomains
     values = {value for reply in finding.replies for value in reply.values} - {claim.code}
     own_codes = await queries.select_codes(connection, claim.account_id, values)
+    hint = hint_of(finding, claim.name, claim.code, own_codes)
+    if loses_coverage and proves:
+        zone = places_of(claim.name).registrable
+        hint = f"the TXT record at {zone}, which proves the subdomains, is missing"
     changed = _with_nameservers(
         msgspec.structs.replace(
             claim,
             standing=step.standing,
             next_check_at=step.next_check_at,
-            hint=hint_of(finding, claim.name, claim.code, own_codes),
+            hint=hint,
+            proves_subdomains=proves,
         ),
         finding,
         step.change,
         now,
     )
-    if finding.outcome == "found":
-        changed = msgspec.structs.replace(changed, proves_subdomains=finding.proves_subdomains)
     await queries.update_claim(connection, changed)
     if finding.outcome == "found":
         await _own(connection, changed, now)
     elif step.change == "lapsed":
         assert step.standing.reason is not None
-        await ownerships.end_owned(
-            connection, changed.account_id, changed.name, now, step.standing.reason, audit.SERVICE
-        )
+        await ownerships.end_proven(connection, changed, now, step.standing.reason)
     await _note(connection, claim, changed, step.change, finding, now)
 
 
@@ -170,7 +205,8 @@ async def change_coverage(
     if claim.covers_subdomains == covers_subdomains:
         return claim
     changed = msgspec.structs.replace(claim, covers_subdomains=covers_subdomains)
-    if covers_subdomains and claim.standing.is_verified and not claim.proves_subdomains:
+    is_proven = claim.proves_subdomains and claim.standing.failing_since is None
+    if covers_subdomains and claim.standing.is_verified and not is_proven:
         changed = msgspec.structs.replace(changed, next_check_at=now)
     await queries.update_claim(connection, changed)
     await audit.record(
@@ -181,9 +217,9 @@ async def change_coverage(
         domain=claim.name,
         covers_subdomains=covers_subdomains,
     )
-    if claim.standing.is_verified:
+    if claim.method == "dns" and (is_proven or not covers_subdomains):
         await _own(connection, changed, now)
-    elif claim.owns_subdomains:
+    elif claim.method == "attested" and claim.owns_subdomains:
         await ownerships.narrow(connection, claim, now, actor)
     return await find(connection, account_id, text)
 
@@ -236,9 +272,9 @@ def _with_nameservers(
     if seen is None or not claim.standing.is_verified:
         return claim
     is_proof = finding.outcome == "found"
-    if change == "verified" or claim.nameservers is None or (claim.at_risk and is_proof):
+    if is_proof and (change == "verified" or claim.nameservers is None or claim.at_risk):
         return msgspec.structs.replace(claim, nameservers=seen, at_risk=False)
-    if seen == claim.nameservers or claim.at_risk:
+    if seen == claim.nameservers or claim.nameservers is None or claim.at_risk:
         return claim
     return msgspec.structs.replace(claim, at_risk=True, next_check_at=now + SOON)
 
@@ -253,14 +289,18 @@ async def _note(
 ) -> None:
     """Keep the evidence of what is otherwise than before, and tell the account of what matters to it."""
     what: str | None = change
-    if what is None and after.at_risk and not before.at_risk:
-        what = "nameservers_changed"
+    if what is None and after.at_risk != before.at_risk:
+        what = "nameservers_changed" if after.at_risk else "nameservers_proven"
+    elif what is None and after.proves_subdomains != before.proves_subdomains:
+        what = "coverage_proven" if after.proves_subdomains else "coverage_lost"
     elif what is None and after.standing.reason != before.standing.reason:
-        what = finding.outcome
+        # Of one that was never verified, not each time that the DNS could not be asked.
+        is_telling = CONNECTION_ERROR not in (before.standing.reason, after.standing.reason)
+        what = finding.outcome if is_telling or after.standing.is_verified else None
     if what is None:
         return
     await queries.insert_evidence(
-        connection, after.id, now, what, msgspec.json.encode(finding).decode()
+        connection, after.id, now, what, msgspec.json.encode(kept_evidence(finding)).decode()
     )
     if change is None:
         return

@@ -40,6 +40,9 @@ PREFIX = "activeprospect-domain-verification="
 QUERY_DEADLINE = 3.0
 LONGEST_CHAIN = 8
 
+_VALUES_KEPT = 50
+_VALUE_KEPT = 300
+
 Verdict: TypeAlias = Literal["answer", "no_data", "no_domain", "failed"]
 
 
@@ -65,7 +68,7 @@ class Finding(msgspec.Struct, frozen=True):
 
     outcome: Outcome
     reason: str
-    proves_subdomains: bool
+    proves_subdomains: bool | None
     nameservers: list[str] | None
     agreeing: int
     asked: int
@@ -85,8 +88,14 @@ def new_code() -> str:
 
 
 def places_of(name: str) -> Places:
-    """Where the code for a claimed name may stand."""
-    return Places(registrable_domain(name) or name, f"{LABEL}.{name}")
+    """Where the code for a claimed name may stand.
+
+    Below a suffix of the list's PRIVATE division every name, also that label, belongs to another.
+    """
+    registrable = registrable_domain(name)
+    if registrable is None:
+        return Places(name, name)
+    return Places(registrable, f"{LABEL}.{name}")
 
 
 def system_resolvers() -> list[DnsServer]:
@@ -119,7 +128,7 @@ async def look_up(resolvers: Sequence[DnsServer], name: str, code: str) -> Findi
     for candidate in ("found", "absent"):
         if verdicts[candidate] >= majority:
             outcome = candidate
-    proving = sum(proves for verdict, proves in judged if verdict == "found")
+    proving = Counter(proves for verdict, proves in judged if verdict == "found")
     replies = [reply for each in per_resolver for reply in each]
     reason = CODE_NOT_FOUND
     if outcome == "absent":
@@ -129,7 +138,9 @@ async def look_up(resolvers: Sequence[DnsServer], name: str, code: str) -> Findi
     return Finding(
         outcome=outcome,
         reason=reason,
-        proves_subdomains=outcome == "found" and proving >= majority,
+        proves_subdomains=next(
+            (proves for proves in (True, False) if proving[proves] >= majority), None
+        ),
         nameservers=_nameservers([each[3] for each in per_resolver]),
         agreeing=verdicts[outcome],
         asked=len(resolvers),
@@ -160,7 +171,11 @@ async def _ask(resolver: DnsServer, name: str, kind: str) -> Reply:
             for _ in range(LONGEST_CHAIN + 1):
                 query = dns.message.make_query(target, rdtype, use_edns=0, payload=1232)
                 response, _ = await dns.asyncquery.udp_with_fallback(
-                    query, resolver.host, port=resolver.port, ignore_unexpected=True
+                    query,
+                    resolver.host,
+                    port=resolver.port,
+                    ignore_unexpected=True,
+                    ignore_errors=True,
                 )
                 rcode = response.rcode()
                 if rcode not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
@@ -170,11 +185,11 @@ async def _ask(resolver: DnsServer, name: str, kind: str) -> Reply:
                     first_cname = first_cname or str(following).rstrip(".")
                 if answer:
                     return reply("answer", values=answer, cname=first_cname)
+                if not response.flags & (dns.flags.AA | dns.flags.RA):
+                    return reply("failed", detail="the server is not responsible (lame)")
                 if rcode == dns.rcode.NXDOMAIN:
                     return reply("no_domain", cname=first_cname)
                 if following == target:
-                    if not response.flags & (dns.flags.AA | dns.flags.RA):
-                        return reply("failed", detail="the server is not responsible (lame)")
                     return reply("no_data", cname=first_cname)
                 target = following
             return reply("failed", detail="a CNAME chain is too long, or goes round in a circle")
@@ -205,7 +220,9 @@ def _walk(
 def _text(rdata: object, rdtype: dns.rdatatype.RdataType) -> str:
     """A record's value. The strings of a TXT record are one text (as in RFC 7208, section 3.3)."""
     if rdtype == dns.rdatatype.TXT:
-        return b"".join(rdata.strings).decode("utf-8", "backslashreplace")  # type: ignore[attr-defined] # of TXT
+        text: bytes = b"".join(rdata.strings)  # type: ignore[attr-defined] # of TXT
+        # Neither text nor JSON of the database's holds a NUL.
+        return text.decode("utf-8", "backslashreplace").replace("\0", "\\000")
     return str(rdata).rstrip(".").lower()
 
 
@@ -214,23 +231,34 @@ def _refusal(response: dns.message.Message) -> str:
     return ": ".join([dns.rcode.to_text(response.rcode()), *map(shorten, details)])
 
 
-def _judge(code: str, at_domain: Reply, at_label: Reply, at_probe: Reply) -> tuple[Outcome, bool]:
-    """What one resolver's replies amount to, and whether they prove all subdomains."""
+def _judge(
+    code: str, at_domain: Reply, at_label: Reply, at_probe: Reply
+) -> tuple[Outcome, bool | None]:
+    """What one resolver's replies amount to, and whether they prove all subdomains, if that is told."""
     if code in at_domain.values:
         return "found", True
+    is_told = at_domain.verdict != "failed"
     if code in at_label.values:
         if at_probe.verdict == "failed":
-            return "failed", False
-        return ("absent" if code in at_probe.values else "found"), False
-    if "failed" in (at_domain.verdict, at_label.verdict):
-        return "failed", False
-    return "absent", False
+            return "failed", None
+        # A CNAME of every name leads to a zone that can answer this one otherwise than that.
+        is_wildcard = code in at_probe.values or (
+            at_label.cname is not None and at_probe.cname is not None
+        )
+        if not is_wildcard:
+            return "found", False if is_told else None
+    elif at_label.verdict == "failed":
+        return "failed", None
+    return ("absent", False) if is_told else ("failed", None)
 
 
 def _nameservers(replies: Sequence[Reply]) -> list[str] | None:
-    """The name servers that the resolvers agree on."""
-    told = {tuple(sorted(each.values)) for each in replies if each.verdict == "answer"}
-    return list(told.pop()) if len(told) == 1 else None
+    """The name servers that most resolvers tell of."""
+    told = Counter(tuple(sorted(each.values)) for each in replies if each.verdict == "answer")
+    for servers, count in told.items():
+        if count > len(replies) // 2:
+            return list(servers)
+    return None
 
 
 def _usual_mistakes(name: str, places: Places) -> list[tuple[str, str]]:
@@ -248,6 +276,19 @@ def _usual_mistakes(name: str, places: Places) -> list[tuple[str, str]]:
     ]
     asked = {(places.registrable, "TXT"), (places.label, "TXT")}
     return [each for each in dict.fromkeys(questions) if each not in asked]
+
+
+def kept_evidence(finding: Finding) -> Finding:
+    """What is kept of a finding: of each reply so many values, and so much of each."""
+    return msgspec.structs.replace(
+        finding,
+        replies=[
+            msgspec.structs.replace(
+                reply, values=[value[:_VALUE_KEPT] for value in reply.values[:_VALUES_KEPT]]
+            )
+            for reply in finding.replies
+        ],
+    )
 
 
 def hint_of(finding: Finding, name: str, code: str, own_codes: Collection[str]) -> str | None:

@@ -23,6 +23,7 @@ from service.errors import (
     PrivateSuffixHost,
     PublicSuffixHost,
     SingleLabelHost,
+    UnknownSuffixHost,
     UrlNotHostname,
 )
 
@@ -144,6 +145,9 @@ def claimable_name(text: str, *, covers_subdomains: bool = False) -> str:
                 idna.ulabel(label)
             except idna.IDNAError:
                 raise NotAHostname(text) from None
+    if not has_known_suffix(host):
+        # Names that only some networks know, such as those below “internal”, are nobody's here.
+        raise UnknownSuffixHost(text)
     if not covering_names(host):
         raise PublicSuffixHost(text)
     if covers_subdomains and registrable_domain(host) is None:

@@ -39,6 +39,7 @@ async def attest(
             raise Conflict(f"another account has proven by DNS that it owns {name}")
         return live
     # It is among the account's domains as any other, and can be proven by DNS on top.
+    await queries.lock_claim(connection, account_id, name)
     if await queries.select_claim(connection, account_id, name) is None:
         await queries.insert_claim(
             connection, uuid7(), account_id, name, covers_subdomains, new_code()
@@ -96,8 +97,15 @@ async def end_owned(
         await _end(connection, live, now, reason, actor)
 
 
+async def end_proven(connection: Connection, claim: Claim, now: datetime, reason: str) -> None:
+    """End the ownership that a claim has proven, if it is live. Needs the domain's lock."""
+    live = await queries.select_live_ownership(connection, claim.name)
+    if live is not None and live.claim_id == claim.id:
+        await _end(connection, live, now, reason, audit.SERVICE)
+
+
 async def lapse(connection: Connection, domain: str, *, reason: str) -> Ownership:
-    """End the live ownership of a domain. Needs a transaction.
+    """End the live ownership of a domain, whose claim begins anew. Needs a transaction.
 
     Raises `InvalidHostname`, or `NotFound` where nobody owns exactly that domain.
     """
@@ -107,6 +115,9 @@ async def lapse(connection: Connection, domain: str, *, reason: str) -> Ownershi
     if live is None:
         raise NotFound("live ownership of", name)
     await _end(connection, live, now, reason, audit.OPERATOR)
+    claim = await queries.select_claim(connection, live.account_id, name)
+    if claim is not None:
+        await queries.update_claim_superseded(connection, claim.id, new_code(), reason)
     return live
 
 

@@ -173,6 +173,7 @@ async def test_names_are_answered_one_by_one_and_what_is_wrong_is_said(stage: Wo
         "New.example.": (201, ""),
         "192.0.2.1": (422, "IP address"),
         "localhost": (422, "two labels"),
+        "vault.internal": (422, "that exists"),
         "co.uk": (422, "below a public suffix"),
         "https://shop.example.com/path?q=1": (422, "here shop.example.com"),
         "not a host": (422, "a host name"),
@@ -241,6 +242,62 @@ async def test_coverage_is_narrowed_at_once_and_widened_by_proof(
     rows = await stage.fetch("SELECT DISTINCT verified_at FROM ownership")
     assert len(rows) == 1
     assert first["last_verified_at"]
+
+
+async def test_failing_look_up_leaves_the_coverage_and_an_absent_record_ends_it_in_three_days(
+    stage: World, zone: Authority
+) -> None:
+    seller, buyer = await stage.company(), await stage.company()
+    await stage.permit(seller, buyer)
+    name = fresh_name()
+    owned = await own(stage, zone, seller, name, covers_subdomains=True)
+    code = owned["records"][0]["value"]
+    zone.txt[f"_domain-verification.{name}"] = [code]
+    below, itself = (
+        await stage.certificate(domain=f"a.{name}"),
+        await stage.certificate(domain=name),
+    )
+    zone.behaves[name] = lambda request, by_udp: (
+        servfail(request, by_udp)
+        if str(request.q.qname).rstrip(".") == name
+        else zone.answer(request)
+    )
+    told = await check_again(stage, zone, seller, name)
+    assert (told["status"], told["subdomain_status"]) == ("Verified", "Confirmed")
+    assert await stage.confirmed_owner(buyer, below) == seller.name
+    del zone.behaves[name], zone.txt[name]
+    zone.addresses.add(name)
+    for _ in range(12):
+        told = await check_again(stage, zone, seller, name)
+        assert "which proves the subdomains, is missing" in told["hint"]
+        assert await stage.confirmed_owner(buyer, below) == seller.name
+        await earlier(stage, WHILE_FAILING)
+    assert await stage.mails("domain_about_to_lapse") == [(seller.email, "queued")]
+    told = await check_again(stage, zone, seller, name)
+    assert (told["status"], told["subdomain_status"]) == ("Verified", "Unconfirmed")
+    assert await stage.confirmed_owner(buyer, below) == NO_VERIFIED
+    assert await stage.confirmed_owner(buyer, itself) == seller.name
+    _, history = await call(stage, seller, "GET", f"/{name}/history")
+    assert history["items"][0]["change"] == "coverage_lost"
+
+
+async def test_record_with_a_nul_keeps_no_claim_from_being_checked(
+    stage: World, zone: Authority
+) -> None:
+    seller, name = await stage.company(), fresh_name()
+    await add(stage, seller, name)
+    zone.txt[name] = [[b"a\0b"]]
+    assert (await verify(stage, seller, name))["reason"] == "Code not found"
+
+
+async def test_lapsed_domain_is_not_won_back_without_a_proof(stage: World, zone: Authority) -> None:
+    one, two, name = await stage.company(), await stage.company(), fresh_name()
+    await own(stage, zone, one, name)
+    await stage.lapse(name)
+    await own(stage, zone, two, name)
+    await call(stage, one, "PATCH", f"/{name}", json={"covers_subdomains": True})
+    (live,) = await stage.fetch("SELECT account_id FROM ownership WHERE ended_at IS NULL")
+    assert live["account_id"] == two.id
 
 
 async def test_missing_code_is_told_with_what_is_there_instead(
@@ -479,7 +536,10 @@ async def test_other_name_servers_put_a_domain_at_risk_until_it_is_proven_there(
     told = await check_again(stage, zone, seller, name)
     assert (told["status"], told["at_risk"]) == ("Verified", False)
     _, history = await call(stage, seller, "GET", f"/{name}/history")
-    assert [each["change"] for each in history["items"]][:1] == ["nameservers_changed"]
+    assert [each["change"] for each in history["items"]][:2] == [
+        "nameservers_proven",
+        "nameservers_changed",
+    ]
 
 
 async def test_names_and_checks_are_limited_an_hour(stage: World) -> None:

@@ -1,11 +1,22 @@
 """Looking for a code in a real DNS: each thing that can be there, go wrong, or be mistaken."""
 
+import itertools
 import time
 from collections.abc import Iterator
 
+import msgspec
 import pytest
+from dnslib import CNAME, QTYPE, RR, TXT, DNSRecord
 
-from service.ownership.dns_txt import PREFIX, Finding, hint_of, look_up, new_code, system_resolvers
+from service.ownership.dns_txt import (
+    PREFIX,
+    Finding,
+    hint_of,
+    kept_evidence,
+    look_up,
+    new_code,
+    system_resolvers,
+)
 from service.ownership.verification import CODE_NOT_FOUND, DOMAIN_NOT_FOUND
 from service.settings import DnsServer
 from tests.ownership.authority import (
@@ -56,6 +67,13 @@ async def test_code_at_the_label_proves_that_name_alone(zone: Authority) -> None
     zone.txt[LABEL] = [CODE]
     finding = await found(zone)
     assert (finding.outcome, finding.proves_subdomains) == ("found", False)
+    zone.behaves[ZONE] = lambda request, by_udp: (
+        servfail(request, by_udp)
+        if str(request.q.qname).rstrip(".") == ZONE
+        else zone.answer(request)
+    )
+    finding = await found(zone)
+    assert (finding.outcome, finding.proves_subdomains) == ("found", None)
 
 
 async def test_code_at_the_label_of_another_name_proves_nothing(zone: Authority) -> None:
@@ -176,6 +194,63 @@ async def test_wildcard_proves_nothing_at_the_label_and_is_told_of(zone: Authori
     finding = await found(zone)
     assert finding.outcome == "absent"
     assert "wildcard" in hint(finding)
+
+
+async def test_wildcard_cname_into_a_zone_that_answers_otherwise_each_time_proves_nothing(
+    zone: Authority,
+) -> None:
+    zone.cname[f"*.{NAME}"] = "t.attacker.example"
+    times = itertools.count()
+
+    def turning(request: DNSRecord, by_udp: bool) -> DNSRecord:
+        name = str(request.q.qname).rstrip(".")
+        zone.txt["t.attacker.example"] = [CODE] if next(times) % 2 == 0 else ["nothing"]
+        if name.endswith(f".{NAME}") and QTYPE[request.q.qtype] == "TXT":
+            reply = request.reply(ra=1)
+            target = CNAME("t.attacker.example")
+            reply.add_answer(RR(request.q.qname, QTYPE.CNAME, ttl=0, rdata=target))
+            text = zone.txt["t.attacker.example"][0]
+            assert isinstance(text, str)
+            reply.add_answer(RR("t.attacker.example", QTYPE.TXT, ttl=0, rdata=TXT(text.encode())))
+            return reply
+        return zone.answer(request)
+
+    zone.behaves["example"] = turning
+    for _ in range(6):
+        assert (await found(zone)).outcome == "absent"
+
+
+async def test_wildcard_is_no_absence_where_the_domain_can_not_be_asked(zone: Authority) -> None:
+    zone.txt[f"*.{NAME}"] = [CODE]
+    zone.behaves[ZONE] = lambda request, by_udp: (
+        servfail(request, by_udp)
+        if str(request.q.qname).rstrip(".") == ZONE
+        else zone.answer(request)
+    )
+    assert (await found(zone)).outcome == "failed"
+
+
+async def test_label_at_a_private_suffix_is_anothers_name_and_proves_nothing(
+    zone: Authority,
+) -> None:
+    zone.txt["_domain-verification.github.io"] = [CODE]
+    zone.addresses.add("github.io")
+    assert (await found(zone, name="github.io")).outcome == "absent"
+    zone.txt["github.io"] = [CODE]
+    assert (await found(zone, name="github.io")).outcome == "found"
+
+
+async def test_nul_in_a_record_is_text_that_can_be_kept(zone: Authority) -> None:
+    zone.txt[ZONE] = [[b"a\0b"], CODE]
+    finding = await found(zone)
+    assert finding.outcome == "found"
+    assert "\0" not in str(msgspec.to_builtins(finding))
+
+
+async def test_of_very_much_text_some_is_kept(zone: Authority) -> None:
+    zone.txt[ZONE] = [[b"x" * 250] * 8] * 60
+    kept = kept_evidence(await found(zone))
+    assert len(msgspec.json.encode(kept)) < 40_000
 
 
 async def test_code_at_the_label_beside_a_wildcard_of_other_text_is_found(zone: Authority) -> None:
