@@ -27,6 +27,7 @@ from service.ownership.verification import (
     SUPERSEDED,
     Change,
     Outcome,
+    Step,
     advanced,
     begun,
 )
@@ -144,28 +145,11 @@ async def apply(connection: Connection, asked: Claim, finding: Finding) -> None:
     ):
         # A look-up that began later has come to its end before.
         return
-    loses_coverage = (
-        finding.proves_subdomains is False and claim.covers_subdomains and claim.proves_subdomains
-    )
-    # What proved the subdomains is missing: they are lost as a domain is, in three days.
-    outcome: Outcome = (
-        "absent" if loses_coverage and claim.standing.is_verified else finding.outcome
-    )
-    spread = random.random()  # noqa: S311 - nothing depends on nobody knowing it
-    step = advanced(claim.standing, outcome, now, reason=finding.reason, spread=spread)
-    proves = claim.proves_subdomains
-    if loses_coverage and step.change == "lapsed":
-        # The domain itself is proven.
-        step = msgspec.structs.replace(
-            advanced(claim.standing, "found", now, spread=spread), change=None
-        )
-        proves = False
-    elif finding.outcome == "found" and not loses_coverage:
-        proves = proves if finding.proves_subdomains is None else finding.proves_subdomains
+    step, proves = _stepped(claim, finding, now)
     values = {value for reply in finding.replies for value in reply.values} - {claim.code}
     own_codes = await queries.select_codes(connection, claim.account_id, values)
     hint = hint_of(finding, claim.name, claim.code, own_codes)
-    if loses_coverage and proves:
+    if finding.outcome == "found" and step.standing.reason is not None:
         zone = places_of(claim.name).registrable
         hint = f"the TXT record at {zone}, which proves the subdomains, is missing"
     changed = _with_nameservers(
@@ -187,6 +171,30 @@ async def apply(connection: Connection, asked: Claim, finding: Finding) -> None:
         assert step.standing.reason is not None
         await ownerships.end_proven(connection, changed, now, step.standing.reason)
     await _note(connection, claim, changed, step.change, finding, now)
+
+
+def _stepped(claim: Claim, finding: Finding, now: datetime) -> tuple[Step, bool]:
+    """What a check makes of a claim, and whether all subdomains are proven then.
+
+    Where a verified claim's domain is found, and what proved its subdomains is missing, they are lost
+    as a domain is: in three days, with mails.
+    """
+    spread = random.random()  # noqa: S311 - nothing depends on nobody knowing it
+    is_missing = (
+        finding.proves_subdomains is False
+        and claim.standing.is_verified
+        and claim.covers_subdomains
+        and claim.proves_subdomains
+    )
+    outcome: Outcome = "absent" if is_missing else finding.outcome
+    step = advanced(claim.standing, outcome, now, reason=finding.reason, spread=spread)
+    if not is_missing:
+        is_told = finding.proves_subdomains is not None
+        return step, bool(finding.proves_subdomains) if is_told else claim.proves_subdomains
+    if step.change != "lapsed":
+        return step, True
+    step = advanced(claim.standing, "found", now, spread=spread)
+    return msgspec.structs.replace(step, change=None), False
 
 
 async def change_coverage(

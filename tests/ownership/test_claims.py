@@ -281,6 +281,26 @@ async def test_failing_look_up_leaves_the_coverage_and_an_absent_record_ends_it_
     assert history["items"][0]["change"] == "coverage_lost"
 
 
+async def test_domain_won_back_at_the_label_covers_no_subdomains(
+    stage: World, zone: Authority
+) -> None:
+    seller, buyer = await stage.company(), await stage.company()
+    await stage.permit(seller, buyer)
+    name = fresh_name()
+    owned = await own(stage, zone, seller, name, covers_subdomains=True)
+    below = await stage.certificate(domain=f"a.{name}")
+    zone.txt[name] = []
+    zone.addresses.add(name)
+    for _ in range(14):
+        told = await check_again(stage, zone, seller, name)
+        await earlier(stage, WHILE_FAILING)
+    assert told["status"] == "Unverified"
+    zone.txt[f"_domain-verification.{name}"] = [owned["records"][0]["value"]]
+    told = await check_again(stage, zone, seller, name)
+    assert (told["status"], told["subdomain_status"]) == ("Verified", "Unconfirmed")
+    assert await stage.confirmed_owner(buyer, below) == NO_VERIFIED
+
+
 async def test_record_with_a_nul_keeps_no_claim_from_being_checked(
     stage: World, zone: Authority
 ) -> None:
