@@ -22,6 +22,7 @@ class Mailbox:
 
     port: int
     mails: list[EmailMessage] = field(default_factory=list)
+    raw: list[bytes] = field(default_factory=list)
     replies: list[str] = field(default_factory=list)
     refused: str | None = None
 
@@ -48,6 +49,7 @@ class Mailbox:
         )
         assert envelope.rcpt_tos == [mail["To"]]
         self.mails.append(mail)
+        self.raw.append(envelope.content)
         return "250 OK"
 
     def mail_to(self, address: str, subject: str = "", seconds: float = 30) -> EmailMessage:

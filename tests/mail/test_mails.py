@@ -86,6 +86,7 @@ async def test_invitation_is_mailed_with_its_link_and_how_to_stop(
     ).replace("\r\n", " ")
     assert link in text_of(mail, "html")
     assert mail["List-Unsubscribe"] == f"<{link}/unsubscribe>"
+    assert f"List-Unsubscribe: <{link}/unsubscribe>\r\n" in box.raw[-1].decode()
     assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     assert mail["From"] == "us@service.example"
     assert mail["Subject"] == "You are invited to connect"
