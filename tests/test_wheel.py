@@ -23,8 +23,14 @@ def test_wheel_installed_elsewhere_migrates_and_loads_the_demo(tmp_path: Path) -
     subprocess.run(build, check=True, cwd=tmp_path)
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    for part in ("service/sql/schema.sql", "service/sql/migrations/0001_accounts_to_answers.sql"):
-        assert part in names
+    for part in (
+        "sql/schema.sql",
+        "sql/migrations/0001_accounts_to_answers.sql",
+        "templates/pages/base.html",
+        "templates/mail/letter.html",
+        "static/pages.css",
+    ):
+        assert f"service/{part}" in names
     assert not [name for name in names if name.startswith(("tests", "sql/"))]
 
     installed = tmp_path / "installed"
