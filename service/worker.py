@@ -42,7 +42,7 @@ _FIRST_RETRY = timedelta(seconds=5)
 _LAST_RETRY = timedelta(hours=1)
 _MAILS_AT_ONCE = 8
 
-# Many checks are one job: a queue of a hundred thousand jobs would be slower than they are.
+# Many checks are one job: to take one from the queue costs more than to check.
 _CHECKS = "check_domains"
 _CHECKS_A_JOB = 50
 _CHECK_JOBS_AT_ONCE = 8
