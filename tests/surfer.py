@@ -6,6 +6,9 @@ from typing import Any
 
 import httpx
 
+from service.tokens import link_token
+from tests.builders import SECRET, World
+
 ORIGIN = "http://service"
 
 _HIDDEN = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)">')
@@ -46,3 +49,22 @@ class Surfer:
         if sent.has_redirect_location:
             return await self.go(sent.headers["location"])
         return sent
+
+
+async def signed_in(world: World, email: str) -> Surfer:
+    """Someone who has signed in by the link that was mailed to an address."""
+    surfer = Surfer(world.client)
+    await surfer.go("/sign-in")
+    await surfer.send("/sign-in", email=email)
+    path = await sign_in_link(world, email)
+    await surfer.go(path)
+    await surfer.send(path)
+    return surfer
+
+
+async def sign_in_link(world: World, email: str) -> str:
+    """Where the link in the latest mail to an address leads to that signs in."""
+    (row,) = await world.fetch(
+        "SELECT mail_id FROM sign_in_link WHERE email = $1 ORDER BY created_at DESC LIMIT 1", email
+    )
+    return f"/sign-in/{link_token(SECRET.encode(), row['mail_id'])}"

@@ -123,7 +123,7 @@ async def carried_out_for_each(
     async def work(connection: Connection) -> Answered:
         results = {value: await one(connection, value) for value in sorted(set(values), key=order)}
         statuses = {status for status, _ in results.values()}
-        status = statuses.copy().pop() if len(statuses) == 1 else 207
+        status = next(iter(statuses)) if len(statuses) == 1 else 207
         body: dict[str, object] = {"items": [results[value][1] for value in values]}
         if status >= 400:
             problem = Problem(

@@ -518,13 +518,7 @@ async def show_name(
 ) -> ConnectionView:
     """Let your partner see your name as the owner of your domains, with its next call anywhere."""
     async with database.general.transaction() as connection:
-        partner = await connections.find_partner(connection, caller.account_id, connection_id)
-        await grants.grant(
-            connection,
-            owner_id=caller.account_id,
-            viewer_id=partner.partner_id,
-            actor=actor_of(caller),
-        )
+        await grants.show(connection, caller.account_id, connection_id, actor_of(caller))
         return _connection(
             await connections.find_partner(connection, caller.account_id, connection_id)
         )

@@ -141,6 +141,12 @@ async def end_request(
     return True
 
 
+async def show(connection: Connection, account_id: UUID, connection_id: UUID, actor: Actor) -> None:
+    """Show an account's name to a partner. Needs a transaction. Raises `NotFound` or `Conflict`."""
+    partner = await find_partner(connection, account_id, connection_id)
+    await grant(connection, owner_id=account_id, viewer_id=partner.partner_id, actor=actor)
+
+
 async def hide(connection: Connection, account_id: UUID, connection_id: UUID, actor: Actor) -> None:
     """Hide an account's name from a partner, if it is shown. Needs a transaction. Raises `NotFound`."""
     partner = await find_partner(connection, account_id, connection_id)

@@ -276,13 +276,7 @@ async def change_connection(
         actor = Actor("user", account_id, user.id)
         match form.get("do"):
             case "show":
-                partner = await connections.find_partner(connection, account_id, connection_id)
-                await grants.grant(
-                    connection,
-                    owner_id=account_id,
-                    viewer_id=partner.partner_id,
-                    actor=actor,
-                )
+                await grants.show(connection, account_id, connection_id, actor)
             case "hide":
                 await grants.hide(connection, account_id, connection_id, actor)
             case "decline":

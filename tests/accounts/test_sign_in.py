@@ -8,32 +8,14 @@ import pytest
 from service.accounts import sign_in
 from service.accounts.sign_in import LINKS_AN_HOUR
 from service.accounts.visitors import Site
-from service.tokens import link_token
-from tests.builders import SECRET, Company, World
-from tests.surfer import Surfer
+from tests.builders import World
+from tests.surfer import Surfer, sign_in_link, signed_in
 
 
 async def asked(world: World, email: str) -> Surfer:
     surfer = Surfer(world.client)
     await surfer.go("/sign-in")
     await surfer.send("/sign-in", email=email)
-    return surfer
-
-
-async def link(world: World, email: str) -> str:
-    """The link in the latest mail to an address."""
-    rows = await world.fetch(
-        "SELECT mail_id FROM sign_in_link WHERE email = $1 ORDER BY created_at DESC LIMIT 1", email
-    )
-    return f"/sign-in/{link_token(SECRET.encode(), rows[0]['mail_id'])}"
-
-
-async def signed_in(world: World, company: Company) -> Surfer:
-    surfer = await asked(world, company.email)
-    path = await link(world, company.email)
-    await surfer.go(path)
-    await surfer.send(path)
-    assert company.name in surfer.text
     return surfer
 
 
@@ -44,15 +26,16 @@ async def is_signed_in(surfer: Surfer) -> bool:
 
 async def test_link_signs_in_the_user_it_was_mailed_to(world: World) -> None:
     company, other = await world.company(), await world.company()
-    surfer = await signed_in(world, company)
+    surfer = await signed_in(world, company.email)
     assert company.email in surfer.text
+    assert company.name in surfer.text
     assert other.name not in surfer.text
 
 
 async def test_looking_at_a_link_as_mail_scanners_do_does_not_use_it(world: World) -> None:
     company = await world.company()
     surfer = await asked(world, company.email)
-    path = await link(world, company.email)
+    path = await sign_in_link(world, company.email)
     for _ in range(3):
         await Surfer(world.client).go(path)
     await surfer.go(path)
@@ -62,9 +45,9 @@ async def test_looking_at_a_link_as_mail_scanners_do_does_not_use_it(world: Worl
 
 async def test_link_works_once(world: World) -> None:
     company = await world.company()
-    await signed_in(world, company)
+    await signed_in(world, company.email)
     thief = Surfer(world.client)
-    response = await thief.go(await link(world, company.email))
+    response = await thief.go(await sign_in_link(world, company.email))
     assert response.status_code == 410
     assert "has been used" in thief.text
     assert not await is_signed_in(thief)
@@ -72,8 +55,8 @@ async def test_link_works_once(world: World) -> None:
 
 async def test_used_link_leads_whoever_is_signed_in_by_it_on(world: World) -> None:
     company = await world.company()
-    surfer = await signed_in(world, company)
-    path = await link(world, company.email)
+    surfer = await signed_in(world, company.email)
+    path = await sign_in_link(world, company.email)
     assert (await surfer.go(path)).url.path == "/connections"
     assert (await surfer.send(path)).url.path == "/connections"
 
@@ -81,7 +64,7 @@ async def test_used_link_leads_whoever_is_signed_in_by_it_on(world: World) -> No
 async def test_link_expires_after_a_quarter_of_an_hour(world: World) -> None:
     company = await world.company()
     surfer = await asked(world, company.email)
-    path = await link(world, company.email)
+    path = await sign_in_link(world, company.email)
     await surfer.go(path)
     await world.fetch(
         "UPDATE sign_in_link SET expires_at = expires_at - $1::interval", sign_in.LINK_LASTS
@@ -146,7 +129,7 @@ async def test_session_token_is_another_after_signing_in_and_the_old_one_worth_n
     victim.cookie = "prepared-by-somebody-else"
     await victim.go("/sign-in")
     await victim.send("/sign-in", email=company.email)
-    path = await link(world, company.email)
+    path = await sign_in_link(world, company.email)
     await victim.go(path)
     await victim.send(path)
     assert await is_signed_in(victim)
@@ -158,11 +141,11 @@ async def test_session_token_is_another_after_signing_in_and_the_old_one_worth_n
 
 async def test_signing_in_again_ends_the_session_that_browser_had(world: World) -> None:
     company, other = await world.company(), await world.company()
-    surfer = await signed_in(world, company)
+    surfer = await signed_in(world, company.email)
     former = surfer.cookie
     assert former is not None
     await asked(world, other.email)
-    path = await link(world, other.email)
+    path = await sign_in_link(world, other.email)
     await surfer.go(path)
     await surfer.send(path)
     assert other.name in surfer.text
@@ -172,9 +155,9 @@ async def test_signing_in_again_ends_the_session_that_browser_had(world: World) 
 
 async def test_signing_out_everywhere_ends_all_sessions_and_open_links(world: World) -> None:
     company = await world.company()
-    one, two = await signed_in(world, company), await signed_in(world, company)
+    one, two = await signed_in(world, company.email), await signed_in(world, company.email)
     await asked(world, company.email)
-    path = await link(world, company.email)
+    path = await sign_in_link(world, company.email)
     await one.go("/connections")
     await one.send("/sign-out", everywhere="yes")
     assert not await is_signed_in(one)
@@ -184,7 +167,7 @@ async def test_signing_out_everywhere_ends_all_sessions_and_open_links(world: Wo
 
 async def test_signing_out_here_leaves_other_sessions(world: World) -> None:
     company = await world.company()
-    one, two = await signed_in(world, company), await signed_in(world, company)
+    one, two = await signed_in(world, company.email), await signed_in(world, company.email)
     await one.go("/connections")
     await one.send("/sign-out")
     assert not await is_signed_in(one)
@@ -192,16 +175,16 @@ async def test_signing_out_here_leaves_other_sessions(world: World) -> None:
 
 
 async def test_session_ends_after_two_weeks(world: World) -> None:
-    surfer = await signed_in(world, await world.company())
+    surfer = await signed_in(world, (await world.company()).email)
     await world.fetch("UPDATE user_session SET expires_at = expires_at - interval '14 days'")
     assert not await is_signed_in(surfer)
 
 
 async def test_only_digests_of_tokens_are_kept(world: World) -> None:
     company = await world.company()
-    surfer = await signed_in(world, company)
+    surfer = await signed_in(world, company.email)
     assert surfer.cookie is not None
-    token = (await link(world, company.email)).rpartition("/")[2]
+    token = (await sign_in_link(world, company.email)).rpartition("/")[2]
     for table in ("user_session", "sign_in_link", "mail", "pgqueuer", "invitation"):
         for row in await world.fetch(f"SELECT * FROM {table}"):
             for secret in (surfer.cookie, token):
@@ -219,7 +202,7 @@ async def test_only_digests_of_tokens_are_kept(world: World) -> None:
     ],
 )
 async def test_form_from_elsewhere_is_refused(world: World, headers: dict[str, str]) -> None:
-    surfer = await signed_in(world, await world.company())
+    surfer = await signed_in(world, (await world.company()).email)
     await surfer.go("/connections")
     response = await surfer.send("/sign-out", headers=headers)
     assert response.status_code == 403
@@ -227,7 +210,7 @@ async def test_form_from_elsewhere_is_refused(world: World, headers: dict[str, s
 
 
 async def test_form_without_this_sessions_token_is_refused(world: World) -> None:
-    surfer = await signed_in(world, await world.company())
+    surfer = await signed_in(world, (await world.company()).email)
     other = Surfer(world.client)
     await other.go("/sign-in")
     (others,) = set(re.findall(r'name="form_token" value="([^"]*)"', other.text))
@@ -288,8 +271,8 @@ def test_origin_and_cookie_follow_from_the_public_url(
 
 async def test_what_is_over_is_forgotten_a_day_later(world: World) -> None:
     company = await world.company()
-    kept = await signed_in(world, company)
-    await signed_in(world, company)
+    kept = await signed_in(world, company.email)
+    await signed_in(world, company.email)
     await world.fetch(
         """
         UPDATE user_session SET expires_at = now() - $1::interval

@@ -16,7 +16,7 @@ from service.errors import Forbidden, LimitReached
 from service.mail.mails import Mailer, send_mail
 from service.tokens import link_token
 from tests.builders import SECRET, Company, World, link_of
-from tests.surfer import Surfer
+from tests.surfer import Surfer, signed_in
 
 SELLER = "jo@seller.example"
 
@@ -141,13 +141,7 @@ async def test_suspended_company_does_not_come_back_by_an_invitation(world: Worl
     buyer, bad = await world.company(), await world.company()
     invitation = await world.invite(buyer, bad.email)
     await world.suspend(bad)
-    surfer = Surfer(world.client)
-    async with world.database.general.transaction() as connection:
-        await request_link(connection, SECRET.encode(), bad.email)
-    (row,) = await world.fetch("SELECT mail_id FROM sign_in_link")
-    path = f"/sign-in/{link_token(SECRET.encode(), row['mail_id'])}"
-    await surfer.go(path)
-    await surfer.send(path)
+    surfer = await signed_in(world, bad.email)
     await surfer.go(link_of(invitation))
     assert "is not active" in surfer.text
     await surfer.send(f"{link_of(invitation)}/accept", company="New Co", your_name="B")
@@ -213,13 +207,7 @@ async def test_admin_who_is_removed_meanwhile_grants_nothing(world: World) -> No
     buyer, seller = await world.company(), await world.company()
     await world.connect(buyer, seller)
     (row,) = await world.fetch("SELECT id FROM connection")
-    surfer = Surfer(world.client)
-    async with world.database.general.transaction() as connection:
-        await request_link(connection, SECRET.encode(), seller.email)
-    (link,) = await world.fetch("SELECT mail_id FROM sign_in_link")
-    path = f"/sign-in/{link_token(SECRET.encode(), link['mail_id'])}"
-    await surfer.go(path)
-    await surfer.send(path)
+    surfer = await signed_in(world, seller.email)
     await surfer.go(f"/connections/{row['id']}")
     other = await world.company()
     await make_member(world, seller, other, "admin")
@@ -317,13 +305,7 @@ async def test_declining_a_partners_request_leaves_ones_own(world: World) -> Non
     for company in (one, two):
         response = await world.client.post(f"{path}/grant-request", headers=company.headers)
         assert response.status_code == 201
-    surfer = Surfer(world.client)
-    async with world.database.general.transaction() as connection:
-        await request_link(connection, SECRET.encode(), two.email)
-    (link,) = await world.fetch("SELECT mail_id FROM sign_in_link")
-    page = f"/sign-in/{link_token(SECRET.encode(), link['mail_id'])}"
-    await surfer.go(page)
-    await surfer.send(page)
+    surfer = await signed_in(world, two.email)
     await surfer.go(f"/connections/{row['id']}")
     await surfer.send(f"/connections/{row['id']}", account_id=str(two.id), do="decline")
     shown = (await world.client.get(path, headers=two.headers)).json()

@@ -8,22 +8,9 @@ import pytest
 from service.connections.invitations import SIGN_UPS_A_DAY
 from service.tokens import link_token
 from tests.builders import NO_VERIFIED, SECRET, VERIFIED, Company, World, link_of
-from tests.surfer import ORIGIN, Surfer
+from tests.surfer import ORIGIN, Surfer, sign_in_link, signed_in
 
 SELLER = "jo@seller.example"
-
-
-async def signed_in(world: World, email: str) -> Surfer:
-    surfer = Surfer(world.client)
-    await surfer.go("/sign-in")
-    await surfer.send("/sign-in", email=email)
-    (row,) = await world.fetch(
-        "SELECT mail_id FROM sign_in_link WHERE email = $1 ORDER BY created_at DESC LIMIT 1", email
-    )
-    path = f"/sign-in/{link_token(SECRET.encode(), row['mail_id'])}"
-    await surfer.go(path)
-    await surfer.send(path)
-    return surfer
 
 
 async def member_of(world: World, company: Company, email: str, role: str = "member") -> None:
@@ -105,8 +92,7 @@ async def test_link_to_sign_in_leads_back_to_the_invitation(world: World) -> Non
     surfer = Surfer(world.client)
     await surfer.go(link_of(invitation))
     await surfer.send(f"{link_of(invitation)}/sign-in")
-    (row,) = await world.fetch("SELECT mail_id FROM sign_in_link")
-    path = f"/sign-in/{link_token(SECRET.encode(), row['mail_id'])}"
+    path = await sign_in_link(world, seller.email)
     await surfer.go(path)
     response = await surfer.send(path)
     assert response.url.path == link_of(invitation)
