@@ -103,7 +103,12 @@ async def worker(url: str, settings: Settings = SETTINGS) -> AsyncIterator[None]
 
 
 async def make_due(world: World) -> None:
-    await world.fetch("UPDATE pgqueuer_schedules SET next_run = now() - interval '1 second'")
+    await world.fetch(
+        """
+        UPDATE pgqueuer_schedules SET next_run = now() - interval '1 second'
+        WHERE entrypoint = 'purge_facts'
+        """
+    )
 
 
 async def test_worker_purges_on_schedule(world: World, migrated_url: str) -> None:
