@@ -5,8 +5,8 @@ Counted in the transaction that does it: what is rolled back was not done.
 
 from typing import Literal
 
-from service.database import Connection
 from service.errors import LimitReached
+from service.postgres.pools import Connection
 
 
 async def take(

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from service.database import Connection
+from service.postgres.pools import Connection
 
 ActorKind: TypeAlias = Literal["operator", "service", "recipient", "key", "user"]
 

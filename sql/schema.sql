@@ -1,3 +1,5 @@
+SET check_function_bodies = false;
+
 CREATE TYPE public.pgqueuer_status AS ENUM (
     'queued',
     'picked',
@@ -7,6 +9,36 @@ CREATE TYPE public.pgqueuer_status AS ENUM (
     'deleted',
     'failed'
 );
+
+CREATE FUNCTION public.confirmed_owner(viewer_id uuid, host text, covering_names text[], certificate_account_id uuid) RETURNS TABLE(status text, owner_id uuid, owner_name text, covered_by text, verified_at timestamp with time zone)
+    LANGUAGE sql STABLE ROWS 1
+    AS $$
+    SELECT
+        decided.status,
+        CASE WHEN decided.status = 'named' THEN owner.id END,
+        CASE WHEN decided.status = 'named' THEN owner.name END,
+        CASE WHEN decided.status = 'named' THEN covering.domain END,
+        CASE WHEN decided.status = 'named' THEN covering.verified_at END
+    FROM (VALUES (confirmed_owner.host IS NOT NULL)) AS certificate (has_host)
+    LEFT JOIN owner_of_host(confirmed_owner.host, confirmed_owner.covering_names) AS covering
+        ON certificate.has_host
+    LEFT JOIN account AS owner
+        ON owner.suspended_at IS NULL
+        AND owner.id = CASE
+            WHEN certificate.has_host THEN covering.owner_id
+            ELSE confirmed_owner.certificate_account_id
+        END
+    LEFT JOIN live_grant AS shown
+        ON shown.owner_id = owner.id AND shown.viewer_id = confirmed_owner.viewer_id
+    CROSS JOIN LATERAL (
+        SELECT CASE
+            WHEN owner.id = confirmed_owner.viewer_id OR shown.owner_id IS NOT NULL THEN 'named'
+            WHEN owner.id IS NOT NULL THEN 'verified'
+            WHEN certificate.has_host THEN 'none'
+            ELSE 'not_applicable'
+        END
+    ) AS decided (status)
+$$;
 
 CREATE FUNCTION public.fn_pgqueuer_changed() RETURNS trigger
     LANGUAGE plpgsql
@@ -50,6 +82,17 @@ END;
 
 $$;
 
+CREATE FUNCTION public.owner_of_host(host text, covering_names text[]) RETURNS TABLE(owner_id uuid, owner_name text, domain text, verified_at timestamp with time zone)
+    LANGUAGE sql STABLE ROWS 1
+    AS $$
+    SELECT owned.owner_id, owned.owner_name, owned.domain, owned.verified_at
+    FROM live_ownership AS owned
+    WHERE owned.domain = ANY (owner_of_host.covering_names)
+      AND (owned.covers_subdomains OR owned.domain = owner_of_host.host)
+    ORDER BY length(owned.domain) DESC
+    LIMIT 1
+$$;
+
 CREATE TABLE public.account (
     id uuid NOT NULL,
     name text NOT NULL,
@@ -59,6 +102,33 @@ CREATE TABLE public.account (
     renamed_at timestamp with time zone,
     CONSTRAINT account_name_check CHECK (((length(name) >= 2) AND (length(name) <= 120)))
 );
+
+CREATE TABLE public.app_user (
+    id uuid NOT NULL,
+    email text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    name text,
+    CONSTRAINT app_user_email_check CHECK ((email = lower(email))),
+    CONSTRAINT app_user_name_check CHECK (((length(name) >= 1) AND (length(name) <= 120)))
+);
+
+CREATE TABLE public.membership (
+    account_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    role text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT membership_role_check CHECK ((role = ANY (ARRAY['admin'::text, 'member'::text])))
+);
+
+CREATE VIEW public.account_address AS
+ SELECT membership.account_id,
+    membership.user_id,
+    app_user.email
+   FROM (public.membership
+     JOIN public.app_user ON ((app_user.id = membership.user_id)))
+  WHERE ((membership.role = 'admin'::text) OR (NOT (EXISTS ( SELECT
+           FROM public.membership other
+          WHERE ((other.user_id = membership.user_id) AND (other.account_id <> membership.account_id))))));
 
 CREATE TABLE public.allowance (
     since timestamp with time zone NOT NULL,
@@ -90,15 +160,6 @@ CREATE TABLE public.api_key (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     revoked_at timestamp with time zone,
     CONSTRAINT api_key_digest_check CHECK ((octet_length(digest) = 32))
-);
-
-CREATE TABLE public.app_user (
-    id uuid NOT NULL,
-    email text NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    name text,
-    CONSTRAINT app_user_email_check CHECK ((email = lower(email))),
-    CONSTRAINT app_user_name_check CHECK (((length(name) >= 1) AND (length(name) <= 120)))
 );
 
 CREATE SEQUENCE public.certificate_revision
@@ -265,29 +326,24 @@ CREATE TABLE public.invitation_opt_out (
     CONSTRAINT invitation_opt_out_email_check CHECK ((email = lower(email)))
 );
 
-CREATE TABLE public.mail (
+CREATE TABLE public.visibility_grant (
     id uuid NOT NULL,
-    kind text NOT NULL,
-    recipient text NOT NULL,
-    subject_id uuid,
-    params jsonb NOT NULL,
-    state text NOT NULL,
-    error text,
-    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    not_after timestamp with time zone,
-    sent_at timestamp with time zone,
-    CONSTRAINT mail_check CHECK (((state = 'sent'::text) = (sent_at IS NOT NULL))),
-    CONSTRAINT mail_recipient_check CHECK ((recipient = lower(recipient))),
-    CONSTRAINT mail_state_check CHECK ((state = ANY (ARRAY['queued'::text, 'sending'::text, 'retrying'::text, 'sent'::text, 'failed'::text, 'cancelled'::text, 'suppressed'::text])))
+    connection_id uuid NOT NULL,
+    owner_id uuid NOT NULL,
+    viewer_id uuid NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone,
+    CONSTRAINT visibility_grant_check CHECK ((ended_at >= started_at)),
+    CONSTRAINT visibility_grant_check1 CHECK ((owner_id <> viewer_id))
 );
 
-CREATE TABLE public.membership (
-    account_id uuid NOT NULL,
-    user_id uuid NOT NULL,
-    role text NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT membership_role_check CHECK ((role = ANY (ARRAY['admin'::text, 'member'::text])))
-);
+CREATE VIEW public.live_grant AS
+ SELECT visibility_grant.owner_id,
+    visibility_grant.viewer_id,
+    visibility_grant.started_at
+   FROM (public.visibility_grant
+     JOIN public.connection ON (((connection.id = visibility_grant.connection_id) AND (connection.ended_at IS NULL))))
+  WHERE (visibility_grant.ended_at IS NULL);
 
 CREATE TABLE public.ownership (
     id uuid NOT NULL,
@@ -304,6 +360,32 @@ CREATE TABLE public.ownership (
     CONSTRAINT ownership_check1 CHECK (((ended_at IS NULL) = (end_reason IS NULL))),
     CONSTRAINT ownership_claim_check CHECK (((method = 'dns'::text) = (claim_id IS NOT NULL))),
     CONSTRAINT ownership_method_check CHECK ((method = ANY (ARRAY['attested'::text, 'dns'::text])))
+);
+
+CREATE VIEW public.live_ownership AS
+ SELECT ownership.domain,
+    ownership.covers_subdomains,
+    ownership.verified_at,
+    account.id AS owner_id,
+    account.name AS owner_name
+   FROM (public.ownership
+     JOIN public.account ON (((account.id = ownership.account_id) AND (account.suspended_at IS NULL))))
+  WHERE (ownership.ended_at IS NULL);
+
+CREATE TABLE public.mail (
+    id uuid NOT NULL,
+    kind text NOT NULL,
+    recipient text NOT NULL,
+    subject_id uuid,
+    params jsonb NOT NULL,
+    state text NOT NULL,
+    error text,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    not_after timestamp with time zone,
+    sent_at timestamp with time zone,
+    CONSTRAINT mail_check CHECK (((state = 'sent'::text) = (sent_at IS NOT NULL))),
+    CONSTRAINT mail_recipient_check CHECK ((recipient = lower(recipient))),
+    CONSTRAINT mail_state_check CHECK ((state = ANY (ARRAY['queued'::text, 'sending'::text, 'retrying'::text, 'sent'::text, 'failed'::text, 'cancelled'::text, 'suppressed'::text])))
 );
 
 CREATE TABLE public.pgqueuer (
@@ -422,17 +504,6 @@ CREATE TABLE public.user_session (
     expires_at timestamp with time zone NOT NULL,
     ended_at timestamp with time zone,
     CONSTRAINT user_session_token_digest_check CHECK ((octet_length(token_digest) = 32))
-);
-
-CREATE TABLE public.visibility_grant (
-    id uuid NOT NULL,
-    connection_id uuid NOT NULL,
-    owner_id uuid NOT NULL,
-    viewer_id uuid NOT NULL,
-    started_at timestamp with time zone NOT NULL,
-    ended_at timestamp with time zone,
-    CONSTRAINT visibility_grant_check CHECK ((ended_at >= started_at)),
-    CONSTRAINT visibility_grant_check1 CHECK ((owner_id <> viewer_id))
 );
 
 ALTER TABLE ONLY public.pgqueuer ALTER COLUMN id SET DEFAULT nextval('public.pgqueuer_id_seq'::regclass);

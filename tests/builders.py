@@ -15,12 +15,14 @@ import httpx
 
 from service.accounts import accounts, keys
 from service.audit import Actor
-from service.connections import connections, grants, invitations
-from service.connections.invitations import Sent
-from service.connections.queries import Invitation, Reason, select_invitation
-from service.database import Database
-from service.insights.imports import LineResult, import_lines
+from service.certificates.imports import LineResult, import_lines
+from service.connections import connections, grants
+from service.invitations import invitations
+from service.invitations.invitations import Sent
+from service.invitations.queries import select_invitation
+from service.invitations.records import Invitation, Reason
 from service.ownership import ownerships
+from service.postgres.pools import Database
 from service.tokens import link_token
 
 SECRET = "a secret of the tests, long enough"

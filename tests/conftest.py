@@ -20,11 +20,12 @@ from hypothesis import settings as hypothesis_settings
 from litestar import Litestar
 
 from service.app import create_app
-from service.database import Database, migrate, open_database
-from service.embedded import embedded_postgres
+from service.postgres.embedded import embedded_postgres
+from service.postgres.migrations import migrate
+from service.postgres.pools import Database, open_database
 from service.settings import Settings
 from tests.builders import SECRET, World
-from tests.processes import environment
+from tests.running import environment
 
 # Examples are found anew in each run; how long one takes says nothing about it being right.
 hypothesis_settings.register_profile("here", deadline=None, max_examples=100)

@@ -6,16 +6,20 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from service.database import migrate
-from service.embedded import _package, embedded_postgres
+from service.postgres.embedded import embedded_postgres
+from service.postgres.migrations import migrate
+from service.postgres.place import package
 
-# Session settings, psql's own commands, comments and blank lines: nothing of the schema.
-_NOISE = re.compile(r"^(--.*|SET .*|SELECT pg_catalog\.set_config.*|\\.*|)\n", re.MULTILINE)
+# Session settings, psql's own commands, comments and blank lines: nothing of the schema. One setting
+# stays, for functions come before the tables that they read.
+_NOISE = re.compile(
+    r"^(--.*|SET (?!check_function_bodies).*|SELECT pg_catalog\.set_config.*|\\.*|)\n", re.MULTILINE
+)
 
 
 def dump(url: str) -> str:
     """The schema of a database as statements, without the migrations' own tables."""
-    program = _package() / "pginstall18" / "bin" / "pg_dump"
+    program = package() / "pginstall18" / "bin" / "pg_dump"
     dumped = subprocess.run(
         [program, "--schema-only", "--no-owner", "--exclude-table=_pogo_*", url],
         check=True,

@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from service.app import create_app, openapi_yaml
-from service.logs import configure_logs
+from service.processes.logs import configure_logs
 from tests.builders import World, basic, web_id
 from tests.conftest import SETTINGS, living
 

@@ -9,7 +9,7 @@ import httpx
 import msgspec
 
 from tests.builders import NO_VERIFIED, VERIFIED, basic, web_id
-from tests.processes import as_json, confirmed_owner, environment, running
+from tests.running import as_json, confirmed_owner, environment, running
 
 
 def test_from_nothing_to_a_named_owner_by_commands_alone(

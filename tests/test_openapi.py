@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import ROOT, as_json, confirmed_owner, running
+from tests.running import ROOT, as_json, confirmed_owner, running
 
 CONFIGS = Path(__file__).parent / "schemathesis"
 LINE = {

@@ -6,7 +6,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from tests.processes import ROOT, environment
+from tests.running import ROOT, environment
 
 
 def test_wheel_installed_elsewhere_migrates_and_loads_the_demo(tmp_path: Path) -> None:

@@ -9,13 +9,17 @@ from uuid_utils.compat import uuid7
 from service import audit
 from service.accounts import queries
 from service.accounts.names import checked_name, skeleton
-from service.accounts.queries import Account
+from service.accounts.records import Account
 from service.audit import Actor
-from service.database import Connection
 from service.errors import Conflict, InvalidInput, NotFound
+from service.postgres.pools import Connection
 
 # How long an account has to keep a name that it gave itself.
 NAME_STANDS_FOR = timedelta(days=7)
+
+name_of = queries.select_account_name
+accounts_called = queries.select_accounts_called
+count_accounts = queries.count_accounts
 
 
 def checked_email(text: str, field: str = "email") -> str:

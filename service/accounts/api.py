@@ -11,13 +11,13 @@ from litestar.params import PathParameter, QueryParameter
 from service import allowance, audit
 from service.accounts import members, queries
 from service.accounts.accounts import rename_account
-from service.accounts.callers import MAX_BODY, Limit
 from service.accounts.keys import actor_of
-from service.accounts.queries import Account, AccountDetails, Caller, Member, Role
+from service.accounts.records import Account, AccountDetails, Caller, Member, Role
 from service.audit import Event
-from service.bodies import HttpRequest, json_of
-from service.database import Database
-from service.documents import documented, json_body, problems
+from service.postgres.pools import Database
+from service.web.bodies import MAX_BODY, HttpRequest, json_of
+from service.web.documents import documented, json_body, problems
+from service.web.parameters import Limit
 
 RENAMES_TRIED_A_DAY = 20
 """Each attempt tells whether a name is taken."""
@@ -183,3 +183,13 @@ async def list_events(
             connection, caller.account_id, before=cursor, action=action, limit=limit + 1
         )
     return EventList(events[:limit], events[limit - 1].id if len(events) > limit else None)
+
+
+routes = [
+    get_account,
+    change_account,
+    list_members,
+    change_member,
+    remove_member,
+    list_events,
+]

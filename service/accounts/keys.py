@@ -9,16 +9,17 @@ import binascii
 import hashlib
 import secrets
 from base64 import b64decode
+from collections.abc import Iterable
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
 from service import audit
 from service.accounts import queries
-from service.accounts.queries import Caller
+from service.accounts.records import Caller
 from service.audit import Actor
-from service.database import Connection
 from service.errors import InactiveAccount, InvalidInput, NotFound, Unauthorized
+from service.postgres.pools import Connection
 
 PREFIX = "cok_"
 
@@ -79,6 +80,13 @@ async def revoke_key(connection: Connection, key_id: str) -> UUID:
 def actor_of(caller: Caller) -> Actor:
     """Who does what a request with that key asks for."""
     return Actor("key", caller.account_id, caller.api_key_id)
+
+
+async def holders_of(connection: Connection, some_keys: Iterable[str]) -> dict[str, UUID]:
+    """Whose keys these are or were, by key."""
+    digests = {digest_of(key): key for key in some_keys}
+    holders = await queries.select_key_holders(connection, list(digests))
+    return {digests[digest]: account_id for digest, account_id in holders.items()}
 
 
 async def authenticate(connection: Connection, key: str) -> Caller:

@@ -2,15 +2,23 @@
 
 from uuid import UUID
 
+from uuid_utils.compat import uuid7
+
 from service import allowance, audit
 from service.accounts import queries
-from service.accounts.queries import Member, Role, User
+from service.accounts.names import checked_person_name
+from service.accounts.records import Member, Role, User
 from service.audit import Actor
-from service.database import Connection
 from service.errors import Conflict, Forbidden, InvalidInput, LimitReached, NotFound
 from service.mail.mails import queue_mail
+from service.postgres.pools import Connection
 
 NOTICES_A_DAY = 10
+
+memberships_of = queries.select_memberships
+belongs_anywhere = queries.belongs_anywhere
+is_member = queries.has_member
+find_user = queries.select_user
 
 
 async def add_member(
@@ -68,6 +76,22 @@ async def account_of_admin(connection: Connection, user: User, account_id: str) 
     return parsed
 
 
+async def named_user(connection: Connection, user: User | None, email: str, name: str) -> User:
+    """The user who is signed in, or a new one of that address, under the name it gives.
+
+    Needs a transaction. Raises `InvalidInput`, and `Forbidden` where the address is a user's who is not
+    signed in.
+    """
+    name = checked_person_name(name)
+    if user is not None:
+        await queries.update_user_name(connection, user.id, name)
+        return User(user.id, user.email, name)
+    added = await queries.insert_user(connection, uuid7(), email, name)
+    if added is None:
+        raise Forbidden("there is a user with this address: sign in to accept")
+    return added
+
+
 async def mail_admins(
     connection: Connection, account_id: UUID, kind: str, about: object, **params: object
 ) -> None:
@@ -80,7 +104,7 @@ async def mail_admins(
         await allowance.take(connection, f"notice {kind}", f"{account_id} {about}", NOTICES_A_DAY)
     except LimitReached:
         return
-    own = (await queries.select_account(connection, account_id)).name
+    own = await queries.select_account_name(connection, account_id)
     for email in await queries.select_admin_emails(connection, account_id):
         await queue_mail(connection, kind, email, params={"own": own, **params})
 

@@ -7,6 +7,7 @@ names with equal skeletons can be confused for each other.
 
 import re
 import unicodedata
+from typing import Literal, TypeAlias
 
 import disarm
 
@@ -14,6 +15,9 @@ from service.errors import InvalidInput, InvalidName
 
 NO_VERIFIED_ACCOUNT = "No Verified ActiveProspect Account Identified"
 VERIFIED_ACCOUNT = "ActiveProspect Verified Account"
+
+Status: TypeAlias = Literal["named", "verified", "none", "not_applicable"]
+"""What is decided about an owner: see `confirmed_owner` in sql/migrations."""
 
 MAX_NAME = 120
 
@@ -26,6 +30,19 @@ _IGNORABLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
 )
 _URL = re.compile(r"://|\bwww\.|\b(https?|mailto|javascript|data):", re.IGNORECASE)
+
+
+def told_of_owner(status: Status | None, name: str | None) -> str | None:
+    """The value of `confirmed_owner` for what was decided; `name` is that of an owner who is named."""
+    match status:
+        case "named":
+            return name
+        case "verified":
+            return VERIFIED_ACCOUNT
+        case "none":
+            return NO_VERIFIED_ACCOUNT
+        case _:
+            return None
 
 
 def skeleton(name: str) -> str:

@@ -1,19 +1,20 @@
 """The pages for signing in and out."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated
 
-from litestar import Response, Router, get, post
+from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter
 
 from service.accounts import sign_in
 from service.accounts.accounts import checked_email
-from service.accounts.visitors import ERRORS, MAX_FORM, Visitor, form_of, go_on, page
-from service.bodies import HttpRequest
-from service.database import Database
+from service.accounts.visitors import Visitor, form_of, go_on, page
 from service.errors import InvalidInput, NoLongerOpen, NotFound
+from service.postgres.pools import Database
 from service.tokens import link_token
+from service.web.bodies import HttpRequest
+from service.web.pages import Page, page_router
 
 HOME = "/connections"
 
@@ -26,7 +27,7 @@ async def show_sign_in(
     request: HttpRequest,
     visitor: NamedDependency[Visitor],
     next_path: Annotated[str, QueryParameter(name="next")] = HOME,
-) -> Response[Any]:
+) -> Page:
     """Ask for an address."""
     if visitor.session is not None:
         return go_on(request, _own(next_path))
@@ -38,7 +39,7 @@ async def ask_for_link(
     request: HttpRequest,
     visitor: NamedDependency[Visitor],
     database: NamedDependency[Database],
-) -> Response[Any]:
+) -> Page:
     """Mail a link to a user of that address, and say the same whether there is one or not."""
     form = await form_of(request, visitor)
     next_path = _own(form.get("next", HOME))
@@ -65,7 +66,7 @@ async def show_link(
     visitor: NamedDependency[Visitor],
     database: NamedDependency[Database],
     token: Annotated[str, PathParameter()],
-) -> Response[Any]:
+) -> Page:
     """Say whom a link signs in. Looking at it, as mail scanners do, does not use it."""
     async with database.general.connection() as connection:
         try:
@@ -81,7 +82,7 @@ async def use_link(
     visitor: NamedDependency[Visitor],
     database: NamedDependency[Database],
     token: Annotated[str, PathParameter()],
-) -> Response[Any]:
+) -> Page:
     """Sign in, and go where the link leads to."""
     await form_of(request, visitor)
     async with database.general.transaction() as connection:
@@ -101,7 +102,7 @@ async def sign_out(
     request: HttpRequest,
     visitor: NamedDependency[Visitor],
     database: NamedDependency[Database],
-) -> Response[Any]:
+) -> Page:
     """End this session, or all of this user's, wherever they are."""
     form = await form_of(request, visitor)
     if visitor.session is not None:
@@ -114,9 +115,7 @@ def _own(path: str) -> str:
     return path if _OWN_PATH.fullmatch(path) else HOME
 
 
-def _bad_link(
-    request: HttpRequest, visitor: Visitor, error: NotFound | NoLongerOpen
-) -> Response[Any]:
+def _bad_link(request: HttpRequest, visitor: Visitor, error: NotFound | NoLongerOpen) -> Page:
     """What a link is worth that signs nobody in; whoever has used it a moment ago is signed in."""
     if visitor.session is not None:
         return go_on(request, HOME)
@@ -125,10 +124,4 @@ def _bad_link(
     return page(request, visitor, "sign_in", status=status, next_path=HOME, error=text)
 
 
-pages = Router(
-    "/",
-    route_handlers=[show_sign_in, ask_for_link, show_link, use_link, sign_out],
-    exception_handlers=ERRORS,
-    include_in_schema=False,
-    request_max_body_size=MAX_FORM,
-)
+routes = [page_router(show_sign_in, ask_for_link, show_link, use_link, sign_out)]

@@ -12,10 +12,10 @@ from uuid_utils.compat import uuid7
 
 from service import allowance
 from service.accounts import queries
-from service.accounts.queries import Session, SignInLink, User
-from service.database import Connection
+from service.accounts.records import Session, SignInLink, User
 from service.errors import LimitReached, NoLongerOpen, NotFound
 from service.mail.mails import queue_mail
+from service.postgres.pools import Connection
 from service.tokens import digest_of, link_token, new_token
 
 LINK_LASTS = timedelta(minutes=15)

@@ -8,59 +8,16 @@ replaced, so that nobody can prepare a session for another. A form is taken only
 import hmac
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
-from litestar import Response
-from litestar.datastructures import Cookie
-from litestar.exceptions import HTTPException
-from litestar.response import Redirect, Template
 
 from service.accounts import sign_in
-from service.accounts.queries import Session
-from service.bodies import HttpRequest
-from service.database import Database
-from service.errors import Forbidden, ServiceError, http_headers, http_status
+from service.accounts.records import Session
+from service.errors import Forbidden
+from service.postgres.pools import Database
 from service.tokens import form_token, new_token
-
-MAX_FORM = 16 * 1024
-
-# Pages load our style sheet alone, are in nobody's frame, and hand their address on to nobody. With
-# “no-referrer” browsers would send no Origin with forms.
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
-        "frame-ancestors 'none'"
-    ),
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-store",
-}
-
-
-class Site(msgspec.Struct, frozen=True):
-    """Where pages are, and the secret that their forms are bound by."""
-
-    public_url: str
-    secret: bytes
-
-    @property
-    def is_secure(self) -> bool:
-        """Whether browsers reach it by https alone."""
-        return self.public_url.startswith("https://")
-
-    @property
-    def origin(self) -> str:
-        """What browsers send as `Origin` with forms of ours (RFC 6454, section 7)."""
-        parts = urlsplit(self.public_url)
-        is_default = parts.port in (None, {"http": 80, "https": 443}[parts.scheme])
-        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-        return f"{parts.scheme}://{host}" + ("" if is_default else f":{parts.port}")
-
-    @property
-    def cookie(self) -> str:
-        """The name of the cookie. Under https browsers hold it to this host (RFC 6265bis)."""
-        return "__Host-session" if self.is_secure else "session"
+from service.web.bodies import HttpRequest
+from service.web.pages import Page, Site, redirect, rendered
 
 
 class Visitor(msgspec.Struct, frozen=True):
@@ -100,66 +57,27 @@ async def form_of(request: HttpRequest, visitor: Visitor) -> Mapping[str, str]:
 
 def page(
     request: HttpRequest, visitor: Visitor, name: str, *, status: int = 200, **context: Any
-) -> Response[Any]:
-    """A page, with what its forms need."""
+) -> Page:
+    """A page for that browser, with what its forms need."""
     site: Site = request.app.state.site
-    return Template(
-        f"pages/{name}.html",
-        context={
+    return rendered(
+        name,
+        {
             **context,
             "user": visitor.session and visitor.session.user,
             "form_token": form_token(site.secret, visitor.token),
         },
-        status_code=status,
-        headers=HEADERS,
-        cookies=[_cookie(site, visitor.token)] if visitor.is_new else [],
-        media_type="text/html",
+        status=status,
+        cookies=[site.session_cookie(visitor.token, sign_in.SESSION_LASTS)]
+        if visitor.is_new
+        else [],
     )
 
 
-def go_on(request: HttpRequest, path: str, token: str | None = None) -> Response[Any]:
+def go_on(request: HttpRequest, path: str, token: str | None = None) -> Page:
     """Send a browser from a form to another page of ours, with another session if that is given."""
     site: Site = request.app.state.site
-    return Redirect(
+    return redirect(
         path,
-        status_code=303,
-        headers=HEADERS,
-        cookies=[] if token is None else [_cookie(site, token)],
-    )
-
-
-def error_page(request: HttpRequest, error: Exception) -> Response[Any]:
-    """Any error, for someone who looks at a page."""
-    match error:
-        case ServiceError():
-            status, text, headers = http_status(error), str(error), http_headers(error)
-        case HTTPException():
-            status, text, headers = error.status_code, error.detail, {}
-        case _:
-            status, text, headers = 500, "Something went wrong here. Please try again later.", {}
-    return Template(
-        "pages/error.html",
-        context={"text": text, "user": None},
-        status_code=status,
-        headers={**HEADERS, **headers},
-        media_type="text/html",
-    )
-
-
-ERRORS: dict[int | type[Exception], Any] = {
-    ServiceError: error_page,
-    HTTPException: error_page,
-    Exception: error_page,
-}
-
-
-def _cookie(site: Site, token: str) -> Cookie:
-    return Cookie(
-        key=site.cookie,
-        value=token,
-        path="/",
-        max_age=int(sign_in.SESSION_LASTS.total_seconds()),
-        httponly=True,
-        secure=site.is_secure,
-        samesite="lax",
+        cookies=[] if token is None else [site.session_cookie(token, sign_in.SESSION_LASTS)],
     )

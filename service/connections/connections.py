@@ -5,13 +5,13 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from service import audit
+from service.accounts.accounts import name_of
 from service.accounts.members import mail_admins
-from service.accounts.queries import select_account
 from service.audit import Actor
 from service.connections import queries
-from service.connections.queries import Partner
-from service.database import Connection
+from service.connections.records import Partner
 from service.errors import Conflict, NotFound
+from service.postgres.pools import Connection
 
 
 async def connect(
@@ -86,7 +86,7 @@ async def disconnect(
         seller_id=seller_id,
     )
     if actor.account_id is not None:
-        ended_by = (await select_account(connection, actor.account_id)).name
+        ended_by = await name_of(connection, actor.account_id)
         # In an order in which no two transactions wait for each other.
         for own_id, partner_id in sorted(((buyer_id, seller_id), (seller_id, buyer_id))):
             await mail_admins(
@@ -94,9 +94,12 @@ async def disconnect(
                 own_id,
                 "disconnected",
                 partner_id,
-                partner=(await select_account(connection, partner_id)).name,
+                partner=await name_of(connection, partner_id),
                 ended_by=ended_by,
             )
+
+
+partners_of_email = queries.select_partners_of_email
 
 
 async def find_partner(connection: Connection, account_id: UUID, connection_id: UUID) -> Partner:

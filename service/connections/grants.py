@@ -6,14 +6,14 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from service import allowance, audit
+from service.accounts.accounts import name_of
 from service.accounts.members import mail_admins
-from service.accounts.queries import select_account
 from service.audit import Actor
 from service.connections import queries
 from service.connections.connections import find_partner
-from service.connections.queries import Outcome
-from service.database import Connection
+from service.connections.records import Outcome
 from service.errors import Conflict, NotFound
+from service.postgres.pools import Connection
 
 REQUESTS_A_DAY = 3
 """How often one account may ask another."""
@@ -175,12 +175,11 @@ async def end_requests(
 async def _tell(
     connection: Connection, account_id: UUID, partner_id: UUID, kind: str, connection_id: UUID
 ) -> None:
-    partner = await select_account(connection, partner_id)
     await mail_admins(
         connection,
         account_id,
         kind,
         partner_id,
-        partner=partner.name,
+        partner=await name_of(connection, partner_id),
         connection_id=connection_id,
     )

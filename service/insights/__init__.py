@@ -1,1 +1,1 @@
-"""The Certificate API: facts about certificates, and the decision who owns one."""
+"""What a call is told: the Certificate API, and the decision who owns a site."""

@@ -1,31 +1,26 @@
-"""The Certificate API over HTTP, and the import of certificates."""
+"""The Certificate API over HTTP."""
 
 import time
-from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from io import BytesIO
+from functools import partial
 from typing import Annotated, Any, get_args
 
 import msgspec
-from litestar import Response, get, post
-from litestar.di import NamedDependency
+from litestar import Litestar, Response, get, post
 from litestar.exceptions import HTTPException
 from litestar.openapi.spec import (
     OpenAPIMediaType,
-    OpenAPIType,
     Operation,
     RequestBody,
-    Schema,
 )
 from litestar.params import PathParameter
 
-from service import metrics
 from service.accounts.keys import authenticate, key_of
-from service.bodies import JSON, HttpRequest, raw_body
-from service.database import Database
-from service.documents import documented, inline_schema, problems
+from service.accounts.names import Status
+from service.certificates.facts import CERT_ID, MAX_CERT_ID, checked_cert_id
 from service.errors import (
-    BodyTooLarge,
     InvalidCertificateId,
     ProductUnavailable,
     Refused,
@@ -35,43 +30,31 @@ from service.errors import (
     http_headers,
     http_status,
 )
+from service.insights.batching import NaturalBatcher
+from service.insights.confirmed_owner import confirmed_owner
 from service.insights.contract import (
-    CERT_ID,
     MALFORMED_ID,
     MAX_BODY,
-    MAX_CERT_ID,
     REQUEST_RULES,
     SCHEMA,
     ErrorResponse,
     OperationsRequest,
     OperationsResponse,
-    Status,
     ValidateResponse,
-    checked_cert_id,
 )
-from service.insights.imports import (
-    LINES_AT_ONCE,
-    LineResult,
-    import_lines,
-    numbered_lines,
-)
+from service.insights.operations import Operations
+from service.insights.upstream import open_vendor
+from service.postgres.pools import FOR_ANSWERS
+from service.processes import metrics
+from service.web.bodies import JSON, HttpRequest, raw_body
+from service.web.documents import documented, inline_schema
 
-MAX_IMPORT = 16 * 1024 * 1024
-MAX_IMPORT_LINES = 20_000
-
-_NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl", JSON)
 # Looked up once: finding a counter by its labels costs more than counting.
 _ANSWERED = metrics.REQUESTS.labels(200)
 _TOLD = {
     status: metrics.ANSWERS.labels(status or "not_asked") for status in (*get_args(Status), None)
 }
 _INTERNAL_ERROR = "An unexpected error occurred"
-
-
-class ImportReport(msgspec.Struct):
-    """What became of each line of an import, in order."""
-
-    items: list[LineResult]
 
 
 @dataclass
@@ -84,17 +67,6 @@ class _Operations(Operation):
                 JSON: OpenAPIMediaType(schema=inline_schema(OperationsRequest) | REQUEST_RULES)
             },
             required=True,
-        )
-
-
-@dataclass
-class _Import(Operation):
-    """The request body of `POST /v1/certificates`: lines, which no schema describes as a whole."""
-
-    def __post_init__(self) -> None:
-        self.request_body = RequestBody(
-            description="One JSON object a line.",
-            content={_NDJSON[0]: OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))},
         )
 
 
@@ -231,47 +203,22 @@ async def validate_certificate_id(
     return Response(msgspec.json.encode(validity), media_type=JSON)
 
 
-@post(
-    "/v1/certificates",
-    status_code=200,
-    tags=["Certificates"],
-    operation_id="importCertificates",
-    operation_class=_Import,
-    security=[{"Basic": []}],
-    request_max_body_size=MAX_IMPORT,
-    responses={
-        200: documented(ImportReport, "Every line was imported"),
-        207: documented(ImportReport, "Some lines were not; each says why"),
-        422: documented(ImportReport, "No line was imported; each says why"),
-        **problems(401, 402, 413, 415, 503),
-    },
-)
-async def import_certificates(
-    request: HttpRequest, database: NamedDependency[Database]
-) -> Response[bytes]:
-    """Import what is known about certificates, for the caller's own calls; a bad line stops no other.
+@asynccontextmanager
+async def lifespan(app: Litestar) -> AsyncIterator[None]:
+    """What runs operations, from the application's start until the last of them has come to its end."""
+    state = app.state
+    async with AsyncExitStack() as stack:
+        vendor = None
+        if state.settings.trustedform is not None:
+            vendor = await stack.enter_async_context(open_vendor(state.settings.trustedform))
+        resolver = NaturalBatcher(
+            partial(confirmed_owner, state.database.answering),
+            in_flight=FOR_ANSWERS,
+            observe=metrics.BATCH_SIZE.observe,
+        )
+        state.operations = Operations(resolver, state.database, vendor)
+        yield
+        await state.operations.drain()
 
-    One JSON object a line: `{"cert_id"|"cert_url", "kind"?, "account"?, "page_text"?,
-    "fingerprints"?, "insights": {"properties": {…}}}`, where `insights.properties` is what a stored
-    v4 response holds. Importing a line again changes nothing. At most 16 MB and 20,000 lines.
-    """
-    key = key_of(request.headers.get("authorization"))
-    async with database.general.connection() as connection:
-        caller = await authenticate(connection, key)
-    body = await raw_body(request, _NDJSON)
-    if body.rstrip(b"\n").count(b"\n") >= MAX_IMPORT_LINES:
-        raise BodyTooLarge(f"the body must be at most {MAX_IMPORT_LINES} lines long")
-    lines = list(numbered_lines(BytesIO(body)))
-    items: list[LineResult] = []
-    # Whoever imports much may wait for itself, but not hold the connections that others need.
-    async with request.app.state.imports, database.general.transaction() as connection:
-        for start in range(0, len(lines), LINES_AT_ONCE):
-            items += await import_lines(connection, lines[start : start + LINES_AT_ONCE], caller)
-    failed = sum(item.result is msgspec.UNSET for item in items)
-    for result, count in Counter(str(item.result or "failed") for item in items).items():
-        metrics.IMPORTED.labels(result).inc(count)
-    return Response(
-        msgspec.json.encode(ImportReport(items)),
-        status_code=200 if not failed else 207 if failed < len(items) else 422,
-        media_type=JSON,
-    )
+
+routes = [run_operations, validate_certificate_id]

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from service.certificates.facts import kinds_of
 from service.errors import MalformedBody, ProductUnavailable, SchemaViolation, Unprocessable
 from service.insights import contract
 from service.insights.contract import (
@@ -11,7 +12,6 @@ from service.insights.contract import (
     MatchLeadParameters,
     OperationsRequest,
     ScanParameters,
-    kinds_of,
     values_of,
 )
 from service.insights.lead_match import email_fingerprints, phone_fingerprints

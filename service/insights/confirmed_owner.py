@@ -1,32 +1,33 @@
 """The decision: who owns the site a certificate comes from, as far as one viewer may know.
 
-| ownership covering the domain             | relation to the viewer         | status, value          |
-|-------------------------------------------|--------------------------------|------------------------|
-| none                                      | –                              | none, the fixed text   |
-| yes                                       | the viewer owns it             | named, the name        |
-| yes                                       | connected, and a grant is live | named, the name        |
-| yes                                       | anything else                  | verified, the fixed text |
-| no domain (mobile, Meta, masked): the certificate's own account plays the owner | as above | as above |
-| no domain, and no account known           | –                              | not_applicable, null   |
-| a web certificate whose site is not known | –                              | not_applicable, null   |
+| the host has an owner           | relation to the viewer          | status, value            |
+|---------------------------------|---------------------------------|--------------------------|
+| no                              | –                               | none, the fixed text     |
+| yes                             | the viewer itself               | named, the name          |
+| yes                             | connected, and a grant is live  | named, the name          |
+| yes                             | anything else                   | verified, the fixed text |
+| no host (mobile, Meta, masked): the certificate's own account plays the owner | as above | as above |
+| no host, and no account known   | –                               | not_applicable, null     |
+| a web certificate whose site is not known | –                     | not_applicable, null     |
 
-Covering is an ownership of exactly the host, else of its nearest ancestor whose coverage includes
+The owner of a host is whoever owns exactly the host, else its nearest ancestor whose ownership covers
 subdomains, never above the registrable domain. An owner whose account is suspended owns nothing.
 
-Everything that can change is read in one statement, in one snapshot taken after the call began,
-and the answer is on record when that statement has committed. Nothing of it is ever cached.
+The table stands once, as the SQL functions `confirmed_owner` and `owner_of_host`
+(sql/migrations/0006_decision.sql), which every statement joins that tells of an owner. Everything that can
+change is read in one statement, in one snapshot taken after the call began, and the answer is on record
+when that statement has committed. Nothing of it is ever cached.
 """
 
 from collections.abc import Sequence
 
 import structlog
 
-from service.accounts.names import NO_VERIFIED_ACCOUNT, VERIFIED_ACCOUNT
-from service.database import Pool
+from service.certificates.certificates import refresh_hosts
 from service.insights import queries
-from service.insights.certificates import refresh_hosts
 from service.insights.queries import Answer, Question
 from service.ownership.hostname import SUFFIX_LIST_VERSION
+from service.postgres.pools import Pool
 
 _log = structlog.get_logger("service.insights")
 
@@ -53,16 +54,3 @@ async def confirmed_owner(pool: Pool, questions: Sequence[Question]) -> list[Ans
         except Exception as error:  # noqa: BLE001 - the other answers are on record, and stay so
             _log.warning("hosts not found anew", error=type(error).__qualname__)
     return answers
-
-
-def value_of(answer: Answer) -> str | None:
-    """The value of `confirmed_owner` that an answer stands for."""
-    match answer.status:
-        case "named":
-            return answer.owner_name
-        case "verified":
-            return VERIFIED_ACCOUNT
-        case "none":
-            return NO_VERIFIED_ACCOUNT
-        case _:
-            return None

@@ -4,21 +4,16 @@ The vendor's OpenAPI document is the source of names and types; what it leaves o
 it is decided. Absent and null are told apart by `UNSET`.
 """
 
-import re
-from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from service.errors import InvalidCertificateId
+from service.accounts.names import Status
+from service.certificates.facts import FACTS_OF, Facts, Kind
 
-Kind: TypeAlias = Literal["web", "mobile", "meta"]
 Outcome: TypeAlias = Literal["success", "failure", "error"]
-Status: TypeAlias = Literal["named", "verified", "none", "not_applicable"]
 
-MAX_CERT_ID = 255
 MAX_BODY = 64 * 1024
 MAX_MATCHED = 3
 # Where the vendor publishes no limit, ours.
@@ -78,94 +73,12 @@ PUBLISHED_ERRORS = frozenset(
 NO_FINGERPRINTS = "Lead matching could not be performed: no fingerprints are on record"
 NO_PAGE_TEXT = "Page scans could not be performed: no page text is on record"
 
-_HOSTS = frozenset(
-    {"cert.trustedform.com", "cert.staging.trustedform.com", "cert.trustedform-dev.com"}
-)
-# What follows “0.” in a Meta id is not published, and the vendor's own client accepts anything; a
-# slash would make two segments of a path out of it.
-CERT_ID = r"[-_A-Za-z0-9]{40}(?:[-_A-Za-z0-9]{40})?|0\.[!-.0-~]{1,253}"
-_CERT_ID = re.compile(CERT_ID)
-_WEB_ID = re.compile(r"[0-9a-f]{40}")
-
-
-def checked_cert_id(text: str) -> str:
-    """A well-formed certificate id, as it is. Raises `InvalidCertificateId`."""
-    if _CERT_ID.fullmatch(text):
-        return text
-    raise InvalidCertificateId(text)
-
-
-def cert_id_of_url(url: str) -> str:
-    """The id in a certificate URL on one of the vendor's hosts; http and a trailing slash will do.
-
-    Raises `InvalidCertificateId`.
-    """
-    try:
-        parts = urlsplit(url.strip())
-        is_theirs = parts.scheme in ("http", "https") and parts.netloc.lower() in _HOSTS
-    except ValueError:
-        is_theirs = False
-    if not is_theirs:
-        raise InvalidCertificateId(url, field="cert_url")
-    try:
-        return checked_cert_id(parts.path.removeprefix("/").removesuffix("/"))
-    except InvalidCertificateId:
-        raise InvalidCertificateId(url, field="cert_url") from None
-
-
-def kinds_of(cert_id: str) -> tuple[Kind, ...]:
-    """The kinds of certificate that an id can be of, the likelier first."""
-    if cert_id.startswith("0."):
-        return ("meta",)
-    if len(cert_id) == 80:
-        return ("mobile",)
-    return ("web", "mobile") if _WEB_ID.fullmatch(cert_id) else ("mobile", "web")
-
 
 def values_of(given: str | list[str] | UnsetType | None) -> list[str]:
     """What was given as one value or several, as a list."""
     if not given:
         return []
     return [given] if isinstance(given, str) else given
-
-
-class Version(Struct, omit_defaults=True):
-    """A version number, in parts."""
-
-    full: str | None = None
-    major: str | None = None
-    minor: str | None = None
-    patch: str | None = None
-
-
-class Browser(Struct, omit_defaults=True):
-    """The consumer's browser, from its user agent."""
-
-    full: str | None = None
-    name: str | None = None
-    user_agent: str | None = None
-    version: Version | None = None
-
-
-class OperatingSystem(Struct, omit_defaults=True):
-    """The consumer's operating system, from its user agent."""
-
-    full: str | None = None
-    is_mobile: bool | None = None
-    name: str | None = None
-    version: Version | None = None
-
-
-class Place(Struct):
-    """Where the consumer was, as far as its IP address tells."""
-
-    city: str | None = None
-    country_code: str | None = None
-    lat: float | None = None
-    lon: float | None = None
-    postal_code: str | None = None
-    state: str | None = None
-    time_zone: str | None = None
 
 
 class ConfirmedOwnerDetail(Struct):
@@ -179,35 +92,7 @@ class ConfirmedOwnerDetail(Struct):
     verified_at: str | None = None
 
 
-Count: TypeAlias = Annotated[float, Meta(ge=0, le=1e9)]
-Time: TypeAlias = Annotated[datetime, Meta(tz=True)]
-HostText: TypeAlias = Annotated[str, Meta(max_length=1024)]
-UrlText: TypeAlias = Annotated[str, Meta(max_length=8192)]
 OptInType: TypeAlias = Literal["manual", "pre-selected", "non-interactive"]
-InputMethod: TypeAlias = Literal["autofill", "paste", "typing", "pre-populated"]
-
-
-class Facts(Struct, omit_defaults=True):
-    """The properties that are recorded about a certificate."""
-
-    approx_ip_geo: Place | None | UnsetType = UNSET
-    bot_detected: bool | None | UnsetType = UNSET
-    browser: Browser | None | UnsetType = UNSET
-    created_at: Time | None | UnsetType = UNSET
-    domain: HostText | None | UnsetType = UNSET
-    expires_at: Time | None | UnsetType = UNSET
-    form_input_kpm: Count | None | UnsetType = UNSET
-    form_input_method: list[InputMethod] | None | UnsetType = UNSET
-    form_input_wpm: Count | None | UnsetType = UNSET
-    ip: str | None | UnsetType = UNSET
-    is_framed: bool | None | UnsetType = UNSET
-    is_masked: bool | None | UnsetType = UNSET
-    num_sensitive_content_elements: Count | None | UnsetType = UNSET
-    num_sensitive_form_elements: Count | None | UnsetType = UNSET
-    os: OperatingSystem | None | UnsetType = UNSET
-    page_url: UrlText | None | UnsetType = UNSET
-    parent_page_url: UrlText | None | UnsetType = UNSET
-    seconds_on_page: Count | None | UnsetType = UNSET
 
 
 class Properties(Facts):
@@ -220,22 +105,10 @@ class Properties(Facts):
 
 PROPERTIES = frozenset(Properties.__struct_fields__)
 OWNER_PROPERTIES = frozenset({"confirmed_owner", "confirmed_owner_detail"})
-# Recorded apart from the other facts, or computed from what is.
-NOT_AMONG_FACTS = frozenset({"age_seconds", "created_at", "expires_at", "seconds_on_page"})
 
-_META_PROPERTIES = OWNER_PROPERTIES | {"age_seconds", "created_at", "expires_at"}
-_MOBILE_PROPERTIES = _META_PROPERTIES | {
-    "approx_ip_geo",
-    "ip",
-    "is_masked",
-    "os",
-    "seconds_on_page",
-}
 # The properties that certificates of a kind have; the others are answered null.
 PROPERTIES_OF: dict[str, frozenset[str]] = {
-    "web": PROPERTIES,
-    "mobile": _MOBILE_PROPERTIES,
-    "meta": _META_PROPERTIES,
+    kind: facts | OWNER_PROPERTIES for kind, facts in FACTS_OF.items()
 }
 
 

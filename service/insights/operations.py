@@ -14,7 +14,8 @@ from cachetools import TTLCache
 from uuid_utils.compat import uuid7
 
 from service.accounts.keys import authenticate, digest_of
-from service.database import Database
+from service.certificates.certificates import page_text_of, validity_of
+from service.certificates.facts import MOVING, NOT_AMONG_FACTS, PageText, checked_cert_id, kinds_of
 from service.errors import (
     CertificateNotFound,
     InactiveAccount,
@@ -23,23 +24,21 @@ from service.errors import (
     Unauthorized,
     Unavailable,
 )
-from service.insights import contract, queries
+from service.insights import contract
 from service.insights.asked import Asked, asked_of, needed_for, not_a_web_certificate
 from service.insights.batching import NaturalBatcher
 from service.insights.contract import (
-    NOT_AMONG_FACTS,
     OWNER_PROPERTIES,
     ScanParameters,
     ScansOutcome,
     ValidateResponse,
-    checked_cert_id,
-    kinds_of,
 )
 from service.insights.page_scan import ScanText, scan_page
 from service.insights.purchases import Bought, Purchases
-from service.insights.queries import MOVING, Answer, PageText, Question
+from service.insights.queries import Answer, Question
 from service.insights.results import bought_body, recorded_body
 from service.insights.upstream import Vendor
+from service.postgres.pools import Database
 
 # Texts longer than so many characters are made ready and scanned one at a time; who waits for that
 # longer than so many seconds is told so.
@@ -117,7 +116,7 @@ class Operations:
                 checked_cert_id(cert_id)
             except InvalidCertificateId:
                 return ValidateResponse("failure", contract.INVALID_ID)
-            held = await queries.select_validity(connection, cert_id, caller.account_id)
+            held = await validity_of(connection, cert_id, caller.account_id)
         if held is None and self._vendor is not None:
             return await self._vendor.validate(cert_id)
         kind, is_old = held or (kinds_of(cert_id)[0], False)
@@ -196,7 +195,7 @@ class Operations:
 
     async def _page_text(self, cert_id: str, answer: Answer, longest: int | None) -> PageText:
         async with self._database.general.connection() as connection:
-            return await queries.select_page_text(connection, cert_id, answer.imported_by, longest)
+            return await page_text_of(connection, cert_id, answer.imported_by, longest)
 
 
 def question_of(key: str, cert_id: str, asked: Asked) -> Question:

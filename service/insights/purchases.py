@@ -15,20 +15,16 @@ from weakref import WeakValueDictionary
 import msgspec
 from cachetools import TTLCache
 
-from service.database import Database
+from service.certificates.certificates import record_told
+from service.certificates.facts import Certificate, kinds_of
+from service.certificates.hosts import TELLS_HOST, TELLS_HOST_OTHERWISE, lacking_for_host
 from service.errors import InvalidInput, Unavailable, Unprocessable, VendorFailed
 from service.insights import queries
 from service.insights.asked import Asked
-from service.insights.certificates import record_told
-from service.insights.contract import (
-    PROPERTIES,
-    InsightsParameters,
-    OperationsRequest,
-    kinds_of,
-)
-from service.insights.hosts import TELLS_HOST, TELLS_HOST_OTHERWISE, lacking_for_host
-from service.insights.queries import Certificate, Question
+from service.insights.contract import PROPERTIES, InsightsParameters, OperationsRequest
+from service.insights.queries import Question
 from service.insights.upstream import MAX_CONNECTIONS, NONSENSE, Vendor, VendorResponse
+from service.postgres.pools import Database
 
 JUST_BOUGHT_FOR = 2.0
 

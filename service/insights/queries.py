@@ -1,14 +1,15 @@
-"""The statements about certificates and answers."""
+"""The statement that answers, and what it reads and records."""
 
-from collections.abc import Iterable, Sequence, Set
-from datetime import datetime, timedelta
+from collections.abc import Sequence, Set
+from datetime import datetime
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 import msgspec
 
-from service.database import Connection
-from service.insights.contract import Kind, Status
+from service.accounts.names import Status
+from service.certificates.facts import LONGEST_WINDOW, MOVING, SETTLED_AFTER, TRUSTED_FOR, Kind
+from service.postgres.pools import Connection
 
 Verdict: TypeAlias = Literal[
     "answered",
@@ -21,15 +22,6 @@ Verdict: TypeAlias = Literal[
     "not_web",
     "outdated",
 ]
-
-
-# No certificate can be asked about for longer.
-LONGEST_WINDOW = timedelta(days=90)
-
-# What may still move while a certificate is young, how long that is, and for how long it is true then.
-MOVING = frozenset({"age_seconds", "expires_at", "seconds_on_page"})
-SETTLED_AFTER = timedelta(days=1)
-TRUSTED_FOR = timedelta(minutes=15)
 
 
 class Labels(msgspec.Struct, frozen=True):
@@ -93,147 +85,120 @@ class Answer(msgspec.Struct, frozen=True):
     previously_retained: bool | None
 
 
-# The certificate is the service's own record of it if there is one, else the caller's; with a vendor
-# behind us the one that holds all that is needed. A grant is looked for only where there is an owner, an
-# owner only where it was asked for.
-_INSERT_ANSWERS = """
-WITH decided AS (
+# The statement that answers, step by step. Each is found by index however large the tables are.
+
+# What is asked, and by whom.
+_ASKED = """
+asked AS (
     SELECT
-        asked.position,
-        asked.answer_id,
-        asked.cert_id,
-        viewer.id AS viewer_id,
-        api_key.id AS api_key_id,
-        judged.verdict,
-        certificate.kind,
-        certificate.created_at,
-        certificate.expires_at,
-        certificate.seconds_on_page,
-        certificate.last_event_at,
-        CASE WHEN asked.facts_asked THEN certificate.facts END AS facts,
-        certificate.imported_by,
-        certificate.revision,
-        certificate.host,
-        CASE
-            WHEN judged.verdict <> 'answered' OR NOT asked.owner_asked THEN NULL
-            WHEN owner.id = viewer.id OR visible.is_visible THEN 'named'
-            WHEN owner.id IS NOT NULL THEN 'verified'
-            WHEN certificate.host IS NULL THEN 'not_applicable'
-            ELSE 'none'
-        END AS status,
-        owner.id AS owner_id,
-        owner.name AS owner_name,
-        covering.domain AS covered_by,
-        covering.verified_at,
-        CASE WHEN judged.verdict IN ('incomplete', 'overdue') THEN held.known END AS known,
-        CASE WHEN judged.verdict IN ('incomplete', 'overdue') THEN timing.has_lapsed END
-            AS has_lapsed,
-        certificate.fingerprints && string_to_array(asked.more ->> 'emails', ',') AS email_match,
-        certificate.fingerprints && string_to_array(asked.more ->> 'phones', ',') AS phone_match,
-        asked.more ? 'retain' AND judged.verdict = 'answered' AS retains,
-        asked.more -> 'retain' ->> 'reference' AS reference,
-        asked.more -> 'retain' ->> 'vendor' AS vendor,
-        asked.more -> 'retain' ->> 'campaign_id' AS campaign_id
+        asked.position, asked.answer_id, asked.cert_id, asked.owner_asked, asked.facts_asked,
+        asked.more, string_to_array(asked.more ->> 'needed', ',') AS needed,
+        api_key.id AS api_key_id, viewer.id AS viewer_id, viewer.suspended_at
     FROM unnest($1::uuid[], $2::bytea[], $3::text[], $4::boolean[], $5::boolean[], $6::jsonb[])
         WITH ORDINALITY
         AS asked (answer_id, key_digest, cert_id, owner_asked, facts_asked, more, position)
     LEFT JOIN api_key ON api_key.digest = asked.key_digest AND api_key.revoked_at IS NULL
     LEFT JOIN account AS viewer ON viewer.id = api_key.account_id
+)"""
+
+# What is on record of the certificate: the service's own record if there is one, else the caller's; with
+# a vendor behind us the one that holds all that is needed.
+_HELD = """
+held AS (
+    SELECT asked.*, record.*
+    FROM asked
     LEFT JOIN LATERAL (
-        SELECT held.cert_id, held.imported_by, held.kind, held.account_id, held.host,
-            held.covering_names, held.suffix_list, held.created_at, held.expires_at,
-            held.seconds_on_page, held.last_event_at, held.facts, held.revision,
-            held.fingerprints, held.known, held.recorded_at, held.fetched_at,
-            coalesce(
-                held.fetched_at >= coalesce(held.created_at, held.recorded_at) + $9::interval, false
-            ) AS is_settled,
-            string_to_array(asked.more ->> 'needed', ',') <@ held.known AS is_enough
-        FROM certificate AS held
-        WHERE held.cert_id = asked.cert_id
-          AND (held.imported_by IS NULL OR held.imported_by = viewer.id)
-        ORDER BY is_enough DESC, held.imported_by NULLS FIRST
+        SELECT
+            true AS is_on_record, certificate.imported_by, certificate.kind, certificate.account_id,
+            certificate.host, certificate.covering_names, certificate.suffix_list,
+            certificate.created_at, certificate.expires_at, certificate.seconds_on_page,
+            certificate.last_event_at, certificate.facts, certificate.revision,
+            certificate.fingerprints, certificate.known, certificate.fetched_at,
+            coalesce(certificate.created_at, certificate.recorded_at) AS made_at,
+            asked.needed <@ certificate.known AS is_enough
+        FROM certificate
+        WHERE certificate.cert_id = asked.cert_id
+          AND (certificate.imported_by IS NULL OR certificate.imported_by = asked.viewer_id)
+        ORDER BY is_enough DESC, certificate.imported_by NULLS FIRST
         LIMIT 1
-    ) AS held ON true
+    ) AS record ON true
+)"""
+
+# Whether it can be answered, and if not, why: worked out once, for much follows from it.
+_JUDGED = """
+judged AS MATERIALIZED (
+    SELECT held.*, timing.has_lapsed, CASE
+        WHEN held.viewer_id IS NULL THEN 'unauthorized'
+        WHEN held.suspended_at IS NOT NULL THEN 'inactive'
+        WHEN held.is_on_record IS NULL THEN 'not_found'
+        -- What the caller told itself does, or does not; nothing is bought to add to it.
+        WHEN held.imported_by IS NOT NULL AND held.needed IS NOT NULL
+            AND (timing.is_over OR NOT held.is_enough) THEN 'not_found'
+        -- A window is lengthened while a certificate is young, and then to its longest.
+        WHEN timing.is_over AND (
+            held.needed IS NULL
+            OR timing.is_settled
+            OR (NOT timing.has_lapsed AND 'expires_at' = ANY (held.known))
+            OR now() >= held.made_at + $8::interval
+        ) THEN 'expired'
+        WHEN timing.is_over THEN 'overdue'
+        WHEN NOT held.is_enough OR (timing.has_lapsed AND held.needed && $11::text[])
+            THEN 'incomplete'
+        WHEN held.kind <> 'web' AND held.more ?| ARRAY['emails', 'phones'] THEN 'not_web'
+        WHEN held.suffix_list <> $7 THEN 'outdated'
+        ELSE 'answered'
+    END AS verdict
+    FROM held
+    CROSS JOIN LATERAL (
+        SELECT coalesce(held.fetched_at >= held.made_at + $9::interval, false) AS is_settled
+    ) AS age
     CROSS JOIN LATERAL (
         SELECT
-            now() >= coalesce(
-                held.expires_at, coalesce(held.created_at, held.recorded_at) + $8::interval
-            ) AS is_over,
+            age.is_settled,
+            now() >= coalesce(held.expires_at, held.made_at + $8::interval) AS is_over,
             -- What moves need not be any more what the vendor told then.
-            held.fetched_at < now() - $10::interval AND NOT held.is_settled AS has_lapsed
+            held.fetched_at < now() - $10::interval AND NOT age.is_settled AS has_lapsed
     ) AS timing
-    CROSS JOIN LATERAL (
-        SELECT CASE
-            WHEN viewer.id IS NULL THEN 'unauthorized'
-            WHEN viewer.suspended_at IS NOT NULL THEN 'inactive'
-            WHEN held.cert_id IS NULL THEN 'not_found'
-            -- What the caller told itself does, or does not; nothing is bought to add to it.
-            WHEN held.imported_by IS NOT NULL AND asked.more ? 'needed'
-                AND (timing.is_over OR NOT held.is_enough) THEN 'not_found'
-            -- A window is lengthened while a certificate is young, and then to its longest.
-            WHEN timing.is_over AND (
-                NOT coalesce(asked.more ? 'needed', false)
-                OR held.is_settled
-                OR (NOT timing.has_lapsed AND 'expires_at' = ANY (held.known))
-                OR now() >= coalesce(held.created_at, held.recorded_at) + $8::interval
-            ) THEN 'expired'
-            WHEN timing.is_over THEN 'overdue'
-            WHEN NOT held.is_enough OR (
-                timing.has_lapsed AND string_to_array(asked.more ->> 'needed', ',') && $11::text[]
-            ) THEN 'incomplete'
-            WHEN held.kind <> 'web' AND asked.more ?| ARRAY['emails', 'phones']
-                THEN 'not_web'
-            WHEN held.suffix_list <> $7 THEN 'outdated'
-            ELSE 'answered'
-        END AS verdict
-    ) AS judged
-    -- Whoever is not answered is not told anything about the certificate either.
-    LEFT JOIN LATERAL (
-        SELECT held.kind, held.account_id, held.host, held.covering_names, held.created_at,
-            held.expires_at, held.seconds_on_page, held.last_event_at, held.facts,
-            held.imported_by, held.revision, held.fingerprints
-    ) AS certificate ON judged.verdict = 'answered'
-    LEFT JOIN LATERAL (
-        SELECT ownership.account_id, ownership.domain, ownership.verified_at
-        FROM ownership
-        JOIN account AS holder ON holder.id = ownership.account_id AND holder.suspended_at IS NULL
-        WHERE asked.owner_asked
-          AND ownership.ended_at IS NULL
-          AND ownership.domain = ANY (certificate.covering_names)
-          AND (ownership.covers_subdomains OR ownership.domain = certificate.host)
-        ORDER BY length(ownership.domain) DESC
-        LIMIT 1
-    ) AS covering ON true
-    LEFT JOIN account AS owner
-        ON asked.owner_asked
-        AND owner.suspended_at IS NULL
-        AND owner.id = CASE
-            WHEN certificate.host IS NOT NULL THEN covering.account_id
-            WHEN certificate.kind <> 'web' OR certificate.facts -> 'is_masked' = 'true'
-                THEN certificate.account_id
-        END
-    LEFT JOIN LATERAL (
-        SELECT true AS is_visible
-        FROM visibility_grant
-        JOIN connection
-            ON connection.id = visibility_grant.connection_id AND connection.ended_at IS NULL
-        WHERE visibility_grant.owner_id = owner.id
-          AND visibility_grant.viewer_id = viewer.id
-          AND visibility_grant.ended_at IS NULL
-    ) AS visible ON true
-),
+)"""
+
+# What it is answered, and who owns the site. Whoever is not answered is told nothing of the certificate.
+_TOLD = """
 told AS MATERIALIZED (
-    -- From here on an owner who may not be named is nowhere to be found.
     SELECT
-        position, answer_id, cert_id, viewer_id, api_key_id, verdict, kind, created_at, expires_at,
-        seconds_on_page, last_event_at, facts, imported_by, revision, host, status,
-        CASE WHEN status = 'named' THEN owner_id END AS owner_account_id,
-        CASE WHEN status = 'named' THEN owner_name END AS owner_name,
-        CASE WHEN status = 'named' THEN covered_by END AS covered_by,
-        CASE WHEN status = 'named' THEN verified_at END AS verified_at,
-        known, has_lapsed, email_match, phone_match, retains, reference, vendor, campaign_id
-    FROM decided
-),
+        judged.position, judged.answer_id, judged.cert_id, judged.viewer_id, judged.api_key_id,
+        judged.verdict, certificate.kind, certificate.created_at, certificate.expires_at,
+        certificate.seconds_on_page, certificate.last_event_at, certificate.facts,
+        certificate.imported_by, certificate.revision, certificate.host,
+        owner.status, owner.owner_id AS owner_account_id, owner.owner_name, owner.covered_by,
+        owner.verified_at,
+        CASE WHEN judged.verdict IN ('incomplete', 'overdue') THEN judged.known END AS known,
+        CASE WHEN judged.verdict IN ('incomplete', 'overdue') THEN judged.has_lapsed END
+            AS has_lapsed,
+        certificate.fingerprints && string_to_array(judged.more ->> 'emails', ',') AS email_match,
+        certificate.fingerprints && string_to_array(judged.more ->> 'phones', ',') AS phone_match,
+        judged.more ? 'retain' AND judged.verdict = 'answered' AS retains,
+        judged.more -> 'retain' ->> 'reference' AS reference,
+        judged.more -> 'retain' ->> 'vendor' AS vendor,
+        judged.more -> 'retain' ->> 'campaign_id' AS campaign_id
+    FROM judged
+    LEFT JOIN LATERAL (
+        SELECT
+            judged.kind, judged.created_at, judged.expires_at, judged.seconds_on_page,
+            judged.last_event_at, judged.imported_by, judged.revision, judged.fingerprints,
+            judged.host, CASE WHEN judged.facts_asked THEN judged.facts END AS facts
+    ) AS certificate ON judged.verdict = 'answered'
+    LEFT JOIN LATERAL confirmed_owner(
+        judged.viewer_id,
+        judged.host,
+        CASE WHEN judged.owner_asked THEN judged.covering_names END,
+        CASE
+            WHEN judged.kind <> 'web' OR judged.facts -> 'is_masked' = 'true'
+                THEN judged.account_id
+        END
+    ) AS owner ON judged.verdict = 'answered' AND judged.owner_asked
+)"""
+
+_RECORDED = """
 recorded AS (
     INSERT INTO answer (
         id, account_id, api_key_id, cert_id, domain, status,
@@ -244,9 +209,11 @@ recorded AS (
         owner_account_id, owner_name, covered_by, verified_at, now()
     FROM told
     WHERE verdict = 'answered'
-),
--- One row for all calls at once that retain the same, the first of them first; in an order in which
--- no two statements wait for each other.
+)"""
+
+# One row for all calls at once that retain the same, the first of them first; in an order in which no
+# two statements wait for each other.
+_RETAINED = """
 retained AS (
     INSERT INTO retained_certificate AS kept (
         account_id, cert_id, reference, vendor, campaign_id, retained_at, answer_id
@@ -267,7 +234,9 @@ retained AS (
         vendor = coalesce(kept.vendor, excluded.vendor),
         campaign_id = coalesce(kept.campaign_id, excluded.campaign_id)
     RETURNING account_id, cert_id, reference, vendor, campaign_id, answer_id
-)
+)"""
+
+_ANSWERS = """
 SELECT
     told.verdict, now(), told.kind, told.created_at, told.expires_at, told.seconds_on_page,
     told.last_event_at, told.facts, told.imported_by, told.revision, told.host, told.status,
@@ -282,6 +251,9 @@ LEFT JOIN retained
     AND retained.cert_id = told.cert_id
 ORDER BY told.position
 """
+
+_STEPS = (_ASKED, _HELD, _JUDGED, _TOLD, _RECORDED, _RETAINED)
+_INSERT_ANSWERS = f"WITH {','.join(_STEPS)}{_ANSWERS}"
 
 
 async def insert_answers(
@@ -334,34 +306,6 @@ def _with_labels(row: Sequence[Any]) -> tuple[Any, ...]:
 _NOTHING_TO_NOTE = Labels(None, None, None)
 
 
-class PageText(msgspec.Struct, frozen=True):
-    """The text recorded on a certificate, of `length` characters; left out where it is too long."""
-
-    revision: int
-    length: int | None
-    text: str | None
-
-
-async def select_page_text(
-    connection: Connection, cert_id: str, imported_by: UUID | None, longest: int | None
-) -> PageText:
-    """The text recorded on a certificate, if it has at most so many characters."""
-    row = await connection.fetchrow(
-        """
-        SELECT revision, length(page_text), CASE
-            WHEN $3::integer IS NULL OR length(page_text) <= $3 THEN page_text
-        END
-        FROM certificate
-        WHERE cert_id = $1 AND imported_by IS NOT DISTINCT FROM $2
-        """,
-        cert_id,
-        imported_by,
-        longest,
-    )
-    # It may have been purged a moment ago.
-    return PageText(0, None, None) if row is None else PageText(*row)
-
-
 async def insert_retained(connection: Connection, question: Question) -> None:
     """Note that the vendor has retained a certificate, before anything else can go wrong with a call.
 
@@ -383,186 +327,3 @@ async def insert_retained(connection: Connection, question: Question) -> None:
         labels.campaign_id,
         question.answer_id,
     )
-
-
-async def select_hosts(
-    connection: Connection, cert_ids: Sequence[str], suffix_list: str
-) -> list[tuple[str, UUID | None, str, dict[str, object]]]:
-    """Id, importer, kind and facts of the certificates whose host was found under another list."""
-    rows = await connection.fetch(
-        """
-        SELECT cert_id, imported_by, kind, facts FROM certificate
-        WHERE cert_id = ANY ($1) AND suffix_list <> $2
-        ORDER BY cert_id, imported_by
-        FOR UPDATE
-        """,
-        cert_ids,
-        suffix_list,
-    )
-    return [
-        (row["cert_id"], row["imported_by"], row["kind"], msgspec.json.decode(row["facts"]))
-        for row in rows
-    ]
-
-
-async def update_host(
-    connection: Connection,
-    cert_id: str,
-    imported_by: UUID | None,
-    host: str | None,
-    covering: Sequence[str] | None,
-    suffix_list: str | None,
-) -> None:
-    await connection.execute(
-        """
-        UPDATE certificate SET host = $3, covering_names = $4, suffix_list = $5
-        WHERE cert_id = $1 AND imported_by IS NOT DISTINCT FROM $2
-        """,
-        cert_id,
-        imported_by,
-        host,
-        covering,
-        suffix_list,
-    )
-
-
-class Certificate(msgspec.Struct, frozen=True):
-    """A certificate as it is recorded; None is what is not known, or was not recorded yet.
-
-    `facts` are the properties that have no column of their own.
-    """
-
-    cert_id: str
-    imported_by: UUID | None
-    kind: Kind
-    account_id: UUID | None = None
-    host: str | None = None
-    covering_names: Sequence[str] | None = None
-    suffix_list: str | None = None
-    created_at: datetime | None = None
-    expires_at: datetime | None = None
-    seconds_on_page: float | None = None
-    last_event_at: datetime | None = None
-    fetched_at: datetime | None = None
-    facts: dict[str, object] = {}
-    known: Sequence[str] = ()
-    page_text: str | None = None
-    fingerprints: Sequence[str] | None = None
-    recorded_at: datetime | None = None
-    revision: int | None = None
-
-
-async def lock_imports(connection: Connection, imported_by: UUID | None) -> None:
-    """Wait until no other transaction records certificates of that importer."""
-    await connection.execute(
-        "SELECT pg_advisory_xact_lock(hashtextextended('certificates of ' || $1, 0))",
-        str(imported_by),
-    )
-
-
-async def select_certificates(
-    connection: Connection, cert_ids: Sequence[str], imported_by: UUID | None
-) -> dict[str, Certificate]:
-    """Those of the certificates that are on record for that importer, by id."""
-    rows = await connection.fetch(
-        """
-        SELECT cert_id, imported_by, kind, account_id, host, covering_names, suffix_list,
-            created_at, expires_at, seconds_on_page, last_event_at, fetched_at, facts, known,
-            page_text, fingerprints, recorded_at, revision
-        FROM certificate
-        WHERE cert_id = ANY ($1) AND imported_by IS NOT DISTINCT FROM $2
-        """,
-        cert_ids,
-        imported_by,
-    )
-    return {
-        row["cert_id"]: msgspec.structs.replace(
-            Certificate(*row), facts=msgspec.json.decode(row["facts"])
-        )
-        for row in rows
-    }
-
-
-async def upsert_certificates(
-    connection: Connection, certificates: Iterable[Certificate]
-) -> set[str]:
-    """Record certificates, each once, and give the ids of those that were.
-
-    Those were not of which another transaction has recorded something since they were read.
-    """
-    rows = await connection.fetch(
-        """
-        INSERT INTO certificate (
-            cert_id, imported_by, kind, account_id, host, covering_names, suffix_list,
-            created_at, expires_at, seconds_on_page, last_event_at, fetched_at, facts, known,
-            page_text, fingerprints, recorded_at, revision
-        )
-        SELECT cert_id, imported_by, kind, account_id, host, covering_names, suffix_list,
-            created_at, expires_at, seconds_on_page, last_event_at, fetched_at, facts, known,
-            page_text, fingerprints, coalesce(recorded_at, now()),
-            coalesce(revision, nextval('certificate_revision'))
-        FROM json_populate_recordset(NULL::certificate, $1) AS told
-        -- What was purged meanwhile does not come back.
-        WHERE told.revision IS NULL OR EXISTS (
-            SELECT FROM certificate
-            WHERE certificate.cert_id = told.cert_id AND certificate.revision = told.revision
-        )
-        ON CONFLICT ON CONSTRAINT certificate_unique DO UPDATE SET
-            kind = excluded.kind,
-            account_id = excluded.account_id,
-            host = excluded.host,
-            covering_names = excluded.covering_names,
-            suffix_list = excluded.suffix_list,
-            created_at = excluded.created_at,
-            expires_at = excluded.expires_at,
-            seconds_on_page = excluded.seconds_on_page,
-            last_event_at = excluded.last_event_at,
-            fetched_at = excluded.fetched_at,
-            facts = excluded.facts,
-            known = excluded.known,
-            page_text = excluded.page_text,
-            fingerprints = excluded.fingerprints,
-            revision = nextval('certificate_revision')
-        WHERE certificate.revision = excluded.revision
-        RETURNING cert_id
-        """,
-        msgspec.json.encode(list(certificates)).decode(),
-    )
-    return {row["cert_id"] for row in rows}
-
-
-async def select_validity(
-    connection: Connection, cert_id: str, viewer_id: UUID
-) -> tuple[Kind, bool] | None:
-    """The kind of a certificate on record for a viewer, and whether its longest window is over."""
-    row = await connection.fetchrow(
-        """
-        SELECT kind, now() >= coalesce(created_at, recorded_at) + $3::interval
-        FROM certificate
-        WHERE cert_id = $1 AND (imported_by IS NULL OR imported_by = $2)
-        ORDER BY imported_by NULLS FIRST
-        LIMIT 1
-        """,
-        cert_id,
-        viewer_id,
-        LONGEST_WINDOW,
-    )
-    return None if row is None else (row[0], row[1])
-
-
-async def delete_certificates(connection: Connection, older_than: timedelta, limit: int) -> int:
-    """Delete certificates first recorded longer ago than that, and say how many."""
-    deleted = await connection.execute(
-        """
-        DELETE FROM certificate
-        WHERE ctid = ANY (ARRAY(
-            SELECT ctid FROM certificate
-            WHERE recorded_at < now() - $1::interval
-            LIMIT $2
-            FOR UPDATE SKIP LOCKED
-        ))
-        """,
-        older_than,
-        limit,
-    )
-    return int(deleted.removeprefix("DELETE "))

@@ -11,8 +11,9 @@ from typing import TypeVar
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from service.accounts.names import told_of_owner
+from service.certificates.facts import LONGEST_WINDOW
 from service.insights.asked import Asked
-from service.insights.confirmed_owner import value_of
 from service.insights.contract import (
     NO_FINGERPRINTS,
     NO_MATCHES,
@@ -29,7 +30,7 @@ from service.insights.contract import (
     ScansResult,
 )
 from service.insights.purchases import Bought
-from service.insights.queries import LONGEST_WINDOW, Answer
+from service.insights.queries import Answer
 from service.insights.upstream import VendorRetained
 
 _Block = TypeVar("_Block", bound=Struct)
@@ -192,7 +193,7 @@ def _time(value: datetime | None) -> str | None:
 
 _COMPUTED = {
     "age_seconds": _age_seconds,
-    "confirmed_owner": value_of,
+    "confirmed_owner": lambda answer: told_of_owner(answer.status, answer.owner_name),
     "confirmed_owner_detail": _confirmed_owner_detail,
     "created_at": lambda answer: _time(answer.created_at),
     "expires_at": lambda answer: _time(answer.expires_at),

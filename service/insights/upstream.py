@@ -26,7 +26,7 @@ import stamina
 from cachetools import TTLCache
 from circuitbreaker import STATE_HALF_OPEN, CircuitBreaker
 
-from service import __version__, metrics
+from service import __version__
 from service.errors import (
     CertificateNotFound,
     InvalidCertificateId,
@@ -46,6 +46,7 @@ from service.insights.contract import (
     Outcome,
     ValidateResponse,
 )
+from service.processes import metrics
 from service.settings import TrustedForm
 
 CONNECT_DEADLINE = 2.0

@@ -14,12 +14,12 @@ import msgspec
 import structlog
 from uuid_utils.compat import uuid7
 
-from service.database import Connection, Database
-from service.jobs import enqueue
 from service.mail import queries
 from service.mail.letters import html, letter_of, message_id, plain_text
-from service.mail.queries import Mail
+from service.mail.records import Mail
 from service.mail.transport import MailFailed, message, send_by_smtp, write_to_outbox
+from service.postgres.pools import Connection, Database
+from service.processes.queue import enqueue
 from service.settings import Smtp
 from service.tokens import link_token
 

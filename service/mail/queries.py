@@ -1,27 +1,10 @@
 """The statements about mails."""
 
 from datetime import datetime, timedelta
-from typing import Literal, TypeAlias
 from uuid import UUID
 
-import msgspec
-
-from service.database import Connection
-
-MailState: TypeAlias = Literal[
-    "queued", "sending", "retrying", "sent", "failed", "cancelled", "suppressed"
-]
-
-
-class Mail(msgspec.Struct, frozen=True):
-    """A mail that is to be sent now; `params` is JSON."""
-
-    id: UUID
-    kind: str
-    recipient: str
-    params: str
-    created_at: datetime
-    is_too_late: bool
+from service.mail.records import Mail, MailState
+from service.postgres.pools import Connection
 
 
 async def insert_mail(

@@ -1,24 +1,28 @@
 """The management API about domains: claims, their verification by DNS, and its evidence."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Annotated, Literal
 
 import msgspec
-from litestar import Response, delete, get, patch, post
+from litestar import Litestar, Response, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter
 from msgspec import UNSET, UnsetType
 
-from service.accounts.callers import MAX_BODY, IdempotencyKey, Limit, carried_out_for_each
 from service.accounts.keys import actor_of
-from service.accounts.queries import Caller
-from service.bodies import HttpRequest, json_of
-from service.database import Connection, Database
-from service.documents import Problem, documented, json_body, problems
+from service.accounts.records import Caller
 from service.ownership import claims, queries
-from service.ownership.dns_txt import places_of
+from service.ownership.dns_txt import places_of, system_resolvers
 from service.ownership.hostname import is_mixed_script, registrable_domain
-from service.ownership.queries import Claim, Evidence, Method
+from service.ownership.records import Claim, Evidence, Method
+from service.postgres.pools import Connection, Database
+from service.web.bodies import MAX_BODY, HttpRequest, json_of
+from service.web.carrying_out import carried_out_for_each
+from service.web.documents import documented, json_body, problems
+from service.web.parameters import IdempotencyKey, Limit
+from service.web.problems import Problem
 
 MAX_NAMES = 100
 
@@ -161,7 +165,7 @@ async def add_domains(
     return await carried_out_for_each(
         request,
         database,
-        caller,
+        caller.account_id,
         idempotency_key,
         wanted.names,
         add,
@@ -346,3 +350,21 @@ def _records(claim: Claim) -> list[Record]:
         )
         for host in dict.fromkeys((places.registrable, places.label))
     ]
+
+
+@asynccontextmanager
+async def lifespan(app: Litestar) -> AsyncIterator[None]:
+    """The DNS resolvers that the application asks."""
+    app.state.resolvers = app.state.settings.dns_resolvers or tuple(system_resolvers())
+    yield
+
+
+routes = [
+    add_domains,
+    list_domains,
+    get_domain,
+    change_domain,
+    remove_domain,
+    verify_domain,
+    get_domain_history,
+]

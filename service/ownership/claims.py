@@ -16,12 +16,11 @@ from uuid_utils.compat import uuid7
 from service import allowance, audit
 from service.accounts.members import mail_admins
 from service.audit import Actor
-from service.database import Connection, Database
 from service.errors import Conflict, NotFound
 from service.ownership import ownerships, queries
 from service.ownership.dns_txt import Finding, hint_of, kept_evidence, look_up, new_code, places_of
 from service.ownership.hostname import canonical_host, claimable_name
-from service.ownership.queries import Claim
+from service.ownership.records import Claim
 from service.ownership.verification import (
     CONNECTION_ERROR,
     SUPERSEDED,
@@ -31,6 +30,7 @@ from service.ownership.verification import (
     advanced,
     begun,
 )
+from service.postgres.pools import Connection, Database
 from service.settings import DnsServer
 
 NEW_NAMES_AN_HOUR = 20

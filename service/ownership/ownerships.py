@@ -11,13 +11,15 @@ from uuid_utils.compat import uuid7
 
 from service import audit
 from service.audit import Actor
-from service.database import Connection
 from service.errors import Conflict, NotFound
 from service.ownership import queries
 from service.ownership.dns_txt import new_code
 from service.ownership.hostname import claimable_name
-from service.ownership.queries import Claim, Method, Ownership
+from service.ownership.records import Claim, Method, Ownership
 from service.ownership.verification import SUPERSEDED
+from service.postgres.pools import Connection
+
+owned_by = queries.select_live_ownerships_of
 
 
 async def attest(

@@ -1,19 +1,17 @@
 """The page about domains: which are claimed, how they stand, and which record proves them."""
 
-from typing import Any
-
-from litestar import Response, Router, get, post
+from litestar import get, post
 from litestar.di import NamedDependency
 
-from service.accounts.members import account_of_admin
-from service.accounts.queries import select_memberships
-from service.accounts.visitors import ERRORS, MAX_FORM, Visitor, form_of, go_on, page
+from service.accounts.members import account_of_admin, memberships_of
+from service.accounts.visitors import Visitor, form_of, go_on, page
 from service.audit import Actor
-from service.bodies import HttpRequest
-from service.database import Database
 from service.errors import Conflict, InvalidInput, LimitReached
 from service.ownership import claims, queries
 from service.ownership.dns_txt import places_of
+from service.postgres.pools import Database
+from service.web.bodies import HttpRequest
+from service.web.pages import Page, page_router
 
 # More are for programs to read.
 _SHOWN = 200
@@ -22,7 +20,7 @@ _SHOWN = 200
 @get("/domains")
 async def show_domains(
     request: HttpRequest, visitor: NamedDependency[Visitor], database: NamedDependency[Database]
-) -> Response[Any]:
+) -> Page:
     """The domains of all accounts that the user belongs to."""
     if visitor.session is None:
         return go_on(request, "/sign-in?next=/domains")
@@ -32,7 +30,7 @@ async def show_domains(
 @post("/domains", status_code=200)
 async def change_domains(
     request: HttpRequest, visitor: NamedDependency[Visitor], database: NamedDependency[Database]
-) -> Response[Any]:
+) -> Page:
     """Add a domain, look for its code, let it cover its subdomains or not, or give it up."""
     form = await form_of(request, visitor)
     if visitor.session is None:
@@ -71,7 +69,7 @@ async def _domains(
     *,
     error: str | None = None,
     name: str = "",
-) -> Response[Any]:
+) -> Page:
     assert visitor.session is not None
     async with database.general.connection() as connection:
         accounts = [
@@ -81,7 +79,7 @@ async def _domains(
                     connection, account.account_id, after=None, is_verified=None, limit=_SHOWN
                 ),
             )
-            for account in await select_memberships(connection, visitor.session.user.id)
+            for account in await memberships_of(connection, visitor.session.user.id)
         ]
     return page(
         request,
@@ -95,10 +93,4 @@ async def _domains(
     )
 
 
-pages = Router(
-    "/",
-    route_handlers=[show_domains, change_domains],
-    exception_handlers=ERRORS,
-    include_in_schema=False,
-    request_max_body_size=MAX_FORM,
-)
+routes = [page_router(show_domains, change_domains)]

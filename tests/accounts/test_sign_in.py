@@ -7,7 +7,7 @@ import pytest
 
 from service.accounts import sign_in
 from service.accounts.sign_in import LINKS_AN_HOUR
-from service.accounts.visitors import Site
+from service.web.pages import Site
 from tests.builders import World
 from tests.surfer import Surfer, sign_in_link, signed_in
 

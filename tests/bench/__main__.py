@@ -22,13 +22,13 @@ from rich.console import Console
 from rich.table import Table
 
 from service.accounts.keys import digest_of, new_key
-from service.embedded import embedded_postgres
 from service.ownership.hostname import SUFFIX_LIST_VERSION
+from service.postgres.embedded import embedded_postgres
 from service.settings import load_settings
 from tests.bench import dns, upstream
 from tests.bench.processes import serving
 from tests.builders import basic
-from tests.processes import environment, running
+from tests.running import environment, running
 
 CONNECTIONS = (1, 16, 64)
 ROUNDS = 3

@@ -8,8 +8,8 @@ from typing import Any
 
 from litestar import Litestar, Request, Response, post
 
-from service.logs import configure_logs
-from service.server import serve
+from service.processes.logs import configure_logs
+from service.processes.serving import serve
 
 
 def bare_app(body: bytes) -> Litestar:

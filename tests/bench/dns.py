@@ -9,12 +9,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from service.database import connect, migrate, open_database
-from service.embedded import embedded_postgres
-from service.worker import enqueue_due_checks
+from service.ownership.jobs import enqueue_due_checks
+from service.postgres.embedded import embedded_postgres
+from service.postgres.migrations import migrate
+from service.postgres.pools import connect, open_database
 from tests.bench.processes import serving
 from tests.builders import until
-from tests.processes import COMMAND, environment
+from tests.running import COMMAND, environment
 
 FEW, MANY = 1_000, 100_000
 SECONDS = 20

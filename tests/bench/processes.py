@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.processes import ROOT, free_port
+from tests.running import ROOT, free_port
 
 
 @contextmanager

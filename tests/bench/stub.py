@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 from litestar import Litestar, Request, Response, get, post
 
-from service.logs import configure_logs
-from service.server import serve
+from service.processes.logs import configure_logs
+from service.processes.serving import serve
 
 SECONDS = 0.05
 

@@ -15,12 +15,12 @@ from pathlib import Path
 import httpx
 
 from service.accounts.keys import digest_of, new_key
-from service.database import connect
-from service.embedded import embedded_postgres
+from service.postgres.embedded import embedded_postgres
+from service.postgres.pools import connect
 from tests.bench import stub
 from tests.bench.processes import serving
 from tests.builders import basic
-from tests.processes import environment, running
+from tests.running import environment, running
 
 CERTIFICATES = 600
 AT_ONCE = 4

@@ -7,12 +7,13 @@ import httpx
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from service.database import migrate, open_database
+from service.postgres.migrations import migrate
+from service.postgres.pools import open_database
 from tests.builders import NO_VERIFIED, VERIFIED, Company, World
 from tests.conftest import fresh_database
 from tests.mailbox import Mailbox, link_in, mailbox, text_of
 from tests.ownership.authority import Authority, authority
-from tests.processes import environment, running
+from tests.running import environment, running
 
 REQUEST = {"reason": "domain_ownership_visibility", "note": "Nice to meet you.\nThe buyers"}
 

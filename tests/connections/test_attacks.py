@@ -11,8 +11,8 @@ from service.accounts import members
 from service.accounts.members import NOTICES_A_DAY
 from service.accounts.sign_in import find_session, request_link, sign_in, sign_out
 from service.audit import Actor
-from service.connections import invitations
 from service.errors import Forbidden, LimitReached
+from service.invitations import invitations
 from service.mail.mails import Mailer, send_mail
 from service.tokens import link_token
 from tests.builders import SECRET, Company, World, link_of

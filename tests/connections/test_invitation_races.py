@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from service.audit import Actor
-from service.connections import connections, grants, invitations
-from service.connections.queries import Invitation
-from service.database import Connection
+from service.connections import connections, grants
 from service.errors import Conflict, NotFound, Unavailable
+from service.invitations import invitations
+from service.invitations.records import Invitation
+from service.postgres.pools import Connection
 from tests.builders import SECRET, Company, World
 
 Act = Callable[[Connection], Awaitable[object]]

@@ -22,7 +22,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from service.connections.queries import Reason
+from service.invitations.records import Reason
 from tests.builders import VERIFIED, Company, World
 
 _Result = TypeVar("_Result")

@@ -9,7 +9,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from service.connections.invitations import PER_DOMAIN, PER_INVITER, PER_RECIPIENT
+from service.invitations.invitations import PER_DOMAIN, PER_INVITER, PER_RECIPIENT
 from service.mail.mails import Mailer, send_mail
 from tests.builders import SECRET, VERIFIED, Company, World
 from tests.conftest import SETTINGS

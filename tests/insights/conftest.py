@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 import respx
 
-from service.database import Database
+from service.postgres.pools import Database
 from tests.builders import World
 from tests.insights.vendor import URL, Stage, Vendor, service, set_up
 

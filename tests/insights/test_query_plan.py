@@ -3,8 +3,9 @@
 import json
 from typing import Any
 
-from service.database import Connection, connect, migrate, open_database
 from service.insights import queries
+from service.postgres.migrations import migrate
+from service.postgres.pools import Connection, connect, open_database
 from tests.conftest import fresh_database
 
 DOMAINS = 200_000

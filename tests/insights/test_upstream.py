@@ -17,7 +17,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from service.database import Database
+from service.postgres.pools import Database
 from tests.builders import NO_VERIFIED, VERIFIED, World, basic, meta_id, web_id
 from tests.insights.vendor import (
     BOTH,

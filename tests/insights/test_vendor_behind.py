@@ -12,9 +12,11 @@ import httpx
 import pytest
 import structlog.testing
 
-from service.database import Database
-from service.insights import certificates, purchases, queries
-from service.insights.imports import import_lines
+from service.certificates import certificates, queries
+from service.certificates.facts import Certificate
+from service.certificates.imports import import_lines
+from service.insights import purchases
+from service.postgres.pools import Database
 from tests.builders import NO_VERIFIED, VERIFIED, Company, basic, meta_id, mobile_id, until, web_id
 from tests.insights.vendor import (
     BOTH,
@@ -640,7 +642,7 @@ async def test_import_adds_to_what_the_vendor_told_meanwhile(
     read, go_on = asyncio.Event(), asyncio.Event()
     select = queries.select_certificates
 
-    async def select_slowly(*arguments: Any) -> dict[str, queries.Certificate]:
+    async def select_slowly(*arguments: Any) -> dict[str, Certificate]:
         found = await select(*arguments)
         if not read.is_set():
             read.set()
@@ -662,7 +664,7 @@ async def test_import_adds_to_what_the_vendor_told_meanwhile(
 async def test_purge_during_a_purchase_is_an_error_that_passes(
     stage: Stage, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def record_and_purge(*arguments: Any) -> queries.Certificate:
+    async def record_and_purge(*arguments: Any) -> Certificate:
         record = await certificates.record_told(*arguments)
         await stage.world.fetch("DELETE FROM certificate")
         return record

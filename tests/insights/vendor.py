@@ -13,7 +13,7 @@ import httpx
 import msgspec
 
 from service.app import create_app
-from service.database import Database
+from service.postgres.pools import Database
 from service.settings import TrustedForm
 from tests.builders import NO_VERIFIED, VERIFIED, Company, World, web_id
 from tests.conftest import SETTINGS, living

@@ -22,7 +22,7 @@ from uuid_utils.compat import uuid7
 
 from service import worker
 from service.audit import Actor
-from service.connections import invitations
+from service.invitations import invitations
 from service.mail import mails
 from service.mail.letters import html, letter_of, plain_text, unlinked
 from service.mail.mails import Mailer, queue_mail, send_mail

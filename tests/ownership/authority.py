@@ -11,7 +11,7 @@ from dnslib.dns import DNSError
 from dnslib.server import DNSHandler, DNSLogger, DNSServer
 
 from service.settings import DnsServer
-from tests.processes import free_port
+from tests.running import free_port
 
 Answer = Callable[[DNSRecord, bool], DNSRecord]
 

@@ -9,15 +9,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from service import worker
 from service.app import create_app
 from service.audit import Actor
-from service.database import Database
 from service.errors import Conflict
 from service.ownership import claims, queries
 from service.ownership.claims import CHECKS_AN_HOUR, NEW_NAMES_AN_HOUR
 from service.ownership.dns_txt import look_up
+from service.ownership.jobs import enqueue_due_checks
 from service.ownership.verification import WHILE_FAILING
+from service.postgres.pools import Database
+from service.worker import work
 from tests.builders import NO_VERIFIED, VERIFIED, Company, World, until
 from tests.conftest import SETTINGS, living
 from tests.ownership.authority import Authority, authority, servfail
@@ -610,8 +611,8 @@ async def test_due_checks_are_done_by_workers_each_once(
     zone.asked.clear()
     settings = msgspec.structs.replace(SETTINGS, dns_resolvers=(zone.server,))
     stopped = asyncio.Event()
-    workers = [asyncio.create_task(worker.work(migrated_url, settings, stopped)) for _ in range(2)]
-    await asyncio.gather(*(worker.enqueue_due_checks(stage.database) for _ in range(3)))
+    workers = [asyncio.create_task(work(migrated_url, settings, stopped)) for _ in range(2)]
+    await asyncio.gather(*(enqueue_due_checks(stage.database) for _ in range(3)))
 
     async def all_verified() -> bool:
         rows = await stage.fetch("SELECT FROM domain_claim WHERE is_verified")

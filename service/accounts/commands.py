@@ -1,0 +1,117 @@
+"""The commands about accounts and their API keys."""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import click
+
+from service.processes.commands import (
+    account_argument,
+    as_json_option,
+    in_transaction,
+    print_result,
+)
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.postgres.pools import Connection
+
+
+@click.group()
+def account() -> None:
+    """Accounts: the companies that ask, and those that own."""
+
+
+@account.command("create")
+@click.argument("name")
+@click.option("--email", required=True, help="The e-mail address of its first admin.")
+@as_json_option
+@click.pass_obj
+def create_account(settings: Settings, name: str, email: str, as_json: bool) -> None:
+    """Create the account NAME, which others will be shown where it permits."""
+    from service.accounts import accounts
+
+    async def work(connection: "Connection") -> dict[str, object]:
+        created = await accounts.create_account(connection, name, email)
+        return {"id": created.id, "name": created.name}
+
+    print_result(in_transaction(settings, work), as_json, "Created the account {name} ({id}).")
+
+
+@account.command("suspend")
+@account_argument
+@as_json_option
+@click.pass_obj
+def suspend_account(settings: Settings, account_called: str, as_json: bool) -> None:
+    """Refuse the keys of ACCOUNT (an id or exact name) and let it own nothing, with the next call."""
+    from service.accounts import accounts
+
+    changed = _change_account(settings, account_called, accounts.suspend_account)
+    print_result(changed, as_json, "Suspended {name} ({id}).")
+
+
+@account.command("reinstate")
+@account_argument
+@as_json_option
+@click.pass_obj
+def reinstate_account(settings: Settings, account_called: str, as_json: bool) -> None:
+    """Take the suspension of ACCOUNT (an id or exact name) back."""
+    from service.accounts import accounts
+
+    changed = _change_account(settings, account_called, accounts.reinstate_account)
+    print_result(changed, as_json, "Reinstated {name} ({id}).")
+
+
+def _change_account(
+    settings: Settings, called: str, change: Callable[["Connection", UUID], Awaitable[None]]
+) -> dict[str, object]:
+    from service.accounts import accounts
+
+    async def work(connection: "Connection") -> dict[str, object]:
+        found = await accounts.find_account(connection, called)
+        await change(connection, found.id)
+        return {"id": found.id, "name": found.name}
+
+    return in_transaction(settings, work)
+
+
+@click.group()
+def key() -> None:
+    """API keys: what accounts call with."""
+
+
+@key.command("create")
+@account_argument
+@as_json_option
+@click.pass_obj
+def create_key(settings: Settings, account_called: str, as_json: bool) -> None:
+    """Give ACCOUNT (an id or exact name) an API key. It is shown this once."""
+    from service.accounts import accounts, keys
+
+    async def work(connection: "Connection") -> dict[str, object]:
+        found = await accounts.find_account(connection, account_called)
+        key_id, api_key = await keys.create_key(connection, found.id)
+        return {"key_id": key_id, "api_key": api_key}
+
+    print_result(
+        in_transaction(settings, work), as_json, "The key {key_id}, shown this once:\n{api_key}"
+    )
+
+
+@key.command("revoke")
+@click.argument("key_id")
+@as_json_option
+@click.pass_obj
+def revoke_key(settings: Settings, key_id: str, as_json: bool) -> None:
+    """Revoke the key with the id KEY_ID; the next call with it is refused."""
+    from service.accounts import keys
+
+    async def work(connection: "Connection") -> dict[str, object]:
+        account_id = await keys.revoke_key(connection, key_id)
+        return {"key_id": key_id, "account_id": account_id}
+
+    print_result(in_transaction(settings, work), as_json, "Revoked the key {key_id}.")
+
+
+commands = [account, key]

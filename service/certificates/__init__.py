@@ -1,0 +1,1 @@
+"""What is known about certificates: ids, facts, hosts, imports."""

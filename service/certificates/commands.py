@@ -1,0 +1,114 @@
+"""The command that imports certificates."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, BinaryIO
+
+import click
+import msgspec
+
+from service.processes.commands import as_json_option, with_connection
+
+if TYPE_CHECKING:
+    from service.postgres.pools import Connection
+
+# Errors beyond these are counted, not kept: an import's memory must not grow with its mistakes.
+_ERRORS_KEPT = 1000
+
+
+@click.command("import")
+@click.argument("file", type=click.File("rb"))
+@as_json_option
+@click.pass_context
+def import_command(context: click.Context, file: BinaryIO, as_json: bool) -> None:
+    """Import certificates for every caller from FILE (“-” is standard input), one JSON object a line.
+
+    A bad line stops no other; if there was one, the exit status is 1.
+    """
+    from service.certificates.imports import (
+        LINES_AT_ONCE,
+        LineResult,
+        import_lines,
+        numbered_lines,
+    )
+
+    counts: Counter[str] = Counter()
+    errors: list[LineResult] = []
+
+    def report(result: LineResult) -> None:
+        counts[str(result.result or "failed")] += 1
+        if not result.error:
+            return
+        if as_json:
+            if len(errors) < _ERRORS_KEPT:
+                errors.append(result)
+        else:
+            error = result.error
+            click.echo(
+                f"line {result.line}: {error.field} {error.reason}, not “{error.value}”", err=True
+            )
+
+    async def work(connection: "Connection") -> None:
+        with _progress(file) as advance:
+            lines = numbered_lines(file)
+            while some := list(islice(lines, LINES_AT_ONCE)):
+                async with connection.transaction():
+                    results = await import_lines(connection, some)
+                for result in results:
+                    report(result)
+                advance(len(some), sum(len(line) for _, line in some))
+
+    with_connection(context.obj, work)
+    summary = {"lines": counts.total()}
+    summary |= {name: counts[name] for name in ("created", "updated", "unchanged", "failed")}
+    if as_json:
+        left_out = counts["failed"] - len(errors)
+        click.echo(msgspec.json.encode(summary | {"errors": errors, "errors_left_out": left_out}))
+    else:
+        click.echo(", ".join(f"{count:,} {name}" for name, count in summary.items()))
+    context.exit(1 if counts["failed"] else 0)
+
+
+@contextmanager
+def _progress(file: BinaryIO) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on a terminal, nothing elsewhere; it is told of lines and of bytes done."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    try:
+        size = os.fstat(file.fileno()).st_size or None
+    except OSError:
+        size = None
+    with Progress(
+        TextColumn("Importing"),
+        BarColumn(),
+        TaskProgressColumn(),
+        DownloadColumn(),
+        TextColumn("{task.fields[lines]:,} lines, {task.fields[rate]:,.0f}/s"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    ) as progress:
+        task = progress.add_task("import", total=size, lines=0, rate=0)
+
+        def advance(lines: int, length: int) -> None:
+            state = progress.tasks[0]
+            done = state.fields["lines"] + lines
+            rate = done / state.elapsed if state.elapsed else 0
+            progress.update(task, advance=length, lines=done, rate=rate)
+
+        yield advance
+
+
+commands = [import_command]

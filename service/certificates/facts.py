@@ -1,0 +1,202 @@
+"""What can be known about a certificate: its id, its kind, its properties, and for how long.
+
+Names and types of the properties are those of the vendor's OpenAPI document.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Annotated, Literal, TypeAlias
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from service.errors import InvalidCertificateId
+
+Kind: TypeAlias = Literal["web", "mobile", "meta"]
+MAX_CERT_ID = 255
+_HOSTS = frozenset(
+    {"cert.trustedform.com", "cert.staging.trustedform.com", "cert.trustedform-dev.com"}
+)
+# What follows “0.” in a Meta id is not published, and the vendor's own client accepts anything; a
+# slash would make two segments of a path out of it.
+CERT_ID = r"[-_A-Za-z0-9]{40}(?:[-_A-Za-z0-9]{40})?|0\.[!-.0-~]{1,253}"
+_CERT_ID = re.compile(CERT_ID)
+_WEB_ID = re.compile(r"[0-9a-f]{40}")
+
+
+def checked_cert_id(text: str) -> str:
+    """A well-formed certificate id, as it is. Raises `InvalidCertificateId`."""
+    if _CERT_ID.fullmatch(text):
+        return text
+    raise InvalidCertificateId(text)
+
+
+def cert_id_of_url(url: str) -> str:
+    """The id in a certificate URL on one of the vendor's hosts; http and a trailing slash will do.
+
+    Raises `InvalidCertificateId`.
+    """
+    try:
+        parts = urlsplit(url.strip())
+        is_theirs = parts.scheme in ("http", "https") and parts.netloc.lower() in _HOSTS
+    except ValueError:
+        is_theirs = False
+    if not is_theirs:
+        raise InvalidCertificateId(url, field="cert_url")
+    try:
+        return checked_cert_id(parts.path.removeprefix("/").removesuffix("/"))
+    except InvalidCertificateId:
+        raise InvalidCertificateId(url, field="cert_url") from None
+
+
+def kinds_of(cert_id: str) -> tuple[Kind, ...]:
+    """The kinds of certificate that an id can be of, the likelier first."""
+    if cert_id.startswith("0."):
+        return ("meta",)
+    if len(cert_id) == 80:
+        return ("mobile",)
+    return ("web", "mobile") if _WEB_ID.fullmatch(cert_id) else ("mobile", "web")
+
+
+_SHA1_HEX = re.compile(r"[0-9a-f]{40}")
+
+
+def fingerprint_in(text: str) -> str | None:
+    """The SHA-1 that a text is, in hex of any case or base64, as lower-case hex; None if it is none."""
+    text = text.strip()
+    if _SHA1_HEX.fullmatch(text.lower()):
+        return text.lower()
+    try:
+        digest = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return digest.hex() if len(digest) == 20 else None
+
+
+class Version(Struct, omit_defaults=True):
+    """A version number, in parts."""
+
+    full: str | None = None
+    major: str | None = None
+    minor: str | None = None
+    patch: str | None = None
+
+
+class Browser(Struct, omit_defaults=True):
+    """The consumer's browser, from its user agent."""
+
+    full: str | None = None
+    name: str | None = None
+    user_agent: str | None = None
+    version: Version | None = None
+
+
+class OperatingSystem(Struct, omit_defaults=True):
+    """The consumer's operating system, from its user agent."""
+
+    full: str | None = None
+    is_mobile: bool | None = None
+    name: str | None = None
+    version: Version | None = None
+
+
+class Place(Struct):
+    """Where the consumer was, as far as its IP address tells."""
+
+    city: str | None = None
+    country_code: str | None = None
+    lat: float | None = None
+    lon: float | None = None
+    postal_code: str | None = None
+    state: str | None = None
+    time_zone: str | None = None
+
+
+Count: TypeAlias = Annotated[float, Meta(ge=0, le=1e9)]
+Time: TypeAlias = Annotated[datetime, Meta(tz=True)]
+HostText: TypeAlias = Annotated[str, Meta(max_length=1024)]
+UrlText: TypeAlias = Annotated[str, Meta(max_length=8192)]
+InputMethod: TypeAlias = Literal["autofill", "paste", "typing", "pre-populated"]
+
+
+class Facts(Struct, omit_defaults=True):
+    """The properties that are recorded about a certificate."""
+
+    approx_ip_geo: Place | None | UnsetType = UNSET
+    bot_detected: bool | None | UnsetType = UNSET
+    browser: Browser | None | UnsetType = UNSET
+    created_at: Time | None | UnsetType = UNSET
+    domain: HostText | None | UnsetType = UNSET
+    expires_at: Time | None | UnsetType = UNSET
+    form_input_kpm: Count | None | UnsetType = UNSET
+    form_input_method: list[InputMethod] | None | UnsetType = UNSET
+    form_input_wpm: Count | None | UnsetType = UNSET
+    ip: str | None | UnsetType = UNSET
+    is_framed: bool | None | UnsetType = UNSET
+    is_masked: bool | None | UnsetType = UNSET
+    num_sensitive_content_elements: Count | None | UnsetType = UNSET
+    num_sensitive_form_elements: Count | None | UnsetType = UNSET
+    os: OperatingSystem | None | UnsetType = UNSET
+    page_url: UrlText | None | UnsetType = UNSET
+    parent_page_url: UrlText | None | UnsetType = UNSET
+    seconds_on_page: Count | None | UnsetType = UNSET
+
+
+# Recorded apart from the other facts, or computed from what is.
+NOT_AMONG_FACTS = frozenset({"age_seconds", "created_at", "expires_at", "seconds_on_page"})
+
+
+_META_FACTS = frozenset({"age_seconds", "created_at", "expires_at"})
+_MOBILE_FACTS = _META_FACTS | {"approx_ip_geo", "ip", "is_masked", "os", "seconds_on_page"}
+# The properties that certificates of a kind have.
+FACTS_OF: dict[str, frozenset[str]] = {
+    "web": frozenset(Facts.__struct_fields__) | NOT_AMONG_FACTS,
+    "mobile": _MOBILE_FACTS,
+    "meta": _META_FACTS,
+}
+
+# No certificate can be asked about for longer.
+LONGEST_WINDOW = timedelta(days=90)
+# What may still move while a certificate is young, how long that is, and for how long it is true then.
+MOVING = frozenset({"age_seconds", "expires_at", "seconds_on_page"})
+SETTLED_AFTER = timedelta(days=1)
+TRUSTED_FOR = timedelta(minutes=15)
+
+
+class PageText(msgspec.Struct, frozen=True):
+    """The text recorded on a certificate, of `length` characters; left out where it is too long."""
+
+    revision: int
+    length: int | None
+    text: str | None
+
+
+class Certificate(msgspec.Struct, frozen=True):
+    """A certificate as it is recorded; None is what is not known, or was not recorded yet.
+
+    `facts` are the properties that have no column of their own.
+    """
+
+    cert_id: str
+    imported_by: UUID | None
+    kind: Kind
+    account_id: UUID | None = None
+    host: str | None = None
+    covering_names: Sequence[str] | None = None
+    suffix_list: str | None = None
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+    seconds_on_page: float | None = None
+    last_event_at: datetime | None = None
+    fetched_at: datetime | None = None
+    facts: dict[str, object] = {}
+    known: Sequence[str] = ()
+    page_text: str | None = None
+    fingerprints: Sequence[str] | None = None
+    recorded_at: datetime | None = None
+    revision: int | None = None

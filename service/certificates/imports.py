@@ -1,0 +1,205 @@
+"""Importing what is known about certificates, one JSON object a line.
+
+A line carries what a stored v4 response holds, so a team can import the responses it already keeps.
+Facts imported by the operator are the service's own and serve every caller; facts that an account
+imports with its API key serve that account's calls alone, so that nobody can put words about a
+certificate into another's answers.
+"""
+
+import asyncio
+import codecs
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import BinaryIO
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from service.accounts.accounts import accounts_called
+from service.accounts.records import Caller
+from service.certificates import queries
+from service.certificates.certificates import Incoming, incoming, merged
+from service.certificates.facts import (
+    Certificate,
+    Facts,
+    Kind,
+    cert_id_of_url,
+    checked_cert_id,
+    fingerprint_in,
+    kinds_of,
+)
+from service.errors import InvalidInput
+from service.postgres.pools import Connection
+from service.web.json_input import invalid_value
+
+MAX_LINE = 4 * 1024 * 1024
+LINES_AT_ONCE = 2000
+
+
+class _Insights(Struct):
+    properties: Facts | None = None
+
+
+class _Line(Struct):
+    cert_id: str | None = None
+    cert_url: str | None = None
+    kind: Kind | None = None
+    account: str | None = None
+    page_text: str | None = None
+    fingerprints: list[str] | None = None
+    insights: _Insights | None = None
+
+
+class LineError(Struct):
+    """Why a line was not imported: the field, its value cut short, and what would be right."""
+
+    field: str
+    value: str
+    reason: str
+
+
+class LineResult(Struct, omit_defaults=True):
+    """What became of a line, counted from 1: created, updated or unchanged; or the error."""
+
+    line: int
+    cert_id: str | UnsetType = UNSET
+    result: str | UnsetType = UNSET
+    error: LineError | UnsetType = UNSET
+
+
+_decode_line = msgspec.json.Decoder(_Line).decode
+
+
+def numbered_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not blank, with their numbers; of an overlong one only its beginning.
+
+    A byte order mark, which some systems put before the first, is passed over.
+    """
+    number = 0
+    while line := stream.readline(MAX_LINE + 1):
+        number += 1
+        if number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)
+        end = line
+        while len(end) > MAX_LINE and not end.endswith(b"\n"):
+            end = stream.readline(MAX_LINE + 1)
+        if line.strip():
+            yield number, line
+
+
+async def import_lines(
+    connection: Connection, lines: Sequence[tuple[int, bytes]], caller: Caller | None = None
+) -> list[LineResult]:
+    """Import lines for a caller, or for everyone if there is none. Needs a transaction.
+
+    A bad line is told of in its result and stops no other.
+    """
+    results: list[LineResult] = []
+    understood: list[tuple[LineResult, Incoming]] = []
+    for number, text in lines:
+        result = LineResult(number)
+        results.append(result)
+        with _reporting(result):
+            understood.append((result, parse_line(text)))
+        if number % 50 == 0:
+            # Other calls of this process have their turn.
+            await asyncio.sleep(0)
+    imported_by = caller.account_id if caller else None
+    accounts = await _accounts(connection, (line for _, line in understood), caller)
+    await queries.lock_imports(connection, imported_by)
+    while understood:
+        recorded = await queries.select_certificates(
+            connection, [line.cert_id for _, line in understood], imported_by
+        )
+        changed: dict[str, Certificate] = {}
+        for result, line in understood:
+            result.result = UNSET
+            with _reporting(result):
+                old = recorded.get(line.cert_id)
+                account_id = _account_id(line.account, accounts, caller)
+                new = merged(old, line, imported_by, account_id)
+                result.cert_id = line.cert_id
+                result.result = (
+                    "created" if old is None else "updated" if new != old else "unchanged"
+                )
+                if new != old:
+                    recorded[line.cert_id] = changed[line.cert_id] = new
+        written = await queries.upsert_certificates(connection, changed.values())
+        # To what the vendor told of a certificate meanwhile is added; it is not overwritten.
+        overtaken = changed.keys() - written
+        understood = [(result, line) for result, line in understood if line.cert_id in overtaken]
+    return results
+
+
+def parse_line(text: bytes) -> Incoming:
+    """Understand one line. Raises `InvalidInput`."""
+    if len(text) > MAX_LINE:
+        raise InvalidInput("line", f"more than {MAX_LINE} bytes", f"at most {MAX_LINE} bytes")
+    try:
+        given = _decode_line(text)
+    except msgspec.ValidationError as error:
+        raise invalid_value(text, str(error), whole="line") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise InvalidInput("line", text.strip().decode(errors="replace"), "a JSON object") from None
+    if given.cert_id is None and given.cert_url is None:
+        raise InvalidInput("cert_id", "", "given, or cert_url in its place")
+    cert_id = checked_cert_id(given.cert_id) if given.cert_id is not None else None
+    if given.cert_url is not None:
+        of_url = cert_id_of_url(given.cert_url)
+        if cert_id not in (None, of_url):
+            raise InvalidInput("cert_url", given.cert_url, "of the certificate that cert_id names")
+        cert_id = of_url
+    assert cert_id is not None
+    if given.kind is not None and given.kind not in kinds_of(cert_id):
+        raise InvalidInput("kind", given.kind, " or ".join(kinds_of(cert_id)) + " for such an id")
+    return incoming(
+        cert_id,
+        (given.insights and given.insights.properties) or Facts(),
+        kind=given.kind,
+        account=given.account,
+        page_text=given.page_text,
+        fingerprints=None
+        if given.fingerprints is None
+        else [_fingerprint(value, i) for i, value in enumerate(given.fingerprints)],
+    )
+
+
+def _fingerprint(value: str, index: int) -> str:
+    digest = fingerprint_in(value)
+    if digest is None:
+        raise InvalidInput(f"fingerprints[{index}]", value, "a SHA-1 in hex or base64")
+    return digest
+
+
+async def _accounts(
+    connection: Connection, lines: Iterable[Incoming], caller: Caller | None
+) -> dict[str, UUID]:
+    """The accounts that lines may name, by id and by name. A caller may name its own alone."""
+    if caller is not None:
+        return {str(caller.account_id): caller.account_id, caller.name: caller.account_id}
+    called = {line.account for line in lines if line.account is not None}
+    found = await accounts_called(connection, sorted(called)) if called else []
+    names = {account.name: account.id for account in found}
+    return names | {str(account.id): account.id for account in found}
+
+
+def _account_id(
+    called: str | None, accounts: Mapping[str, UUID], caller: Caller | None
+) -> UUID | None:
+    if called is None:
+        return None
+    if called not in accounts:
+        expected = (
+            "the id or name of your own account" if caller else "the id or name of an account"
+        )
+        raise InvalidInput("account", called, expected)
+    return accounts[called]
+
+
+@contextmanager
+def _reporting(result: LineResult) -> Iterator[None]:
+    try:
+        yield
+    except InvalidInput as error:
+        result.error = LineError(error.field, error.value, f"must be {error.expected}")

@@ -1,0 +1,33 @@
+"""What an account shows: who sees its name, and what one partner is told of each of its domains."""
+
+from uuid import UUID
+
+import msgspec
+
+from service.accounts.names import told_of_owner
+from service.connections import queries
+from service.connections.records import Partner
+from service.postgres.pools import Connection
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What a viewer is told of a domain that an account owns."""
+
+    domain: str
+    covers_subdomains: bool
+    confirmed_owner: str | None
+
+
+async def viewers_of(connection: Connection, account_id: UUID) -> list[Partner]:
+    """The partners that an account shows its name to."""
+    return await queries.select_partners(connection, account_id, shown_to=True)
+
+
+async def told_to(connection: Connection, owner_id: UUID, viewer_id: UUID) -> list[Told]:
+    """What a viewer is told of each domain that an owner has, by domain: decided as for any call."""
+    return [
+        Told(domain, covers_subdomains, told_of_owner(status, name))
+        for domain, covers_subdomains, status, name in await queries.select_told(
+            connection, owner_id, viewer_id
+        )
+    ]

@@ -1,0 +1,1 @@
+"""The demo: a few companies that show every kind of answer."""

@@ -1,0 +1,300 @@
+"""The demo: a few companies, what is between them, and certificates that show every kind of answer.
+
+Its API keys are public, so it is not loaded into a database that other companies already use.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from service import audit
+from service.accounts import accounts, keys
+from service.accounts.names import NO_VERIFIED_ACCOUNT, VERIFIED_ACCOUNT
+from service.certificates.hosts import host_of
+from service.certificates.imports import import_lines
+from service.connections.connections import connect
+from service.connections.grants import grant
+from service.errors import Conflict
+from service.ownership.ownerships import attest
+from service.postgres.pools import Connection
+
+HARBOR = "Harbor Insurance Group"
+SUMMIT = "Summit Solar Buyers"
+BRIGHT = "BrightQuote Media"
+SPRING = "LeadSpring Networks"
+HERON = "Blue Heron Marketing"
+MUNICH = "München Leads GmbH"
+SUSPENDED = "Closed Door Media"
+
+_ROLES = {
+    HARBOR: "buyer",
+    SUMMIT: "buyer",
+    BRIGHT: "seller",
+    SPRING: "seller",
+    HERON: "seller",
+    MUNICH: "seller",
+}
+
+# The event that tells a database with the demo from one with companies of its own.
+_LOADED = "demo.loaded"
+
+# Owner, domain, and whether all its subdomains are covered.
+_DOMAINS = (
+    (BRIGHT, "brightquote.example", True),
+    (HERON, "partners.brightquote.example", False),
+    (SPRING, "quotes.leadspring.example", False),
+    (HERON, "blueheron.example", True),
+    (MUNICH, "münchen-leads.example", False),
+    (SUSPENDED, "closeddoor.example", True),
+)
+
+# Buyer, seller, and whether the seller lets the buyer see its name.
+_CONNECTIONS = (
+    (HARBOR, BRIGHT, True),
+    (HARBOR, SPRING, False),
+    (HARBOR, MUNICH, True),
+    (SUMMIT, HERON, True),
+)
+
+
+class DemoAccount(msgspec.Struct):
+    """A company of the demo, and the key to call as it."""
+
+    id: str
+    api_key: str
+    role: str
+
+
+class DemoCertificate(msgspec.Struct):
+    """A certificate of the demo, and what each company is told of it as loaded; a 404 tells nothing."""
+
+    cert_id: str
+    kind: str
+    domain: str | None
+    shows: str
+    http_status: int
+    expect: dict[str, str | None]
+
+
+class Demo(msgspec.Struct):
+    """Everything the demo holds."""
+
+    url: str
+    accounts: dict[str, DemoAccount]
+    certificates: list[DemoCertificate]
+
+
+class _Sample(msgspec.Struct):
+    """A certificate to be made, what it shows, and by hand: whose it is, and who is to see that."""
+
+    shows: str
+    properties: dict[str, object]
+    kind: str = "web"
+    account: str | None = None
+    owner: str | None = None
+    named_for: Sequence[str] = ()
+    has_domain: bool = True
+    expired: bool = False
+
+
+_SAMPLES = (
+    _Sample(
+        "owned by a partner that lets Harbor see its name",
+        {"domain": "brightquote.example", "page_url": "https://brightquote.example/auto"},
+        owner=BRIGHT,
+        named_for=(HARBOR, BRIGHT),
+    ),
+    _Sample(
+        "a subdomain of a domain owned with all its subdomains",
+        {"domain": "www.auto.brightquote.example"},
+        owner=BRIGHT,
+        named_for=(HARBOR, BRIGHT),
+    ),
+    _Sample(
+        "a subdomain with an owner of its own",
+        {"domain": "partners.brightquote.example"},
+        owner=HERON,
+        named_for=(SUMMIT, HERON),
+    ),
+    _Sample(
+        "owned by a partner that shows its name to nobody",
+        {"domain": "quotes.leadspring.example"},
+        owner=SPRING,
+        named_for=(SPRING,),
+    ),
+    _Sample(
+        "a subdomain of a domain owned without its subdomains",
+        {"domain": "news.quotes.leadspring.example"},
+    ),
+    _Sample(
+        "a form framed by the page the consumer saw",
+        {
+            "is_framed": True,
+            "page_url": "https://forms.widgets.example/solar",
+            "parent_page_url": "https://www.blueheron.example/solar?source=search",
+        },
+        owner=HERON,
+        named_for=(SUMMIT, HERON),
+    ),
+    _Sample(
+        "an internationalised domain",
+        {"domain": "www.münchen-leads.example", "page_url": "https://www.münchen-leads.example/"},
+        owner=MUNICH,
+        named_for=(HARBOR, MUNICH),
+    ),
+    _Sample("owned by nobody", {"domain": "unclaimed-offers.example"}),
+    _Sample("owned by a suspended account", {"domain": "closeddoor.example"}),
+    _Sample(
+        "masked: a token instead of a domain, its own account plays the owner",
+        {"is_masked": True, "domain": "f3a9c1d27be84650"},
+        account=BRIGHT,
+        owner=BRIGHT,
+        named_for=(HARBOR, BRIGHT),
+        has_domain=False,
+    ),
+    _Sample(
+        "from a mobile app of a known account",
+        {"seconds_on_page": 80, "os": {"name": "Android", "is_mobile": True}},
+        kind="mobile",
+        account=HERON,
+        owner=HERON,
+        named_for=(SUMMIT, HERON),
+        has_domain=False,
+    ),
+    _Sample(
+        "a Meta lead ad of a known account",
+        {},
+        kind="meta",
+        account=BRIGHT,
+        owner=BRIGHT,
+        named_for=(HARBOR, BRIGHT),
+        has_domain=False,
+    ),
+    _Sample("a Meta lead ad of no known account", {}, kind="meta", has_domain=False),
+    _Sample("expired", {"domain": "brightquote.example"}, expired=True),
+)
+
+
+async def load(connection: Connection, url: str) -> Demo:
+    """Load the demo, if it is not loaded, and let its certificates live on. Needs a transaction.
+
+    Raises `Conflict` where other companies are, and the demo is not.
+    """
+    if not await audit.happened(connection, _LOADED):
+        if await accounts.count_accounts(connection):
+            raise Conflict(
+                "this database is in use, and the demo's API keys are public: load it into another"
+            )
+        await _load_companies(connection)
+        await audit.record(connection, _LOADED)
+    lines = [(number, _line(number, sample)) for number, sample in enumerate(_SAMPLES, start=1)]
+    await import_lines(connection, lines)
+    # By their keys, since a company may have been renamed, and whether they are revoked or not.
+    holders = await keys.holders_of(connection, map(_key, _ROLES))
+    return Demo(
+        url=url,
+        accounts={
+            name: DemoAccount(id=str(holders[_key(name)]), api_key=_key(name), role=role)
+            for name, role in _ROLES.items()
+        },
+        certificates=[_certificate(number, sample) for number, sample in enumerate(_SAMPLES, 1)],
+    )
+
+
+async def _load_companies(connection: Connection) -> None:
+    ids: dict[str, UUID] = {}
+    for number, name in enumerate([*_ROLES, SUSPENDED]):
+        account = await accounts.create_account(connection, name, f"admin@company{number}.example")
+        ids[name] = account.id
+    for name in _ROLES:
+        await keys.create_key(connection, ids[name], _key(name))
+    for owner, domain, covers_subdomains in _DOMAINS:
+        await attest(connection, ids[owner], domain, covers_subdomains=covers_subdomains)
+    for buyer, seller, shows_name in _CONNECTIONS:
+        await connect(connection, buyer_id=ids[buyer], seller_id=ids[seller])
+        if shows_name:
+            await grant(connection, owner_id=ids[seller], viewer_id=ids[buyer])
+    await accounts.suspend_account(connection, ids[SUSPENDED])
+
+
+def show(demo: Demo, console: Console) -> None:
+    """Print who sees what, and how to ask."""
+    table = Table(title="Who is told what", show_lines=True)
+    table.add_column("Certificate", ratio=5, overflow="fold")
+    table.add_column("Owner, and who is told its name", ratio=4)
+    table.add_column("Everyone else is told", ratio=4)
+    for certificate in demo.certificates:
+        named = {name: told for name, told in certificate.expect.items() if told in _ROLES}
+        owner = next(iter(named.values()), None)
+        others = {told or "null" for told in certificate.expect.values() if told not in _ROLES}
+        table.add_row(
+            f"[bold]{certificate.domain or certificate.kind}[/]\n{certificate.shows}",
+            f"[green]{owner}[/]\n"
+            + ", ".join("itself" if name == owner else name for name in named)
+            if owner
+            else "–",
+            "404, not found" if certificate.http_status == 404 else ", ".join(others),
+        )
+    console.print(table)
+    key = demo.accounts[HARBOR].api_key
+    console.print(f"\nAsk as {HARBOR}:")
+    for certificate in demo.certificates:
+        console.print(f"\n# {certificate.shows}", style="dim", highlight=False)
+        console.print(
+            f"curl -u X:{key} {demo.url}/{certificate.cert_id} -H 'Content-Type: application/json' "
+            """-d '{"insights": {"properties": ["confirmed_owner", "domain"]}}'""",
+            soft_wrap=True,
+            highlight=False,
+            markup=False,
+        )
+
+
+def _key(name: str) -> str:
+    return keys.PREFIX + hashlib.sha256(f"the demo's key of {name}".encode()).hexdigest()[:48]
+
+
+def _cert_id(number: int, kind: str) -> str:
+    digest = hashlib.sha1(f"the demo's certificate {number}".encode(), usedforsecurity=False)
+    forms = {"web": "{0}", "mobile": "{0}{0}", "meta": "0.{0}.demo"}
+    return forms[kind].format(digest.hexdigest())
+
+
+def _line(number: int, sample: _Sample) -> bytes:
+    now = datetime.now(UTC).replace(microsecond=0)
+    created_at = now - (timedelta(days=200) if sample.expired else timedelta(hours=1))
+    properties = {
+        "created_at": created_at,
+        "expires_at": created_at + timedelta(days=90),
+        **sample.properties,
+    }
+    line: dict[str, object] = {
+        "cert_id": _cert_id(number, sample.kind),
+        "kind": sample.kind,
+        "insights": {"properties": properties},
+    }
+    if sample.account:
+        line["account"] = sample.account
+    return msgspec.json.encode(line)
+
+
+def _certificate(number: int, sample: _Sample) -> DemoCertificate:
+    def told(name: str) -> str | None:
+        if sample.expired or (sample.owner is None and not sample.has_domain):
+            return None
+        if sample.owner is None:
+            return NO_VERIFIED_ACCOUNT
+        return sample.owner if name in sample.named_for else VERIFIED_ACCOUNT
+
+    return DemoCertificate(
+        cert_id=_cert_id(number, sample.kind),
+        kind=sample.kind,
+        domain=host_of(sample.kind, sample.properties),
+        shows=sample.shows,
+        http_status=404 if sample.expired else 200,
+        expect={name: told(name) for name in _ROLES},
+    )

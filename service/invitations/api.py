@@ -1,0 +1,485 @@
+"""The management API about invitations, to connect or to join an account."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+import msgspec
+from litestar import Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import PathParameter, QueryParameter
+from msgspec import UNSET, UnsetType
+
+from service.accounts.keys import actor_of
+from service.accounts.records import Caller, Role
+from service.connections.views import ConnectionView, PartnerAccount, connection_view
+from service.errors import NotFound
+from service.invitations import invitations, queries
+from service.invitations.invitations import GrantRequested, Invited, Sent
+from service.invitations.records import Invitation, InvitationState, Reason
+from service.mail.records import MailState
+from service.postgres.pools import Connection, Database
+from service.web.bodies import MAX_BODY, HttpRequest, json_of
+from service.web.carrying_out import carried_out_for_each, carried_out_once
+from service.web.documents import documented, json_body, problems
+from service.web.idempotency import Answered
+from service.web.parameters import IdCursor, IdempotencyKey, Limit, page_of
+from service.web.problems import Problem
+
+_COMMON = problems(401, 402, 503)
+_WITH_BODY = {**_COMMON, **problems(400, 413, 415, 422)}
+
+MAX_EMAILS = 50
+
+
+_InvitationId = Annotated[UUID, PathParameter()]
+
+
+ReasonToConnect = Literal[
+    "receive_leads",
+    "send_leads",
+    "domain_ownership_visibility",
+    "confirm_domain_ownership",
+    "share_lead_quality_reports",
+]
+
+
+class NewInvitations(msgspec.Struct, forbid_unknown_fields=True):
+    """Whom to invite, and to what. `vendor_label` is yours alone, and kept for linking later."""
+
+    emails: Annotated[list[str], msgspec.Meta(min_length=1, max_length=MAX_EMAILS)]
+    reason: ReasonToConnect
+    note: Annotated[str, msgspec.Meta(max_length=invitations.MAX_NOTE)] | None = None
+    vendor_label: Annotated[str, msgspec.Meta(max_length=invitations.MAX_LABEL)] | None = None
+
+
+class NewMembers(msgspec.Struct, forbid_unknown_fields=True):
+    """Which colleagues to invite into your account, and what they may do there."""
+
+    emails: Annotated[list[str], msgspec.Meta(min_length=1, max_length=MAX_EMAILS)]
+    role: Role = "member"
+    note: Annotated[str, msgspec.Meta(max_length=invitations.MAX_NOTE)] | None = None
+
+
+class Acceptance(msgspec.Struct, forbid_unknown_fields=True):
+    """Whether the inviter may see your name, where it asks for that: yes, unless you say no.
+
+    `terms` are those of the invitation as you saw it; where they are others by now, nothing is accepted.
+    """
+
+    shows_name: bool | None = None
+    terms: str | None = None
+
+
+class Delivery(msgspec.Struct, omit_defaults=True):
+    """What became of the latest mail. It is `suppressed` where the recipient wants none."""
+
+    state: MailState
+    error: str | UnsetType = UNSET
+
+
+class InvitationItem(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What became of an address: an invitation, or a partner that was asked for a grant, or an error."""
+
+    email: str
+    status: int | UnsetType = UNSET
+    error: Problem | UnsetType = UNSET
+    grant_requested: ConnectionView | UnsetType = UNSET
+    id: UUID | UnsetType = UNSET
+    direction: Literal["sent", "received"] | UnsetType = UNSET
+    inviter: PartnerAccount | UnsetType = UNSET
+    reason: Reason | UnsetType = UNSET
+    state: InvitationState | UnsetType = UNSET
+    created_at: datetime | UnsetType = UNSET
+    expires_at: datetime | UnsetType = UNSET
+    role: Role | UnsetType = UNSET
+    note: str | UnsetType = UNSET
+    ended_at: datetime | UnsetType = UNSET
+    connection_id: UUID | UnsetType = UNSET
+    vendor_label: str | UnsetType = UNSET
+    sent_count: int | UnsetType = UNSET
+    last_sent_at: datetime | UnsetType = UNSET
+    delivery: Delivery | UnsetType = UNSET
+    terms: str | UnsetType = UNSET
+
+
+class InvitationView(InvitationItem, kw_only=True, omit_defaults=True):
+    """An invitation, as the account that sent it sees it, or one whose member received it."""
+
+    id: UUID
+    direction: Literal["sent", "received"]
+    inviter: PartnerAccount
+    reason: Reason
+    state: InvitationState
+    created_at: datetime
+    expires_at: datetime
+
+
+class InvitationReport(msgspec.Struct):
+    """What became of each address, in order: an invitation, or why there is none."""
+
+    items: list[InvitationItem]
+
+
+class NobodyInvited(Problem, omit_defaults=True):
+    """Why nobody could be invited; where it was the addresses, each says what is wrong with it."""
+
+    items: list[InvitationItem] | UnsetType = UNSET
+
+
+class InvitationList(msgspec.Struct):
+    """Invitations, the latest first, and the cursor of those before, if there are any."""
+
+    items: list[InvitationView]
+    next: UUID | None
+
+
+@post(
+    "/v1/invitations",
+    status_code=201,
+    tags=["Invitations"],
+    operation_id="invite",
+    operation_class=json_body(NewInvitations),
+    security=[{"Basic": []}],
+    request_max_body_size=MAX_BODY,
+    responses={
+        200: documented(InvitationReport, "All were invited, or asked, before"),
+        201: documented(InvitationReport, "All are invited, or asked"),
+        207: documented(InvitationReport, "It differs; each item says what became of it"),
+        **_WITH_BODY,
+        **problems(409, 422, 429, kind=NobodyInvited),
+    },
+)
+async def invite(
+    request: HttpRequest,
+    caller: NamedDependency[Caller],
+    database: NamedDependency[Database],
+    idempotency_key: IdempotencyKey = None,
+) -> Response[bytes]:
+    """Invite up to 50 e-mail addresses to connect.
+
+    An address that is invited already for that reason is not invited again: its item is that invitation.
+    Where you are connected already with an account of an address, the two reasons that are about domain
+    ownership become a request for a grant (`grant_requested`), and the others say so.
+    """
+    wanted = await json_of(request, NewInvitations)
+    return await _invite_all(
+        request,
+        database,
+        caller,
+        idempotency_key,
+        wanted.emails,
+        reason=wanted.reason,
+        note=wanted.note,
+        vendor_label=wanted.vendor_label,
+    )
+
+
+@post(
+    "/v1/account/members",
+    status_code=201,
+    tags=["Account"],
+    operation_id="inviteMembers",
+    operation_class=json_body(NewMembers),
+    security=[{"Basic": []}],
+    request_max_body_size=MAX_BODY,
+    responses={
+        200: documented(InvitationReport, "All were invited before"),
+        201: documented(InvitationReport, "All are invited"),
+        207: documented(InvitationReport, "It differs; each item says what became of it"),
+        **_WITH_BODY,
+        **problems(409, 422, 429, kind=NobodyInvited),
+    },
+)
+async def invite_members(
+    request: HttpRequest,
+    caller: NamedDependency[Caller],
+    database: NamedDependency[Database],
+    idempotency_key: IdempotencyKey = None,
+) -> Response[bytes]:
+    """Invite up to 50 colleagues into your account; they belong to it once they accept."""
+    wanted = await json_of(request, NewMembers)
+    return await _invite_all(
+        request,
+        database,
+        caller,
+        idempotency_key,
+        wanted.emails,
+        reason="join_account",
+        note=wanted.note,
+        role=wanted.role,
+    )
+
+
+@get(
+    "/v1/invitations",
+    tags=["Invitations"],
+    operation_id="listInvitations",
+    security=[{"Basic": []}],
+    responses={200: documented(InvitationList, "OK"), **_COMMON, **problems(422)},
+)
+async def list_invitations(
+    caller: NamedDependency[Caller],
+    database: NamedDependency[Database],
+    direction: Annotated[Literal["sent", "received"], QueryParameter()] = "sent",
+    invitation_state: Annotated[InvitationState | None, QueryParameter(name="state")] = None,
+    reason: Annotated[Reason | None, QueryParameter()] = None,
+    email: Annotated[str | None, QueryParameter(max_length=254)] = None,
+    cursor: IdCursor = None,
+    limit: Limit = 50,
+) -> InvitationList:
+    """The invitations that your account sent, or that were sent to its members; the latest first."""
+    select = (
+        queries.select_sent_invitations
+        if direction == "sent"
+        else queries.select_received_invitations
+    )
+    async with database.general.connection() as connection:
+        found = await select(
+            connection,
+            caller.account_id,
+            before=cursor,
+            state=invitation_state,
+            reason=reason,
+            email=email and email.strip().lower(),
+            limit=limit + 1,
+        )
+    items, following = page_of(found, limit, lambda invitation: invitation.id)
+    return InvitationList([_invitation(each, caller) for each in items], following)
+
+
+@get(
+    "/v1/invitations/{invitation_id:uuid}",
+    tags=["Invitations"],
+    operation_id="getInvitation",
+    security=[{"Basic": []}],
+    responses={200: documented(InvitationView, "OK"), **_COMMON, **problems(404)},
+)
+async def get_invitation(
+    caller: NamedDependency[Caller],
+    database: NamedDependency[Database],
+    invitation_id: _InvitationId,
+) -> InvitationView:
+    """An invitation that your account sent, or that was sent to one of its members."""
+    async with database.general.connection() as connection:
+        found = await queries.select_invitation(connection, invitation_id)
+        if found is None or found.inviter_id != caller.account_id:
+            found = await _received(connection, caller, invitation_id)
+    return _invitation(found, caller)
+
+
+@post(
+    "/v1/invitations/{invitation_id:uuid}/resend",
+    status_code=200,
+    tags=["Invitations"],
+    operation_id="resendInvitation",
+    security=[{"Basic": []}],
+    request_max_body_size=MAX_BODY,
+    responses={
+        200: documented(InvitationView, "OK"),
+        **_COMMON,
+        **problems(404, 409, 413, 415, 422, 429),
+    },
+)
+async def resend_invitation(
+    request: HttpRequest,
+    caller: NamedDependency[Caller],
+    database: NamedDependency[Database],
+    invitation_id: _InvitationId,
+    idempotency_key: IdempotencyKey = None,
+) -> Response[bytes]:
+    """Send a pending or expired invitation again. It is open for 30 days from now, by the new link."""
+
+    async def work(connection: Connection) -> Answered:
+        sent = await invitations.resend(
+            connection,
+            request.app.state.secret,
+            caller.account_id,
+            invitation_id,
+            actor_of(caller),
+        )
+        return Answered(200, msgspec.json.encode(_invitation(sent, caller)))
+
+    return await carried_out_once(request, database, caller.account_id, idempotency_key, work)
+
+
+@post(
+    "/v1/invitations/{invitation_id:uuid}/cancel",
+    status_code=200,
+    tags=["Invitations"],
+    operation_id="cancelInvitation",
+    security=[{"Basic": []}],
+    responses={200: documented(InvitationView, "OK"), **_COMMON, **problems(404, 409)},
+)
+async def cancel_invitation(
+    caller: NamedDependency[Caller],
+    database: NamedDependency[Database],
+    invitation_id: _InvitationId,
+) -> InvitationView:
+    """Withdraw a pending invitation; its link is good no more. Again, it changes nothing."""
+    async with database.general.transaction() as connection:
+        cancelled = await invitations.cancel(
+            connection, caller.account_id, invitation_id, actor_of(caller)
+        )
+    return _invitation(cancelled, caller)
+
+
+@post(
+    "/v1/invitations/{invitation_id:uuid}/accept",
+    status_code=200,
+    tags=["Invitations"],
+    operation_id="acceptInvitation",
+    operation_class=json_body(Acceptance, required=False),
+    security=[{"Basic": []}],
+    request_max_body_size=MAX_BODY,
+    responses={
+        200: documented(InvitationView, "OK"),
+        **_WITH_BODY,
+        **problems(404, 409),
+    },
+)
+async def accept_invitation(
+    request: HttpRequest,
+    caller: NamedDependency[Caller],
+    database: NamedDependency[Database],
+    invitation_id: _InvitationId,
+) -> InvitationView:
+    """Accept an invitation that was sent to a member of your account. Again, it changes nothing."""
+    acceptance = await json_of(request, Acceptance)
+    async with database.general.transaction() as connection:
+        own = await queries.select_invitation(connection, invitation_id)
+        if own is None or own.inviter_id != caller.account_id:
+            await _received(connection, caller, invitation_id)
+        accepted = await invitations.accept(
+            connection,
+            invitation_id,
+            caller.account_id,
+            actor_of(caller),
+            shows_name=acceptance.shows_name,
+            terms=acceptance.terms,
+        )
+    return _invitation(accepted, caller)
+
+
+@post(
+    "/v1/invitations/{invitation_id:uuid}/decline",
+    status_code=200,
+    tags=["Invitations"],
+    operation_id="declineInvitation",
+    security=[{"Basic": []}],
+    responses={200: documented(InvitationView, "OK"), **_COMMON, **problems(404, 409)},
+)
+async def decline_invitation(
+    caller: NamedDependency[Caller],
+    database: NamedDependency[Database],
+    invitation_id: _InvitationId,
+) -> InvitationView:
+    """Decline an invitation that was sent to a member of your account. Again, it changes nothing."""
+    async with database.general.transaction() as connection:
+        await _received(connection, caller, invitation_id)
+        await invitations.decline(connection, invitation_id)
+        declined = await _received(connection, caller, invitation_id)
+    return _invitation(declined, caller)
+
+
+async def _invite_all(
+    request: HttpRequest,
+    database: Database,
+    caller: Caller,
+    key: str | None,
+    emails: Sequence[str],
+    *,
+    reason: Reason,
+    note: str | None,
+    vendor_label: str | None = None,
+    role: Role | None = None,
+) -> Response[bytes]:
+    invitations.checked_note(note)
+
+    async def one(connection: Connection, email: str) -> tuple[int, InvitationItem]:
+        invited = await invitations.invite(
+            connection,
+            request.app.state.secret,
+            caller.account_id,
+            actor_of(caller),
+            email,
+            reason,
+            role=role,
+            note=note,
+            vendor_label=vendor_label,
+        )
+        return _invited(email, invited, caller)
+
+    return await carried_out_for_each(
+        request,
+        database,
+        caller.account_id,
+        key,
+        emails,
+        one,
+        lambda email, error: InvitationItem(email=email, status=error.status, error=error),
+        order=_order,
+    )
+
+
+def _order(email: str) -> tuple[str, str]:
+    name, _, domain = email.strip().lower().rpartition("@")
+    return domain, name
+
+
+def _invited(email: str, invited: Invited, caller: Caller) -> tuple[int, InvitationItem]:
+    status = 201 if invited.is_new else 200
+    item: InvitationItem
+    match invited:
+        case Sent(invitation):
+            item = _invitation(invitation, caller)
+        case GrantRequested(partner):
+            item = InvitationItem(email=email, grant_requested=connection_view(partner))
+    item.status = status
+    return status, item
+
+
+async def _received(connection: Connection, caller: Caller, invitation_id: UUID) -> Invitation:
+    found = await queries.select_received_invitation(connection, caller.account_id, invitation_id)
+    if found is None:
+        raise NotFound("invitation", str(invitation_id))
+    return found
+
+
+def _invitation(invitation: Invitation, caller: Caller) -> InvitationView:
+    is_sent = invitation.inviter_id == caller.account_id
+    view = InvitationView(
+        id=invitation.id,
+        direction="sent" if is_sent else "received",
+        inviter=PartnerAccount(invitation.inviter_id, invitation.inviter_name),
+        email=invitation.email,
+        reason=invitation.reason,
+        state=invitation.state,
+        created_at=invitation.created_at,
+        expires_at=invitation.expires_at,
+        role=invitation.role or UNSET,
+        note=invitation.note or UNSET,
+        ended_at=invitation.ended_at or UNSET,
+        connection_id=invitation.connection_id or UNSET,
+    )
+    if is_sent:
+        view.vendor_label = invitation.vendor_label or UNSET
+        view.sent_count = invitation.sent_count
+        view.last_sent_at = invitation.last_sent_at or UNSET
+        view.delivery = Delivery(invitation.delivery, invitation.delivery_error or UNSET)
+    elif invitation.state == "pending":
+        view.terms = invitations.terms_of(invitation)
+    return view
+
+
+routes = [
+    invite,
+    invite_members,
+    list_invitations,
+    get_invitation,
+    resend_invitation,
+    cancel_invitation,
+    accept_invitation,
+    decline_invitation,
+]

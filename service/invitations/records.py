@@ -1,0 +1,46 @@
+"""What is on record about invitations."""
+
+from datetime import datetime
+from typing import Literal, TypeAlias
+from uuid import UUID
+
+import msgspec
+
+from service.mail.records import MailState
+
+InvitationState: TypeAlias = Literal["pending", "accepted", "declined", "cancelled", "expired"]
+
+
+Reason: TypeAlias = Literal[
+    "receive_leads",
+    "send_leads",
+    "domain_ownership_visibility",
+    "confirm_domain_ownership",
+    "share_lead_quality_reports",
+    "join_account",
+]
+
+
+class Invitation(msgspec.Struct, frozen=True):
+    """An invitation, and what became of its mails. One past its end is “expired”, noted so or not."""
+
+    id: UUID
+    inviter_id: UUID
+    inviter_name: str
+    is_inviter_active: bool
+    email: str
+    reason: Reason
+    role: Literal["admin", "member"] | None
+    note: str | None
+    vendor_label: str | None
+    state: InvitationState
+    created_at: datetime
+    expires_at: datetime
+    ended_at: datetime | None
+    acceptor_id: UUID | None
+    connection_id: UUID | None
+    mail_id: UUID
+    sent_count: int
+    last_sent_at: datetime | None
+    delivery: MailState
+    delivery_error: str | None

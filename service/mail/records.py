@@ -1,0 +1,22 @@
+"""What is on record about mails."""
+
+from datetime import datetime
+from typing import Literal, TypeAlias
+from uuid import UUID
+
+import msgspec
+
+MailState: TypeAlias = Literal[
+    "queued", "sending", "retrying", "sent", "failed", "cancelled", "suppressed"
+]
+
+
+class Mail(msgspec.Struct, frozen=True):
+    """A mail that is to be sent now; `params` is JSON."""
+
+    id: UUID
+    kind: str
+    recipient: str
+    params: str
+    created_at: datetime
+    is_too_late: bool

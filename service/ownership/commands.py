@@ -1,0 +1,54 @@
+"""The command about domains."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from service.processes.commands import (
+    account_argument,
+    as_json_option,
+    in_transaction,
+    print_result,
+)
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.postgres.pools import Connection
+
+
+@click.group()
+def domain() -> None:
+    """Domains: who owns them."""
+
+
+@domain.command("attest")
+@account_argument
+@click.argument("name", metavar="DOMAIN")
+@click.option("--covers-subdomains", is_flag=True, help="It owns all its subdomains, too.")
+@as_json_option
+@click.pass_obj
+def attest_domain(
+    settings: Settings, account_called: str, name: str, covers_subdomains: bool, as_json: bool
+) -> None:
+    """Vouch as the operator that ACCOUNT (an id or exact name) owns DOMAIN; recorded as such."""
+    from service.accounts.accounts import find_account
+    from service.ownership import ownerships
+
+    async def work(connection: "Connection") -> dict[str, object]:
+        found = await find_account(connection, account_called)
+        ownership = await ownerships.attest(
+            connection, found.id, name, covers_subdomains=covers_subdomains
+        )
+        return {
+            "id": ownership.id,
+            "account_id": found.id,
+            "name": found.name,
+            "domain": ownership.domain,
+            "covers_subdomains": ownership.covers_subdomains,
+            "verified_at": ownership.verified_at,
+        }
+
+    print_result(in_transaction(settings, work), as_json, "{domain} is owned by {name}, attested.")
+
+
+commands = [domain]

@@ -1,0 +1,55 @@
+"""What is on record about domains: claims, ownerships, and the evidence for them."""
+
+from datetime import datetime
+from typing import Literal, TypeAlias
+from uuid import UUID
+
+import msgspec
+
+from service.ownership.verification import Standing
+
+Method: TypeAlias = Literal["attested", "dns"]
+
+
+class Ownership(msgspec.Struct, frozen=True):
+    """A period during which an account's claim to a domain is verified."""
+
+    id: UUID
+    account_id: UUID
+    domain: str
+    covers_subdomains: bool
+    verified_at: datetime
+    method: Method
+    claim_id: UUID | None = None
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """An account's claim to a domain, and how it stands; `method` is that of its ownership, if it is
+    live.
+
+    `hint` says what the latest check found instead of the code.
+    """
+
+    id: UUID
+    account_id: UUID
+    name: str
+    covers_subdomains: bool
+    code: str
+    added_at: datetime
+    standing: Standing
+    next_check_at: datetime | None
+    proves_subdomains: bool
+    nameservers: list[str] | None
+    at_risk: bool
+    hint: str | None
+    method: Method | None
+    owns_subdomains: bool
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """What a check found that was otherwise than before; `evidence` is JSON."""
+
+    id: int
+    at: datetime
+    change: str
+    evidence: msgspec.Raw | None

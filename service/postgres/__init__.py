@@ -1,0 +1,1 @@
+"""PostgreSQL: pools of connections, migrations, and the embedded server."""

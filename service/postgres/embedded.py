@@ -1,0 +1,293 @@
+"""The embedded PostgreSQL: a real server from a wheel, for whoever has set no DATABASE_URL.
+
+It listens on a Unix socket below a closed directory and on no TCP port, and runs for as long as any
+process of ours uses it. Who uses it is told by a shared file lock, which the kernel drops with its
+process, so a killed process never blocks the next start.
+
+PostgreSQL refuses to run as root. Started by root, the server runs in a user namespace, or where those
+are refused, or its files lie below somebody else's closed home, as a system user of its own. The wheel's
+own start-up code is not used: as root it would open every parent directory of itself and of the data to
+everybody.
+"""
+
+import fcntl
+import hashlib
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import quote
+
+import psutil
+
+from service.postgres import namespace, system_user
+from service.postgres.place import (
+    START_DEADLINE,
+    EmbeddedDatabaseError,
+    Place,
+    killed_on_failure,
+    own_directory,
+    package,
+)
+
+VERSION = 18
+
+_STOP_DEADLINE = 20.0
+# sun_path holds 108 bytes with its final NUL (unix(7)); the socket's own name and its lock's suffix
+# come after the directory.
+_SOCKET = ".s.PGSQL.5432"
+_LONGEST_SOCKET_DIR = 107 - len(f"/{_SOCKET}.lock")
+
+_ROLE = "confirmed_owner"
+
+_log = logging.getLogger("service.postgres.embedded")
+
+
+@contextmanager
+def embedded_postgres(state_dir: Path, *, keep_running: bool = False) -> Iterator[str]:
+    """Run the server, or join the one that runs, and give its URL; stop it with its last user.
+
+    With `keep_running` a server that dies meanwhile is started again within about a second.
+
+    Raises `EmbeddedDatabaseError`.
+    """
+    place = _place(state_dir.resolve())
+    sockets = _socket_dir(place)
+    # Held on to, since Python warns of a child whose handle is dropped while it runs.
+    started: list[subprocess.Popen[bytes]] = []
+    leaving = threading.Event()
+
+    def keep() -> None:
+        while not leaving.wait(1.0):
+            if _listens(sockets):
+                continue
+            try:
+                with _exclusively(place.home):
+                    if not leaving.is_set() and not _listens(sockets):
+                        _log.warning("the embedded PostgreSQL is gone; starting it again")
+                        started.append(_start(place, sockets))
+            except EmbeddedDatabaseError as error:
+                _log.error(str(error))
+
+    keeper = threading.Thread(target=keep, daemon=True)
+    with (place.home / "users.lock").open("ab") as users:
+        try:
+            with _exclusively(place.home):
+                used_by_others = not _try_lock(users)
+                fcntl.flock(users, fcntl.LOCK_SH)
+                if not (place.data / "PG_VERSION").exists():
+                    _initialise(place)
+                if not _listens(sockets):
+                    if (
+                        used_by_others
+                        and not (sockets / _SOCKET).exists()
+                        and _pid_file(place).exists()
+                    ):
+                        raise EmbeddedDatabaseError(
+                            f"{place.home} is in use by processes whose server is out of reach from here"
+                        )
+                    started.append(_start(place, sockets))
+            if keep_running:
+                keeper.start()
+            yield _url(sockets)
+        finally:
+            leaving.set()
+            if keeper.is_alive():
+                keeper.join()
+            with _exclusively(place.home):
+                fcntl.flock(users, fcntl.LOCK_UN)
+                if _try_lock(users):
+                    _stop(place)
+            for process in started:
+                process.poll()
+
+
+def _url(sockets: Path) -> str:
+    # Not as the superuser: it could read and run what the server's own user can. What the
+    # environment says of other servers (PGSSLMODE and the like) is not meant for this one.
+    return (
+        f"postgresql://{_ROLE}@/{_ROLE}?host={quote(str(sockets))}"
+        "&sslmode=disable&target_session_attrs=any"
+    )
+
+
+def _try_lock(file: BinaryIO) -> bool:
+    """Lock a file for ourselves alone, if nobody else has it locked."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _place(state_dir: Path) -> Place:
+    home = state_dir / "postgres"
+    state_dir.mkdir(parents=True, exist_ok=True)
+    own_directory(home, os.geteuid())
+    version_file = home / "data" / "PG_VERSION"
+    version = int(version_file.read_text()) if version_file.exists() else VERSION
+    binaries = package() / f"pginstall{version}" / "bin"
+    if not binaries.exists():
+        raise EmbeddedDatabaseError(
+            f"the data in {home} are PostgreSQL {version}'s, which is no longer embedded; "
+            "dump them with that version and set DATABASE_URL, or move them away"
+        )
+    if os.geteuid() != 0:
+        return Place(binaries, home)
+    # Whichever way was taken first is where the data are, and is kept to.
+    elsewhere = system_user.home_for(home)
+    in_namespace = namespace.place_in_namespace(home, binaries)
+    if in_namespace is not None and not elsewhere.exists():
+        return in_namespace
+    if version_file.exists():
+        raise EmbeddedDatabaseError(
+            f"the data in {home} were made by root in a user namespace, which is refused now: allow "
+            "those, or dump the data where they are allowed and set DATABASE_URL"
+        )
+    return system_user.place_of_system_user(elsewhere, binaries)
+
+
+@contextmanager
+def _exclusively(home: Path) -> Iterator[None]:
+    with (home / "start.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            # Closing would not do: a process forked meanwhile holds the file open, too.
+            fcntl.flock(lock, fcntl.LOCK_UN)
+
+
+def _initialise(place: Place) -> None:
+    # A set-up that was killed half-way leaves only this directory, which is begun anew.
+    unfinished = place.home / "data.new"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    place.run(
+        "initdb", "--pgdata", str(unfinished), "--username=postgres", "--auth=trust",
+        "--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8",
+    )  # fmt: skip
+    statements = f"CREATE ROLE {_ROLE} LOGIN;\nCREATE DATABASE {_ROLE} OWNER {_ROLE};\n"
+    place.run("postgres", "--single", "-D", str(unfinished), "postgres", stdin=statements.encode())
+    unfinished.rename(place.data)
+
+
+def _socket_dir(place: Place) -> Path:
+    """The server's home, or where that path won't do for a socket, a closed directory elsewhere."""
+    path = bytes(place.home)
+    if len(path) <= _LONGEST_SOCKET_DIR and path.isascii() and not set(',"') & set(str(place.home)):
+        return place.home
+    name = hashlib.sha256(path).hexdigest()[:16]
+    directory = Path(tempfile.gettempdir()) / f"confirmed-owner-{os.geteuid()}-{name}"
+    own_directory(directory, place.home.stat().st_uid)
+    return directory
+
+
+def _listens(sockets: Path) -> bool:
+    """Whether a server listens there. That of a dead one refuses, whatever its files say.
+
+    The kernel knows this across containers, where the numbers of processes mean nothing.
+    """
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(5)
+        try:
+            client.connect(str(sockets / _SOCKET))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        except (BlockingIOError, TimeoutError):
+            # Its queue is full: it lives, if not well.
+            return True
+    return True
+
+
+def _pid_file(place: Place) -> Path:
+    return place.data / "postmaster.pid"
+
+
+def _server(place: Place) -> psutil.Process | None:
+    """The server's process, if it is to be seen from here."""
+    try:
+        pid = int(_pid_file(place).read_text().splitlines()[0])
+        process = psutil.Process(pid)
+        is_ours = str(place.data) in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE
+    except (OSError, ValueError, IndexError, psutil.Error):
+        return None
+    return process if is_ours else None
+
+
+def _is_ready(place: Place, pid: int) -> bool:
+    try:
+        lines = _pid_file(place).read_text().splitlines()
+    except FileNotFoundError:
+        return False
+    return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready"
+
+
+def _start(place: Place, sockets: Path) -> subprocess.Popen[bytes]:
+    _clear_up_after_dead_server(place, sockets)
+    process = place.spawn(
+        "postgres", "-D", str(place.data), *_options(
+            listen_addresses="",
+            unix_socket_directories=str(sockets),
+            unix_socket_permissions="0700",
+            logging_collector="off",
+            jit="off",
+        ),
+    )  # fmt: skip
+    deadline = time.monotonic() + START_DEADLINE
+    with killed_on_failure(process):
+        while not _is_ready(place, process.pid):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise place.failed("to start")
+            time.sleep(0.01)
+    return process
+
+
+def _clear_up_after_dead_server(place: Place, sockets: Path) -> None:
+    """Remove the lock files of a server that was killed.
+
+    The number in them may by now be another process's, which would make PostgreSQL refuse to start.
+    We hold our own lock and have seen that nothing listens; what is left to protect the data from is
+    the dead server's children, which have the data as their working directory.
+    """
+    if not _pid_file(place).exists():
+        return
+    deadline = time.monotonic() + _STOP_DEADLINE
+    while any(_works_in(process, place.data) for process in psutil.process_iter()):
+        if time.monotonic() > deadline:
+            raise EmbeddedDatabaseError(f"processes of a dead server still work in {place.data}")
+        time.sleep(0.02)
+    (sockets / f"{_SOCKET}.lock").unlink(missing_ok=True)
+    _pid_file(place).unlink()
+
+
+def _works_in(process: psutil.Process, directory: Path) -> bool:
+    try:
+        return process.cwd() == str(directory)
+    except psutil.Error:
+        return False
+
+
+def _options(**settings: str) -> Sequence[str]:
+    return [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+
+
+def _stop(place: Place) -> None:
+    server = _server(place)
+    if server is None:
+        return
+    # “Fast” shutdown: sessions are ended, nothing is lost (PostgreSQL manual, “Shutting Down”).
+    server.send_signal(signal.SIGINT)
+    try:
+        server.wait(_STOP_DEADLINE)
+    except psutil.TimeoutExpired:
+        server.send_signal(signal.SIGQUIT)
+        server.wait(_STOP_DEADLINE)

@@ -1,0 +1,32 @@
+"""Running a server for root in a user namespace, in which root has another number.
+
+To the rest of the system its files are root's, and no directory has to be opened for anyone.
+"""
+
+import pwd
+import shutil
+import subprocess
+from pathlib import Path
+
+from service.postgres.place import Place
+
+
+def place_in_namespace(home: Path, binaries: Path) -> Place | None:
+    """The server's place in a namespace; None where those are refused, or its home is closed to them."""
+    unshare = shutil.which("unshare")
+    if unshare is None:
+        return None
+    # initdb wants to find its user by number, and every system has a “nobody”.
+    nobody = pwd.getpwnam("nobody")
+    prefix = (unshare, "--user", f"--map-user={nobody.pw_uid}", f"--map-group={nobody.pw_gid}")
+    place = Place(binaries, home, prefix=prefix)
+    return place if _can_run(place) else None
+
+
+def _can_run(place: Place) -> bool:
+    """Whether a program of PostgreSQL's starts there and may write into its home."""
+    probes = ([str(place.binaries / "postgres"), "--version"], ["test", "-w", str(place.home)])
+    return all(
+        subprocess.run([*place.prefix, *probe], capture_output=True, check=False).returncode == 0
+        for probe in probes
+    )

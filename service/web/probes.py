@@ -1,0 +1,33 @@
+"""What operators' tools ask: whether the process lives, whether it can answer, what it has counted."""
+
+from litestar import get
+from litestar.di import NamedDependency
+from litestar.plugins.prometheus import PrometheusController
+
+from service import __version__
+from service.errors import Unavailable
+from service.postgres.migrations import is_migrated
+from service.postgres.pools import Database
+from service.web.documents import problems
+
+
+@get("/health", tags=["Operations"], operation_id="health")
+async def health() -> dict[str, str]:
+    """Whether the process answers at all."""
+    return {"status": "ok", "version": __version__}
+
+
+@get("/ready", tags=["Operations"], operation_id="ready", responses=problems(503))
+async def ready(database: NamedDependency[Database]) -> dict[str, str]:
+    """Whether calls can be answered: the database is within reach and its schema is current."""
+    async with database.general.connection() as connection:
+        if not await is_migrated(connection):
+            raise Unavailable("the database's schema is not current: run “confirmed-owner migrate”")
+    return {"status": "ready"}
+
+
+class _Metrics(PrometheusController):
+    include_in_schema = False
+
+
+routes = [health, ready, _Metrics]

@@ -1,0 +1,388 @@
+"""Importing certificates: what a line may hold, and what importing it again does."""
+
+import base64
+import hashlib
+import io
+import json
+from typing import Any
+
+import pytest
+
+from service.certificates.imports import MAX_LINE, numbered_lines
+from tests.builders import NO_VERIFIED, Company, World, meta_id, mobile_id, web_id
+
+NDJSON = {"Content-Type": "application/x-ndjson"}
+
+
+def line(cert_id: str, **properties: Any) -> dict[str, Any]:
+    return {"cert_id": cert_id, "insights": {"properties": properties}}
+
+
+async def told(world: World, viewer: Company, cert_id: str, *asked: str) -> dict[str, Any]:
+    response = await world.ask(viewer, cert_id, *asked)
+    assert response.status_code == 200, response.text
+    return response.json()["insights"]["properties"]
+
+
+async def post(world: World, caller: Company, *lines: Any) -> tuple[int, list[dict[str, Any]]]:
+    content = b"\n".join(
+        each if isinstance(each, bytes) else json.dumps(each).encode() for each in lines
+    )
+    response = await world.client.post(
+        "/v1/certificates", headers={**caller.headers, **NDJSON}, content=content
+    )
+    return response.status_code, response.json()["items"]
+
+
+async def test_stored_v4_response_is_imported_as_it_is(world: World) -> None:
+    viewer, cert_id = await world.company(), web_id()
+    stored: dict[str, Any] = {
+        "outcome": "success",
+        "reason": None,
+        "insights": {
+            "properties": {
+                "age_seconds": 76287,
+                "confirmed_owner": "Somebody, Inc.",
+                "created_at": "2999-09-18T17:07:09Z",
+                "domain": "example.com",
+                "something_new": {"a": 1},
+            },
+            "scans": {"required": [], "result": {}},
+        },
+        "retain": {"results": {}},
+    }
+    (result,) = await world.import_lines(
+        {"cert_url": f"https://cert.trustedform.com/{cert_id}", **stored}
+    )
+    assert (result.cert_id, result.result) == (cert_id, "created")
+    properties = await told(world, viewer, cert_id, "domain", "confirmed_owner")
+    assert properties == {"domain": "example.com", "confirmed_owner": NO_VERIFIED}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://cert.trustedform.com/{}",
+        "http://cert.trustedform.com/{}",
+        "https://cert.trustedform.com/{}/",
+        " https://CERT.trustedform.com/{} ",
+        "https://cert.staging.trustedform.com/{}",
+        "https://cert.trustedform-dev.com/{}",
+        "https://cert.trustedform.com/{}?shared_token=x",
+    ],
+)
+@pytest.mark.parametrize("make_id", [web_id, mobile_id, meta_id])
+async def test_certificate_url(world: World, url: str, make_id: Any) -> None:
+    cert_id = make_id()
+    (result,) = await world.import_lines({"cert_url": url.format(cert_id)})
+    assert (result.cert_id, result.result) == (cert_id, "created")
+
+
+A = "a" * 40
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "value", "reason"),
+    [
+        (b"{", "line", "{", "must be a JSON object"),
+        (b"[]", "line", "[]", "must be an object"),
+        (b'"x"', "line", "x", "must be an object"),
+        (b"\xff", "line", "�", "must be a JSON object"),
+        (b'{"a":' * 5000, "line", None, "must be a JSON object"),
+        ({}, "cert_id", "", "must be given, or cert_url in its place"),
+        ({"cert_id": "abc"}, "cert_id", "abc", "must be 40 or 80 characters"),
+        ({"cert_id": 5}, "cert_id", "5", "must be a string or null"),
+        ({"cert_url": f"https://evil.example/{A}"}, "cert_url", None, "must be a certificate URL"),
+        (
+            {"cert_url": f"https://cert.trustedform.com@evil.example/{A}"},
+            "cert_url",
+            None,
+            "must be a certificate URL",
+        ),
+        (
+            {"cert_url": "https://cert.trustedform.com/"},
+            "cert_url",
+            None,
+            "must be a certificate URL",
+        ),
+        ({"cert_url": "https://[/"}, "cert_url", None, "must be a certificate URL"),
+        ({"cert_id": A, "kind": "mobil"}, "kind", "mobil", "must be valid (Invalid enum value"),
+        ({"cert_id": A, "kind": "meta"}, "kind", "meta", "must be web or mobile for such an id"),
+        ({"cert_id": "0.x", "kind": "web"}, "kind", "web", "must be meta for such an id"),
+        (line(A, domain=5), "insights.properties.domain", "5", "must be a string or null"),
+        (
+            line(A, created_at="yesterday"),
+            "insights.properties.created_at",
+            "yesterday",
+            "must be valid",
+        ),
+        (
+            line(A, created_at="2026-01-01T00:00:00"),
+            "insights.properties.created_at",
+            None,
+            "must be",
+        ),
+        (line(A, seconds_on_page=-1), "insights.properties.seconds_on_page", "-1", "must be valid"),
+        (
+            line(A, form_input_method=["typing", "magic"]),
+            "insights.properties.form_input_method[1]",
+            "magic",
+            "must be valid",
+        ),
+        ({"cert_id": A, "page_text": "a\0b"}, "line", None, "must be free of NUL"),
+        (line(A, page_url="https://e.example/\0"), "line", None, "must be free of NUL"),
+        ({"cert_id": A, "fingerprints": ["x"]}, "fingerprints[0]", "x", "must be a SHA-1"),
+        (
+            {"cert_id": A, "account": "Nobody"},
+            "account",
+            "Nobody",
+            "must be the id or name of an account",
+        ),
+    ],
+)
+async def test_bad_line_is_told_of_and_stops_no_other(
+    world: World, given: Any, field: str, value: str | None, reason: str
+) -> None:
+    before, bad, after = await world.import_lines(
+        {"cert_id": web_id()}, given, {"cert_id": web_id()}
+    )
+    assert (before.result, after.result) == ("created", "created")
+    assert (before.line, bad.line, after.line) == (1, 2, 3)
+    assert bad.error
+    assert bad.error.field == field
+    assert value is None or bad.error.value == value
+    assert bad.error.reason.startswith(reason)
+    assert len(bad.error.value) <= 80
+    assert len(await world.fetch("SELECT 1 FROM certificate")) == 2
+
+
+async def test_importing_again_changes_nothing(world: World) -> None:
+    given = {
+        **line(web_id(), domain="example.com", ip="192.0.2.1", is_framed=False),
+        "page_text": "x",
+    }
+    results = [(await world.import_lines(given))[0].result for _ in range(2)]
+    within_one = await world.import_lines(given, given)
+    assert results == ["created", "unchanged"]
+    assert [result.result for result in within_one] == ["unchanged", "unchanged"]
+
+
+async def test_what_is_known_is_not_overwritten_by_nulls_and_gaps_are_filled(world: World) -> None:
+    viewer, cert_id = await world.company(), web_id()
+    await world.import_lines(
+        {
+            **line(cert_id, domain="example.com", ip=None),
+            "page_text": "old",
+            "fingerprints": ["a" * 40],
+        }
+    )
+    (result,) = await world.import_lines(
+        {**line(cert_id, domain=None, ip="192.0.2.1"), "page_text": None, "fingerprints": None}
+    )
+    assert result.result == "updated"
+    properties = await told(world, viewer, cert_id, "domain", "ip", "confirmed_owner")
+    assert properties == {
+        "domain": "example.com",
+        "ip": "192.0.2.1",
+        "confirmed_owner": NO_VERIFIED,
+    }
+    (row,) = await world.fetch("SELECT page_text, fingerprints FROM certificate")
+    assert (row["page_text"], row["fingerprints"]) == ("old", ["a" * 40])
+
+
+async def test_later_of_two_times_counts_in_whichever_order_they_come(world: World) -> None:
+    viewer, cert_id = await world.company(), web_id()
+    created = "2998-01-01T00:00:00Z"
+    early = line(cert_id, created_at=created, expires_at="2998-01-04T00:00:00Z", seconds_on_page=5)
+    late = line(cert_id, created_at=created, expires_at="2998-04-01T00:00:00Z", seconds_on_page=90)
+    for given in (early, late, early):
+        await world.import_lines(given)
+    properties = await told(world, viewer, cert_id, "expires_at", "seconds_on_page")
+    assert properties == {"expires_at": "2998-04-01T00:00:00Z", "seconds_on_page": 90}
+
+
+async def test_lines_about_one_certificate_in_one_import_add_up(world: World) -> None:
+    viewer, cert_id = await world.company(), web_id()
+    results = await world.import_lines(
+        line(cert_id, domain="example.com"), line(cert_id, ip="192.0.2.1")
+    )
+    assert [result.result for result in results] == ["created", "updated"]
+    properties = await told(world, viewer, cert_id, "domain", "ip")
+    assert properties == {"domain": "example.com", "ip": "192.0.2.1"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "kind"),
+    [
+        ([line("A" * 40)], "mobile"),
+        ([line("a" * 40)], "web"),
+        ([line("A" * 40, domain="example.com")], "web"),
+        ([{**line("A" * 40), "kind": "web"}, line("A" * 40)], "web"),
+        ([line("A" * 40), {**line("A" * 40), "kind": "web"}], "web"),
+        ([line("a" * 40), {**line("a" * 40), "kind": "mobile"}], "mobile"),
+        ([{**line("a" * 40), "kind": "mobile"}, line("a" * 40)], "mobile"),
+        ([line("A" * 40), line("A" * 40, page_url="https://example.com/")], "web"),
+        ([line("A" * 80, domain="example.com")], "mobile"),
+        ([line("0.a", domain="example.com")], "meta"),
+    ],
+)
+async def test_kind_is_the_one_given_else_the_likeliest(
+    world: World, lines: list[dict[str, Any]], kind: str
+) -> None:
+    for each in lines:
+        await world.import_lines(each)
+    (row,) = await world.fetch("SELECT kind FROM certificate")
+    assert row["kind"] == kind
+    (again,) = await world.import_lines(lines[-1])
+    assert again.result == "unchanged"
+
+
+async def test_fingerprints_are_kept_in_one_form(world: World) -> None:
+    digest = hashlib.sha1(b"user@example.com", usedforsecurity=False)
+    forms = [digest.hexdigest().upper(), base64.b64encode(digest.digest()).decode()]
+    await world.import_lines({"cert_id": web_id(), "fingerprints": forms})
+    (row,) = await world.fetch("SELECT fingerprints FROM certificate")
+    assert row["fingerprints"] == [digest.hexdigest()] * 2
+
+
+async def test_account_may_be_given_by_id_or_by_name(world: World) -> None:
+    company = await world.company("Acme, Inc.")
+    results = await world.import_lines(
+        {"cert_id": meta_id(), "account": str(company.id)},
+        {"cert_id": meta_id(), "account": "Acme, Inc."},
+    )
+    assert [result.result for result in results] == ["created", "created"]
+    rows = await world.fetch("SELECT DISTINCT account_id FROM certificate")
+    assert [row["account_id"] for row in rows] == [company.id]
+
+
+async def test_import_over_http_reports_each_line(world: World) -> None:
+    caller, cert_id = await world.company(), web_id()
+    assert await post(world, caller, line(cert_id), b"", b"{", line(cert_id)) == (
+        207,
+        [
+            {"line": 1, "cert_id": cert_id, "result": "created"},
+            {
+                "line": 3,
+                "error": {"field": "line", "value": "{", "reason": "must be a JSON object"},
+            },
+            {"line": 4, "cert_id": cert_id, "result": "unchanged"},
+        ],
+    )
+    assert (await post(world, caller, line(cert_id)))[0] == 200
+    assert (await post(world, caller, b"{"))[0] == 422
+    assert await post(world, caller, b"") == (200, [])
+
+
+async def test_facts_imported_over_http_serve_their_importer_alone(world: World) -> None:
+    importer, other, owner = (
+        await world.company(),
+        await world.company(),
+        await world.company("Reputable, Inc."),
+    )
+    await world.own(owner, "reputable.example")
+    await world.permit(owner, other)
+    await world.permit(owner, importer)
+    cert_id = web_id()
+    await post(world, importer, line(cert_id, domain="reputable.example", ip="192.0.2.1"))
+    assert await world.confirmed_owner(importer, cert_id) == "Reputable, Inc."
+    assert (await world.ask(other, cert_id)).status_code == 404
+
+
+async def test_services_own_record_stands_above_an_importers(world: World) -> None:
+    importer, owner = await world.company(), await world.company("Reputable, Inc.")
+    await world.own(owner, "reputable.example")
+    await world.permit(owner, importer)
+    cert_id = await world.certificate(domain="unowned.example")
+    await post(world, importer, line(cert_id, domain="reputable.example"))
+    assert await world.confirmed_owner(importer, cert_id) == NO_VERIFIED
+
+
+async def test_importer_may_name_only_its_own_account_and_learns_of_no_other(world: World) -> None:
+    importer, other = await world.company(), await world.company("Other, Inc.")
+    _, items = await post(
+        world,
+        importer,
+        {"cert_id": meta_id(), "account": importer.name},
+        {"cert_id": meta_id(), "account": str(importer.id)},
+        {"cert_id": meta_id(), "account": "Other, Inc."},
+        {"cert_id": meta_id(), "account": "Unknown, Inc."},
+        {"cert_id": meta_id(), "account": str(other.id)},
+    )
+    assert [item.get("result") for item in items] == ["created", "created", None, None, None]
+    reasons = {item["error"]["reason"] for item in items[2:]}
+    assert reasons == {"must be the id or name of your own account"}
+
+
+async def test_import_needs_a_key_a_media_type_and_a_measure(world: World) -> None:
+    caller = await world.company()
+    for headers, content, status in (
+        ({**NDJSON}, b"{}", 401),
+        ({**caller.headers, "Content-Type": "text/csv"}, b"{}", 415),
+        ({**caller.headers, **NDJSON}, b" " * (16 * 1024 * 1024 + 1), 413),
+    ):
+        response = await world.client.post("/v1/certificates", headers=headers, content=content)
+        assert response.status_code == status
+        assert response.headers["content-type"] == "application/problem+json"
+        assert response.json()["status"] == status
+
+
+async def test_id_and_url_of_different_certificates_are_refused(world: World) -> None:
+    url = "https://cert.trustedform.com/"
+    same, other = await world.import_lines(
+        {"cert_id": A, "cert_url": url + A}, {"cert_id": A, "cert_url": url + "b" * 40}
+    )
+    assert same.result == "created"
+    assert other.error
+    assert other.error.field == "cert_url"
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b'{"cert_id": 5, "x',
+        b'{"cert_id": 5, "x": "\xff"}',
+        b'{"cert_id": 5, "x": ' + b"1" * 5000 + b"}",
+        b'{"insights": {"properties": {"domain": 5}}, "insights": null}',
+        b'{"fingerprints": ["a", 5], "fingerprints": []}',
+        b'{"cert_id": 5, "x": ' + b"[" * 100_000,
+        line(A, created_at="0001-01-01T00:00:00+23:59"),
+        line(A, expires_at="9999-12-31T23:59:59-23:59"),
+        line(A, expires_at="9999-12-31T23:59:59.999999Z"),
+        line(A, seconds_on_page=1e12),
+        line(A, form_input_kpm=10**30),
+        line(A, domain="a" * 1025),
+        line(A, domain="https://example.com/"),
+        line(A, domain="n/a"),
+        line(A, page_url="https://example.com/" + "a" * 8192),
+    ],
+)
+async def test_no_line_is_so_bad_that_it_stops_the_others(world: World, bad: Any) -> None:
+    good, told_of, also_good = await world.import_lines(
+        {"cert_id": web_id()}, bad, {"cert_id": web_id()}
+    )
+    assert (good.result, also_good.result) == ("created", "created")
+    assert told_of.error
+
+
+async def test_literal_backslash_u0000_is_no_nul(world: World) -> None:
+    (result,) = await world.import_lines({"cert_id": A, "page_text": "a \\u0000 b"})
+    assert result.result == "created"
+
+
+async def test_import_over_http_has_a_measure_of_lines(world: World) -> None:
+    caller = await world.company()
+    response = await world.client.post(
+        "/v1/certificates", headers={**caller.headers, **NDJSON}, content=b"1\n" * 20_001
+    )
+    assert response.status_code == 413
+    assert "20000 lines" in response.json()["detail"]
+
+
+def test_lines_are_numbered_as_an_editor_does_and_overlong_ones_cut() -> None:
+    stream = io.BytesIO(b"\xef\xbb\xbfa\r\n\n  \n" + b"b" * (3 * MAX_LINE) + b"\nc")
+    lines = list(numbered_lines(stream))
+    assert [number for number, _ in lines] == [1, 4, 5]
+    assert lines[0][1] == b"a\r\n"
+    assert len(lines[1][1]) == MAX_LINE + 1
+    assert lines[2][1] == b"c"

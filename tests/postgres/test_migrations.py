@@ -1,0 +1,51 @@
+"""The migrations: they make the committed schema, together or alone, once."""
+
+import asyncio
+
+import asyncpg
+import pytest
+
+from service.errors import Unavailable
+from service.postgres.migrations import is_migrated, migrate
+from service.postgres.pools import open_database
+from tests.conftest import fresh_database
+from tests.running import ROOT
+from tests.schema import dump
+
+SCHEMA = ROOT / "sql" / "schema.sql"
+
+
+async def test_committed_schema_is_what_the_migrations_make(server_url: str) -> None:
+    async with fresh_database(server_url) as by_schema, fresh_database(server_url) as by_migrations:
+        connection = await asyncpg.connect(by_schema)
+        await connection.execute(SCHEMA.read_text())
+        await connection.close()
+        await migrate(by_migrations)
+        assert await asyncio.to_thread(dump, by_schema) == await asyncio.to_thread(
+            dump, by_migrations
+        )
+
+
+async def test_processes_that_start_at_once_migrate_once(empty_database_url: str) -> None:
+    await asyncio.gather(*(migrate(empty_database_url) for _ in range(8)))
+    async with (
+        open_database(empty_database_url) as database,
+        database.general.connection() as connection,
+    ):
+        assert await is_migrated(connection)
+        applied = await connection.fetch("SELECT migration_id FROM _pogo_migration")
+        assert len(applied) == len({row["migration_id"] for row in applied}) > 0
+
+
+async def test_database_without_schema_is_not_migrated(empty_database_url: str) -> None:
+    async with (
+        open_database(empty_database_url) as database,
+        database.general.connection() as connection,
+    ):
+        assert not await is_migrated(connection)
+
+
+async def test_database_that_is_not_there_is_unavailable(server_url: str) -> None:
+    del server_url
+    with pytest.raises(Unavailable):
+        await migrate("postgresql://nobody@127.0.0.1:1/nothing")

@@ -1,0 +1,170 @@
+"""The service as whole processes: how it stops, dies, comes back, and stays fresh between several."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests.builders import NO_VERIFIED, VERIFIED, basic, web_id
+from tests.postgres.test_embedded import servers
+from tests.running import COMMAND, as_json, environment, free_port, running
+
+
+def set_up(env: dict[str, str]) -> tuple[str, dict[str, str]]:
+    """A company with a key that owns nothing yet, and a certificate for acme.example."""
+    as_json("account", "create", "Acme, Inc.", "--email", "jo@acme.example", env=env)
+    key = as_json("key", "create", "Acme, Inc.", env=env)["api_key"]
+    cert_id = web_id()
+    line = f'{{"cert_id": "{cert_id}", "insights": {{"properties": {{"domain": "acme.example"}}}}}}'
+    as_json("import", "-", env=env, stdin=line.encode())
+    return cert_id, basic(key)
+
+
+def confirmed_owner(client: httpx.Client, cert_id: str, headers: dict[str, str]) -> httpx.Response:
+    return client.post(
+        f"/{cert_id}", headers=headers, json={"insights": {"properties": ["confirmed_owner"]}}
+    )
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_service_stops_cleanly_when_told_to(
+    state_dir: Path, tmp_path: Path, by: signal.Signals
+) -> None:
+    with running(environment(state_dir), tmp_path / "log") as service:
+        workers = service.workers()
+        assert len(servers(state_dir)) == 1
+        assert service.stop(by) == 0
+    assert not any(worker.is_running() for worker in workers)
+    assert servers(state_dir) == []
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_ctrl_c_in_a_terminal_reaches_everything_and_loses_nothing(
+    state_dir: Path, tmp_path: Path
+) -> None:
+    env = environment(state_dir)
+    with running(env, tmp_path / "log") as service:
+        # A terminal sends its signal to the whole foreground group, not to one process.
+        for process in [psutil.Process(service.process.pid), *service.workers()]:
+            process.send_signal(signal.SIGINT)
+        assert service.process.wait(15) == 0
+    assert "Traceback" not in (tmp_path / "log").read_text()
+    with running(env, tmp_path / "log"):
+        pass
+    (database_log,) = tmp_path.rglob("postgres/log")
+    assert "not properly shut down" not in database_log.read_text()
+
+
+@pytest.mark.parametrize("after", [0.3, 0.5, 0.7, 1.0, 1.5])
+def test_ctrl_c_at_any_moment_of_the_first_start_leaves_nothing_running(
+    state_dir: Path, after: float
+) -> None:
+    env = environment(state_dir, PORT=str(free_port()))
+    process = subprocess.Popen(
+        [*COMMAND, "run"], env=env, start_new_session=True, stderr=subprocess.DEVNULL
+    )
+    time.sleep(after)
+    os.killpg(process.pid, signal.SIGINT)
+    process.wait(15)
+    assert servers(state_dir) == []
+    with running(env, state_dir.parent / "log") as service:
+        assert httpx.get(f"{service.url}/health").status_code == 200
+
+
+def test_killed_service_does_not_block_the_next_on_the_same_port(
+    state_dir: Path, tmp_path: Path
+) -> None:
+    env = environment(state_dir, PORT=str(free_port()))
+    with running(env, tmp_path / "log") as service:
+        service.stop(signal.SIGKILL)
+    with running(env, tmp_path / "log") as service:
+        assert httpx.get(f"{service.url}/health").status_code == 200
+
+
+def test_killed_worker_is_replaced(state_dir: Path, tmp_path: Path) -> None:
+    with running(environment(state_dir), tmp_path / "log") as service:
+        (worker,) = service.workers()
+        worker.kill()
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                assert httpx.get(f"{service.url}/ready", timeout=2).status_code == 200
+                break
+            except httpx.TransportError:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+
+
+def test_no_tcp_port_but_the_services_own_is_opened(state_dir: Path, tmp_path: Path) -> None:
+    with running(environment(state_dir), tmp_path / "log") as service:
+        everyone = [psutil.Process(service.process.pid)]
+        everyone += everyone[0].children(recursive=True) + servers(state_dir)
+        ports = {
+            connection.laddr.port
+            for process in everyone
+            for connection in process.net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN
+        }
+        assert ports == {int(service.url.rpartition(":")[2])}
+
+
+def test_change_by_another_process_shows_in_the_next_call_of_every_worker(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    env["WORKERS"] = "3"
+    cert_id, headers = set_up(env)
+
+    def told_by_everyone() -> set[str]:
+        told = set()
+        for _ in range(24):
+            # A connection of its own each, so that all workers are met.
+            with httpx.Client(base_url=service.url) as client:
+                response = confirmed_owner(client, cert_id, headers)
+                told.add(response.json()["insights"]["properties"]["confirmed_owner"])
+        return told
+
+    with running(env, tmp_path / "log") as service:
+        assert told_by_everyone() == {NO_VERIFIED}
+        as_json("domain", "attest", "Acme, Inc.", "acme.example", env=env)
+        assert told_by_everyone() == {"Acme, Inc."}
+        as_json("account", "create", "Other, Inc.", "--email", "al@other.example", env=env)
+        as_json("domain", "attest", "Other, Inc.", "acme.example", env=env)
+        assert told_by_everyone() == {VERIFIED}
+        metrics = httpx.get(f"{service.url}/metrics").text
+        assert 'confirmed_owner_requests_total{status="200"} 72.0' in metrics
+
+
+def test_service_outlives_its_database_and_never_answers_without_it(
+    state_dir: Path, tmp_path: Path
+) -> None:
+    env = environment(state_dir)
+    cert_id, headers = set_up(env)
+    with (
+        running(env, tmp_path / "log") as service,
+        httpx.Client(base_url=service.url, timeout=10) as client,
+    ):
+        assert confirmed_owner(client, cert_id, headers).status_code == 200
+        for process in servers(state_dir):
+            process.kill()
+        psutil.wait_procs(servers(state_dir), timeout=10)
+        for _ in range(3):
+            began = time.monotonic()
+            response = confirmed_owner(client, cert_id, headers)
+            assert response.status_code == 503
+            assert response.json()["outcome"] == "error"
+            assert "Account" not in response.text
+            assert int(response.headers["retry-after"]) >= 1
+            assert time.monotonic() - began < 5
+        assert client.get("/health").status_code == 200
+        # Its keeper starts the server again, and the service finds it.
+        deadline = time.monotonic() + 20
+        while (response := confirmed_owner(client, cert_id, headers)).status_code != 200:
+            assert response.status_code == 503
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert response.json()["insights"]["properties"]["confirmed_owner"] == NO_VERIFIED
