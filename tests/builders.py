@@ -71,6 +71,10 @@ def meta_id() -> str:
     return f"0.{next(_counter)}.meta"
 
 
+def by(company: Company) -> Actor:
+    return Actor("key", company.id, company.key_id)
+
+
 async def until(condition: Callable[[], Awaitable[object]], seconds: float = 20) -> None:
     """Wait until something is so, and fail if it does not come to be."""
     deadline = time.monotonic() + seconds
@@ -227,3 +231,33 @@ class World:
         """Look into the database."""
         async with self.database.general.connection() as connection:
             return await connection.fetch(statement, *arguments)
+
+
+async def make_member(world: World, account: Company, company: Company, role: str) -> UUID:
+    """Let the admin of a company belong to another's account, too."""
+    (row,) = await world.fetch(
+        """
+        INSERT INTO membership (account_id, user_id, role)
+        SELECT $1, id, $3 FROM app_user WHERE email = $2 RETURNING user_id
+        """,
+        account.id,
+        company.email,
+        role,
+    )
+    user_id: UUID = row["user_id"]
+    return user_id
+
+
+async def member_of(world: World, company: Company, email: str, role: str = "member") -> None:
+    await world.fetch(
+        """
+        WITH person AS (
+            INSERT INTO app_user (id, email) VALUES (gen_random_uuid(), $1)
+            ON CONFLICT (email) DO UPDATE SET email = excluded.email RETURNING id
+        )
+        INSERT INTO membership (account_id, user_id, role) SELECT $2, id, $3 FROM person
+        """,
+        email,
+        company.id,
+        role,
+    )

@@ -180,6 +180,7 @@ async def select_partners(
 
 _SPEAKING_FOR_EMAIL = """
   AND partner.id IN (SELECT account_id FROM account_address WHERE email = $2)
+ORDER BY connection.id
 """
 
 
@@ -188,8 +189,7 @@ async def select_partners_of_email(
 ) -> list[Partner]:
     """An account's live connections to accounts that speak for an address."""
     rows = await connection.fetch(
-        _PARTNERS + "AND partner.id IN (SELECT account_id FROM account_address WHERE email = $2) "
-        "ORDER BY connection.id",
+        _PARTNERS + _SPEAKING_FOR_EMAIL,
         account_id,
         email,
     )

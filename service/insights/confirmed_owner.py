@@ -14,9 +14,9 @@ The owner of a host is whoever owns exactly the host, else its nearest ancestor 
 subdomains, never above the registrable domain. An owner whose account is suspended owns nothing.
 
 The table stands once, as the SQL functions `confirmed_owner` and `owner_of_host`
-(sql/migrations/0006_decision.sql), which every statement joins that tells of an owner. Everything that can
-change is read in one statement, in one snapshot taken after the call began, and the answer is on record
-when that statement has committed. Nothing of it is ever cached.
+(sql/migrations/0006_decision.sql). Every statement that tells of an owner joins them. Whatever can
+change is read in one statement, in one snapshot that was taken after the call began. The answer is on
+record once that statement has committed. Nothing of it is ever cached.
 """
 
 from collections.abc import Sequence

@@ -1,14 +1,16 @@
 """Signing in by mail: what a link is worth, what a session is, and what nobody learns or can do."""
 
+import asyncio
 import re
 from datetime import timedelta
 
 import pytest
 
 from service.accounts import sign_in
-from service.accounts.sign_in import LINKS_AN_HOUR
+from service.accounts.sign_in import LINKS_AN_HOUR, find_session, request_link, sign_out
+from service.tokens import link_token
 from service.web.pages import Site
-from tests.builders import World
+from tests.builders import SECRET, World
 from tests.surfer import Surfer, sign_in_link, signed_in
 
 
@@ -287,3 +289,30 @@ async def test_what_is_over_is_forgotten_a_day_later(world: World) -> None:
     assert await world.fetch("SELECT FROM sign_in_link") == []
     assert await world.mails("sign_in") == []
     assert await is_signed_in(kept)
+
+
+async def test_signing_out_everywhere_waits_for_who_is_signing_in(world: World) -> None:
+    company = await world.company()
+    async with world.database.general.transaction() as connection:
+        for _ in range(2):
+            await request_link(connection, SECRET.encode(), company.email)
+    rows = await world.fetch("SELECT mail_id FROM sign_in_link")
+    first, second = (link_token(SECRET.encode(), row["mail_id"]) for row in rows)
+    async with world.database.general.transaction() as connection:
+        token = (await sign_in.sign_in(connection, first, None)).token
+    async with world.database.general.connection() as connection:
+        session = await find_session(connection, token)
+    assert session is not None
+
+    async def everywhere() -> None:
+        async with world.database.general.transaction() as connection:
+            await sign_out(connection, session, everywhere=True)
+
+    async with world.database.general.transaction() as connection:
+        begun = await sign_in.sign_in(connection, second, None)
+        leaving = asyncio.create_task(everywhere())
+        await asyncio.sleep(0.2)
+        assert not leaving.done()
+    await leaving
+    async with world.database.general.connection() as connection:
+        assert await find_session(connection, begun.token) is None

@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
-from service.audit import Actor
 from service.connections import connections, grants
 from service.errors import Conflict, NotFound, Unavailable
 from service.invitations import invitations
 from service.invitations.records import Invitation
 from service.postgres.pools import Connection
-from tests.builders import SECRET, Company, World
+from tests.builders import SECRET, Company, World, by
 
 Act = Callable[[Connection], Awaitable[object]]
 
@@ -31,10 +30,6 @@ async def seller(world: World) -> Company:
 @pytest.fixture
 async def invitation(world: World, buyer: Company, seller: Company) -> Invitation:
     return await world.invite(buyer, seller.email)
-
-
-def by(company: Company) -> Actor:
-    return Actor("key", company.id, company.key_id)
 
 
 async def race(world: World, *acts: Act) -> int:

@@ -1,4 +1,4 @@
-"""The pages of an invitation: who may accept it, what it shows, and what can't be done with a link."""
+"""The pages that invitations lead to, as browsers without JavaScript use them."""
 
 import asyncio
 import re
@@ -7,25 +7,19 @@ import pytest
 
 from service.invitations.invitations import SIGN_UPS_A_DAY
 from service.tokens import link_token
-from tests.builders import NO_VERIFIED, SECRET, VERIFIED, Company, World, link_of
+from tests.builders import NO_VERIFIED, SECRET, VERIFIED, Company, World, link_of, member_of
 from tests.surfer import ORIGIN, Surfer, sign_in_link, signed_in
 
 SELLER = "jo@seller.example"
 
 
-async def member_of(world: World, company: Company, email: str, role: str = "member") -> None:
-    await world.fetch(
-        """
-        WITH person AS (
-            INSERT INTO app_user (id, email) VALUES (gen_random_uuid(), $1)
-            ON CONFLICT (email) DO UPDATE SET email = excluded.email RETURNING id
-        )
-        INSERT INTO membership (account_id, user_id, role) SELECT $2, id, $3 FROM person
-        """,
-        email,
-        company.id,
-        role,
-    )
+async def terms(world: World, email: str, path: str) -> str:
+    """What the form holds that the recipient itself is shown."""
+    surfer = await signed_in(world, email)
+    await surfer.go(path)
+    found = re.search(r'name="terms" value="(\w+)"', surfer.text)
+    assert found
+    return found[1]
 
 
 async def test_recipient_without_an_account_makes_one_and_is_signed_in(world: World) -> None:
@@ -74,15 +68,6 @@ async def test_recipient_with_an_account_has_to_sign_in(world: World) -> None:
     assert response.status_code == 409
     assert (await world.invitation(invitation)).state == "pending"
     assert len(await world.fetch("SELECT FROM account")) == 2
-
-
-async def terms(world: World, email: str, path: str) -> str:
-    """What the form holds that the recipient itself is shown."""
-    surfer = await signed_in(world, email)
-    await surfer.go(path)
-    found = re.search(r'name="terms" value="(\w+)"', surfer.text)
-    assert found
-    return found[1]
 
 
 async def test_link_to_sign_in_leads_back_to_the_invitation(world: World) -> None:
@@ -350,54 +335,6 @@ async def test_what_companies_wrote_is_text_on_pages(world: World) -> None:
     assert "<b>Bold" not in page.text
     assert "<img" not in page.text
     assert "&lt;b&gt;Bold &amp; Co&lt;/b&gt;" in page.text
-
-
-async def test_connection_page_is_for_members_and_its_changes_for_admins(world: World) -> None:
-    buyer, seller, other = await world.company(), await world.company(), await world.company()
-    await world.own(seller, "seller.example")
-    await world.permit(seller, buyer)
-    (row,) = await world.fetch("SELECT id FROM connection")
-    path = f"/connections/{row['id']}"
-    assert (await Surfer(world.client).go(path)).url.path == "/sign-in"
-    stranger = await signed_in(world, other.email)
-    assert (await stranger.go(path)).status_code == 404
-    await member_of(world, seller, SELLER)
-    member, admin = await signed_in(world, SELLER), await signed_in(world, seller.email)
-    cert_id = await world.certificate(domain="seller.example")
-    for someone, account, status in (
-        (stranger, seller, 403),
-        (stranger, other, 404),
-        (member, seller, 403),
-        (admin, buyer, 403),
-    ):
-        await someone.go("/connections")
-        response = await someone.send(path, account_id=str(account.id), do="disconnect")
-        assert response.status_code == status
-    assert await world.confirmed_owner(buyer, cert_id) == seller.name
-    assert "An admin of" in (await member.go(path)).text
-    await admin.go(path)
-    await admin.send(path, account_id=str(seller.id), do="hide")
-    assert await world.confirmed_owner(buyer, cert_id) == VERIFIED
-    await admin.send(path, account_id=str(seller.id), do="hide")
-    await admin.send(path, account_id=str(seller.id), do="show")
-    assert await world.confirmed_owner(buyer, cert_id) == seller.name
-    assert (await admin.send(path, account_id=str(seller.id), do="x")).status_code == 422
-
-
-async def test_request_for_a_grant_is_declined_on_the_connections_page(world: World) -> None:
-    buyer, seller = await world.company(), await world.company()
-    await world.connect(buyer, seller)
-    (row,) = await world.fetch("SELECT id FROM connection")
-    ask = f"/v1/connections/{row['id']}/grant-request"
-    assert (await world.client.post(ask, headers=buyer.headers)).status_code == 201
-    assert await world.mails("grant_requested") == [(seller.email, "queued")]
-    surfer = await signed_in(world, seller.email)
-    await surfer.go(f"/connections/{row['id']}")
-    assert "asks to see your name" in surfer.text
-    await surfer.send(f"/connections/{row['id']}", account_id=str(seller.id), do="decline")
-    assert "asks to see your name" not in surfer.text
-    (request,) = await world.fetch("SELECT outcome FROM grant_request")
-    assert request["outcome"] == "declined"
 
 
 async def test_invitation_to_join_is_for_its_recipient(world: World) -> None:

@@ -1,0 +1,101 @@
+"""The management API about accounts: names, members, and what happened."""
+
+import asyncio
+
+import pytest
+
+from tests.builders import World
+from tests.parties import ACCOUNT, CONNECTIONS, EVENTS, MEMBERS, partners, party, problem, two
+
+
+async def test_rename_is_shown_with_the_next_call_and_done_once_in_seven_days(world: World) -> None:
+    buyer, seller, path = await partners(world)
+    cert_id = await seller.certificate()
+    await world.grant(seller, buyer)
+    same = await seller.do("PATCH", ACCOUNT, {"name": seller.name})
+    assert (same.status_code, same.json()["renamed_at"]) == (200, None)
+    for _ in range(2):
+        renamed = await seller.do("PATCH", ACCOUNT, {"name": "Bright Quotes"})
+        assert (renamed.status_code, renamed.json()["name"]) == (200, "Bright Quotes")
+        assert await world.confirmed_owner(buyer, cert_id) == "Bright Quotes"
+    assert (await buyer.see(path))["partner"]["name"] == "Bright Quotes"
+    problem(await seller.do("PATCH", ACCOUNT, {"name": "Dim Quotes"}), 409)
+    assert (await seller.see(ACCOUNT))["name"] == "Bright Quotes"
+    assert [event["action"] for event in await seller.pages(EVENTS)].count("account.renamed") == 1
+    await world.fetch("UPDATE account SET renamed_at = renamed_at - interval '7 days'")
+    assert (await seller.do("PATCH", ACCOUNT, {"name": "Dim Quotes"})).status_code == 200
+    assert await world.confirmed_owner(buyer, cert_id) == "Dim Quotes"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "HARBOR  INSURANCE",
+        "H\N{CYRILLIC SMALL LETTER A}rbor Insurance",
+        "Harbor\N{ZERO WIDTH SPACE} Insurance",
+        "activeprospect verified account",
+        "\N{CYRILLIC CAPITAL LETTER A}ctiveProspect Verified Account",
+        "No Verified ActiveProspect Account Identified.",
+        "",
+        7,
+    ],
+)
+async def test_name_that_could_pass_for_another_is_refused(world: World, name: object) -> None:
+    await party(world, "Harbor Insurance")
+    company = await party(world)
+    problem(await company.do("PATCH", ACCOUNT, {"name": name}), 422, "name")
+    account = await company.see(ACCOUNT)
+    assert (account["name"], account["renamed_at"]) == (company.name, None)
+
+
+async def test_members_are_changed_and_removed_but_the_last_admin(world: World) -> None:
+    company = await party(world)
+    admin = f"{MEMBERS}/{await company.user_id()}"
+    other = await company.member("al@x.example")
+    roles = {each["email"]: each["role"] for each in (await company.see(MEMBERS))["items"]}
+    assert roles == {company.email: "admin", "al@x.example": "member"}
+    problem(await company.do("PATCH", admin, {"role": "member"}), 409)
+    problem(await company.do("DELETE", admin), 409)
+    problem(await company.do("PATCH", other, {"role": "boss"}), 422, "role")
+    promoted = await company.do("PATCH", other, {"role": "admin"})
+    assert (promoted.status_code, promoted.json()["role"]) == (200, "admin")
+    removals = await asyncio.gather(company.do("DELETE", admin), company.do("DELETE", other))
+    assert sorted(response.status_code for response in removals) == [204, 409]
+    (left,) = (await company.see(MEMBERS))["items"]
+    assert left["role"] == "admin"
+
+
+async def test_each_party_sees_who_did_what_but_not_the_partners_people(world: World) -> None:
+    inviter, acceptor = await two(world)
+    third = await party(world)
+    invitation = await inviter.invited(acceptor.email, "domain_ownership_visibility")
+    await acceptor.do("POST", f"{invitation}/accept")
+    path = f"{CONNECTIONS}/{(await inviter.connection())['id']}"
+    await acceptor.do("DELETE", f"{path}/grant")
+    await inviter.do("POST", f"{path}/grant-request")
+    await inviter.do("DELETE", path)
+    invitation_id = invitation.rpartition("/")[2]
+    for who, partner in ((inviter, acceptor), (acceptor, inviter)):
+        events = await who.pages(EVENTS)
+        ids = [event["id"] for event in events]
+        assert ids == sorted(set(ids), reverse=True)
+        trail = {event["action"]: event for event in events}
+        for action, doer, origin in (
+            ("invitation.accepted", acceptor, invitation_id),
+            ("connection.started", acceptor, invitation_id),
+            ("grant.started", acceptor, invitation_id),
+            ("grant.ended", acceptor, None),
+            ("grant.requested", inviter, None),
+            ("connection.ended", inviter, None),
+        ):
+            own = {"kind": "key", "key_id": str(who.key_id)}
+            assert trail[action]["by"] == (own if who is doer else {"kind": "partner"}), action
+            assert trail[action]["detail"].get("invitation_id") == origin, action
+        for secret in (str(partner.key_id), partner.key, await partner.user_id()):
+            assert secret not in str(events)
+        assert who is inviter or inviter.email not in str(events)
+        filtered = await who.see(f"{EVENTS}?action=grant.started")
+        assert filtered["items"] == [trail["grant.started"]]
+    seen = str(await third.pages(EVENTS))
+    for word in (invitation_id, inviter.name, acceptor.name, str(inviter.id), str(acceptor.id)):
+        assert word not in seen

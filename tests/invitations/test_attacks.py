@@ -1,0 +1,172 @@
+"""What an attacker would try with invitations."""
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from service.errors import Forbidden, LimitReached
+from service.invitations import invitations
+from service.mail.mails import Mailer, send_mail
+from tests.builders import SECRET, Company, World, by, link_of, make_member
+from tests.surfer import Surfer, signed_in
+
+SELLER = "jo@seller.example"
+
+
+async def events(world: World, company: Company, action: str) -> list[Any]:
+    response = await world.client.get(f"/v1/events?action={action}", headers=company.headers)
+    items: list[Any] = response.json()["items"]
+    return items
+
+
+async def test_account_to_which_the_recipient_also_belongs_can_not_answer_for_it(
+    world: World,
+) -> None:
+    buyer, victim, evil = await world.company(), await world.company(), await world.company()
+    await make_member(world, evil, victim, "member")
+    invitation = await world.invite(buyer, victim.email)
+    listed = await world.client.get("/v1/invitations?direction=received", headers=evil.headers)
+    assert listed.json()["items"] == []
+    for what in ("accept", "decline"):
+        response = await world.client.post(
+            f"/v1/invitations/{invitation.id}/{what}", headers=evil.headers
+        )
+        assert response.status_code == 404
+    assert (await world.invitation(invitation)).state == "pending"
+
+
+@pytest.mark.parametrize("end", ["accept", "decline", "cancel"])
+async def test_later_name_of_an_inviter_is_not_for_who_was_invited_once(
+    world: World, end: str
+) -> None:
+    buyer, seller = await world.company("Former Name"), await world.company()
+    invitation = await world.invite(buyer, seller.email)
+    who = buyer if end == "cancel" else seller
+    response = await world.client.post(
+        f"/v1/invitations/{invitation.id}/{end}", headers=who.headers
+    )
+    assert response.status_code == 200
+    if end == "accept":
+        await world.disconnect(buyer, seller)
+    await world.rename(buyer, "Secret New Name")
+    listed = await world.client.get("/v1/invitations?direction=received", headers=seller.headers)
+    assert "Former Name" in listed.text
+    page = await Surfer(world.client).go(link_of(invitation))
+    for text in (listed.text, page.text):
+        assert "Secret New Name" not in text
+
+
+async def test_terms_that_have_changed_are_not_accepted_by_key_either(world: World) -> None:
+    buyer, seller = await world.company(), await world.company()
+    invitation = await world.invite(buyer, seller.email)
+    path = f"/v1/invitations/{invitation.id}"
+    terms = (await world.client.get(path, headers=seller.headers)).json()["terms"]
+    await world.rename(buyer, "Evil Competitor")
+    response = await world.client.post(
+        f"{path}/accept", headers=seller.headers, json={"terms": terms}
+    )
+    assert response.status_code == 409
+    terms = (await world.client.get(path, headers=seller.headers)).json()["terms"]
+    response = await world.client.post(
+        f"{path}/accept", headers=seller.headers, json={"terms": terms}
+    )
+    assert response.status_code == 200
+
+
+async def test_form_waits_for_who_changes_its_invitation_and_then_looks_again(
+    world: World,
+) -> None:
+    buyer = await world.company()
+    invitation = await world.invite(buyer, SELLER)
+    surfer = Surfer(world.client)
+    await surfer.go(link_of(invitation))
+    async with world.database.general.transaction() as connection:
+        await invitations.resend(connection, SECRET.encode(), buyer.id, invitation.id, by(buyer))
+        sending = asyncio.create_task(
+            surfer.send(f"{link_of(invitation)}/accept", company="S Leads", your_name="Jo")
+        )
+        await asyncio.sleep(0.2)
+        assert not sending.done()
+    assert (await sending).status_code == 404
+    assert (await world.invitation(invitation)).state == "pending"
+
+
+@pytest.mark.parametrize("reason", ["join_account", "domain_ownership_visibility"])
+async def test_forwarded_link_lets_nobody_in_as_a_user_there_is(world: World, reason: Any) -> None:
+    """Also where the user came to be after the page was opened."""
+    buyer = await world.company()
+    invitation = await world.invite(buyer, SELLER, reason)
+    await world.company(email=SELLER)
+    async with world.database.general.transaction() as connection:
+        letting_in = (
+            invitations.join(connection, invitation.id, None, "Mallory")
+            if reason == "join_account"
+            else invitations.sign_up(connection, invitation.id, None, "M Leads", "Mallory")
+        )
+        with pytest.raises(Forbidden, match="sign in"):
+            await letting_in
+    (row,) = await world.fetch("SELECT name FROM app_user WHERE email = $1", SELLER)
+    assert row["name"] is None
+    assert (await world.invitation(invitation)).state == "pending"
+
+
+async def test_suspended_company_does_not_come_back_by_an_invitation(world: World) -> None:
+    buyer, bad = await world.company(), await world.company()
+    invitation = await world.invite(buyer, bad.email)
+    await world.suspend(bad)
+    surfer = await signed_in(world, bad.email)
+    await surfer.go(link_of(invitation))
+    assert "is not active" in surfer.text
+    await surfer.send(f"{link_of(invitation)}/accept", company="New Co", your_name="B")
+    assert (await world.invitation(invitation)).state == "pending"
+    assert len(await world.fetch("SELECT FROM account")) == 2
+
+
+async def test_who_declined_is_not_told_by_how_it_is_recorded(world: World) -> None:
+    buyer, seller = await world.company(), await world.company()
+    one, two = await world.invite(buyer, seller.email), await world.invite(buyer, SELLER)
+    response = await world.client.post(f"/v1/invitations/{one.id}/decline", headers=seller.headers)
+    assert response.status_code == 200
+    async with world.database.general.transaction() as connection:
+        await invitations.decline(connection, two.id)
+    told = await events(world, buyer, "invitation.declined")
+    assert [event["by"] for event in told] == [{"kind": "recipient"}] * 2
+
+
+async def test_invitation_under_way_is_not_mailed_to_who_has_opted_out_meanwhile(
+    world: World, tmp_path: Any
+) -> None:
+    one, two = await world.company(), await world.company()
+    first = await world.invite(one, SELLER)
+    second = await world.invite(two, SELLER, "receive_leads")
+    async with world.database.general.transaction() as connection:
+        await invitations.opt_out(connection, first.id, of_all=True)
+    # As if the second had been written at the same time.
+    await world.fetch("UPDATE mail SET state = 'queued' WHERE id = $1", second.mail_id)
+    mailer = Mailer("http://service", SECRET.encode(), "us@service.example", None, tmp_path / "out")
+    await send_mail(world.database, mailer, second.mail_id, is_last=False)
+    assert not (tmp_path / "out").exists()
+    assert (await world.invitation(second)).delivery == "suppressed"
+
+
+async def test_one_account_alone_keeps_no_other_from_inviting_an_address(world: World) -> None:
+    hog, other = await world.company(), await world.company()
+    for _ in range(30):
+        with suppress(LimitReached):
+            invitation = await world.invite(hog, SELLER)
+            async with world.database.general.transaction() as connection:
+                await invitations.cancel(connection, hog.id, invitation.id, by(hog))
+    assert (await world.invite(other, SELLER)).state == "pending"
+
+
+async def test_colleague_is_not_invited_in_two_roles(world: World) -> None:
+    company = await world.company()
+    for role, status in (("admin", 201), ("admin", 200), ("member", 409)):
+        response = await world.client.post(
+            "/v1/account/members",
+            headers=company.headers,
+            json={"emails": [SELLER], "role": role},
+        )
+        assert response.status_code == status
