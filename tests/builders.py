@@ -173,6 +173,16 @@ class World:
         )
         return [(row["recipient"], row["state"]) for row in rows]
 
+    async def events(self, company: Company) -> list[tuple[str, str]]:
+        """What an account is told has happened to it, and by whom; the earliest first.
+
+        That there is the account, and its keys, goes without saying.
+        """
+        response = await self.client.get("/v1/events?limit=100", headers=company.headers)
+        assert response.status_code == 200, response.text
+        told = [(item["action"], item["by"]["kind"]) for item in response.json()["items"]]
+        return [each for each in reversed(told) if not each[0].startswith(("account.", "key."))]
+
     async def rename(self, company: Company, name: str) -> None:
         async with self.database.general.transaction() as connection:
             account = await accounts.find_account(connection, str(company.id))
