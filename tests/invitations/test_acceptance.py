@@ -1,0 +1,124 @@
+"""What an acceptance brings along, and whom it makes an account for."""
+
+import pytest
+
+from service.accounts.records import User
+from service.errors import Forbidden
+from service.invitations import invitations
+from tests.builders import World, link_of, member_of
+from tests.parties import INVITATIONS, Party, party, two
+from tests.surfer import signed_in
+
+AL = "al@buyer.example"
+
+
+async def spoil(world: World, buyer: Party, crossing: str, how: str) -> None:
+    """Let a crossing invitation be none any more."""
+    if how == "past its end":
+        await world.fetch(
+            "UPDATE invitation SET expires_at = now() WHERE id::text = $1",
+            crossing.rpartition("/")[2],
+        )
+    elif how == "declined":
+        assert (await buyer.do("POST", f"{crossing}/decline")).status_code == 200
+    elif how == "to one who has left":
+        (row,) = await world.fetch("SELECT id FROM app_user WHERE email = $1", AL)
+        response = await buyer.do("DELETE", f"/v1/account/members/{row['id']}")
+        assert response.status_code == 204
+    elif how == "to one who also belongs elsewhere":
+        await member_of(world, await party(world), AL)
+    else:
+        assert how == "open"
+
+
+@pytest.mark.parametrize(
+    ("how", "state"),
+    [
+        ("open", "accepted"),
+        ("past its end", "expired"),
+        ("declined", "declined"),
+        ("to one who has left", "pending"),
+        ("to one who also belongs elsewhere", "pending"),
+    ],
+)
+async def test_crossing_invitation_is_accepted_along_if_it_could_be_by_itself(
+    world: World, how: str, state: str
+) -> None:
+    buyer, seller = await two(world)
+    await member_of(world, buyer, AL)
+    crossing = await seller.invited(AL, "send_leads")
+    invitation = await buyer.invited(seller.email)
+    await spoil(world, buyer, crossing, how)
+    response = await seller.do("POST", f"{invitation}/accept")
+    assert response.status_code == 200
+    seen = await seller.see(crossing)
+    assert seen["state"] == state
+    made = response.json()["connection_id"]
+    assert seen.get("connection_id") == (made if state == "accepted" else None)
+    # What is accepted needs no mail any more, what is still open does.
+    sent = "queued" if state in ("pending", "expired") else "cancelled"
+    assert (AL, sent) in await world.mails("invitation")
+
+
+async def test_crossing_invitations_go_along_as_far_as_they_ask_for_the_same(world: World) -> None:
+    buyer, seller = await two(world)
+    other = await party(world)
+    for reason in ("receive_leads", "share_lead_quality_reports", "domain_ownership_visibility"):
+        await buyer.invited(seller.email, reason)
+    await buyer.invited(seller.email, "send_leads")
+    await buyer.invited(other.email)
+    await other.invited(seller.email)
+    accepted = await seller.invited(buyer.email, "send_leads")
+    assert (await buyer.do("POST", f"{accepted}/accept")).status_code == 200
+    states = {
+        (item["reason"], item["email"]): item["state"] for item in await buyer.pages(INVITATIONS)
+    }
+    assert states == {
+        ("receive_leads", seller.email): "accepted",
+        ("share_lead_quality_reports", seller.email): "accepted",
+        ("domain_ownership_visibility", seller.email): "pending",
+        ("send_leads", seller.email): "pending",
+        ("receive_leads", other.email): "pending",
+    }
+    (left,) = await other.pages(INVITATIONS)
+    assert left["state"] == "pending"
+
+
+@pytest.mark.parametrize("role", ["admin", "member"])
+@pytest.mark.parametrize("is_suspended", [False, True])
+async def test_who_belongs_to_an_account_makes_no_other_by_an_invitation(
+    world: World, role: str, is_suspended: bool
+) -> None:
+    """Not even where the page was opened before that was so."""
+    buyer, seller = await two(world)
+    email = "jo@seller.example"
+    invitation = await world.invite(buyer, email)
+    await member_of(world, seller, email, role)
+    if is_suspended:
+        await world.suspend(seller)
+    (row,) = await world.fetch("SELECT id FROM app_user WHERE email = $1", email)
+    with pytest.raises(Forbidden):
+        async with world.database.general.transaction() as connection:
+            await invitations.sign_up(
+                connection, invitation.id, User(row["id"], email, None), "New Leads", "Jo"
+            )
+    assert len(await world.fetch("SELECT FROM account")) == 2
+    assert (await world.invitation(invitation)).state == "pending"
+
+
+async def test_page_opened_before_one_joined_an_account_makes_no_other(world: World) -> None:
+    buyer, seller = await two(world)
+    leaving, email = await world.company(), "jo@seller.example"
+    await member_of(world, leaving, email)
+    invitation = await world.invite(buyer, email)
+    surfer = await signed_in(world, email)
+    await world.fetch(
+        "DELETE FROM membership WHERE account_id = $1 AND role = 'member'", leaving.id
+    )
+    await surfer.go(link_of(invitation))
+    assert 'name="company"' in surfer.text
+    await member_of(world, seller, email)
+    response = await surfer.send(f"{link_of(invitation)}/accept", company="New", your_name="Jo")
+    assert response.status_code == 409
+    assert len(await world.fetch("SELECT FROM account")) == 3
+    assert (await world.invitation(invitation)).state == "pending"
