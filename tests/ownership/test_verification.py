@@ -135,6 +135,90 @@ def test_workers_that_stood_still_for_weeks_warn_a_day_before_they_end_anything(
     assert (standing.is_verified, changes) == (False, ["lapsed"])
 
 
+NEARLY = timedelta(seconds=1)
+
+
+def h(hours: float) -> timedelta:
+    return timedelta(hours=hours)
+
+
+@pytest.mark.parametrize(
+    ("misses", "changes"),
+    [
+        ([h(0)], ["failing"]),
+        ([h(0), h(48) - NEARLY], ["failing"]),
+        ([h(0), h(48)], ["failing", "about_to_lapse"]),
+        ([h(0), h(48), h(72) - NEARLY], ["failing", "about_to_lapse"]),
+        ([h(0), h(48), h(72)], ["failing", "about_to_lapse", "lapsed"]),
+        ([h(0), h(6), h(12), h(72)], ["failing", "about_to_lapse"]),
+        # However long it has been so, a day is left from the warning on.
+        ([h(0), h(60), h(84) - NEARLY], ["failing", "about_to_lapse"]),
+        ([h(0), h(60), h(84)], ["failing", "about_to_lapse", "lapsed"]),
+        ([h(0), h(500), h(524) - NEARLY], ["failing", "about_to_lapse"]),
+        ([h(0), h(500), h(524)], ["failing", "about_to_lapse", "lapsed"]),
+        # What follows the end is another beginning.
+        ([h(0), h(48), h(72), h(72) + NEARLY], ["failing", "about_to_lapse", "lapsed"]),
+    ],
+)
+def test_ownership_ends_after_72_hours_and_a_day_after_the_warning_to_the_second(
+    misses: list[timedelta], changes: list[Change]
+) -> None:
+    standing, told = after(verified(), *((DAY + since, "absent") for since in misses))
+    assert told == changes
+    assert standing.is_verified == ("lapsed" not in changes)
+
+
+@pytest.mark.parametrize("since", [h(48), h(72), h(500)])
+def test_look_up_that_fails_neither_warns_nor_ends_anything(since: timedelta) -> None:
+    checks: list[tuple[timedelta, Outcome]] = [(h(0), "absent"), (since, "failed")]
+    standing, told = after(verified(), *checks)
+    assert (standing.is_verified, told) == (True, ["failing"])
+    _, told = after(verified(), (h(0), "absent"), (h(48), "absent"), (since + h(48), "failed"))
+    assert told == ["failing", "about_to_lapse"]
+
+
+def minutes_to_next(
+    standing: Standing, outcome: Outcome, at: timedelta, spread: float = 0
+) -> float:
+    now = START + at
+    step = advanced(standing, outcome, now, spread=spread)
+    return (step.next_check_at - now) / timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("outcome", ["absent", "failed"])
+@pytest.mark.parametrize(
+    ("age", "minutes"),
+    [
+        (h(0), 5),
+        (h(24) - NEARLY, 5),
+        (h(24), 60),
+        (h(14 * 24) - NEARLY, 60),
+        (h(14 * 24), 1440),
+    ],
+)
+def test_unverified_claim_is_checked_after_5_minutes_an_hour_or_a_day(
+    outcome: Outcome, age: timedelta, minutes: float
+) -> None:
+    assert minutes_to_next(begun(Standing(), START), outcome, age) == minutes
+
+
+def test_verified_claim_is_checked_daily_and_every_6_hours_while_its_code_is_gone() -> None:
+    assert minutes_to_next(begun(Standing(), START), "found", h(0)) == 1440
+    assert minutes_to_next(verified(), "found", h(24)) == 1440
+    assert minutes_to_next(verified(), "found", h(24), spread=1) == 1320
+    assert minutes_to_next(verified(), "found", h(24), spread=0.5) == 1380
+    assert minutes_to_next(verified(), "failed", h(24)) == 5
+    standing = verified()
+    for hours in (0, 6, 48):
+        assert minutes_to_next(standing, "absent", h(hours)) == 360
+        standing = advanced(standing, "absent", START + h(hours)).standing
+    # One that was lost is looked for as often as one that was just added.
+    assert minutes_to_next(standing, "absent", h(72)) == 5
+    lost = advanced(standing, "absent", START + h(72)).standing
+    assert minutes_to_next(lost, "absent", h(96) - NEARLY) == 5
+    assert minutes_to_next(lost, "absent", h(96)) == 60
+
+
 @given(weather)
 def test_claim_stands_as_the_oracle_says(checks: list[Outcome]) -> None:
     standing, now, history = begun(Standing(), START), START, list[tuple[datetime, Outcome]]()
