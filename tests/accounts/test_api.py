@@ -1,10 +1,13 @@
 """The management API about accounts: names, members, and what happened."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
-from tests.builders import World
+from service.accounts.accounts import find_account, rename_account
+from service.errors import Conflict
+from tests.builders import World, by
 from tests.parties import ACCOUNT, CONNECTIONS, EVENTS, MEMBERS, partners, party, problem, two
 
 
@@ -99,3 +102,44 @@ async def test_each_party_sees_who_did_what_but_not_the_partners_people(world: W
     seen = str(await third.pages(EVENTS))
     for word in (invitation_id, inviter.name, acceptor.name, str(inviter.id), str(acceptor.id)):
         assert word not in seen
+
+
+async def test_twenty_attempts_to_rename_a_day_are_taken_whatever_came_of_them(
+    world: World,
+) -> None:
+    taken, other = await party(world, "Taken Leads"), await party(world)
+    company = await party(world)
+    for _ in range(20):
+        problem(await company.do("PATCH", ACCOUNT, {"name": taken.name}), 422, "name")
+    for name in (taken.name, "Free Leads"):
+        assert "retry-after" in (await company.do("PATCH", ACCOUNT, {"name": name})).headers
+        problem(await company.do("PATCH", ACCOUNT, {"name": name}), 429)
+    assert (await company.see(ACCOUNT))["name"] == company.name
+    assert (await other.do("PATCH", ACCOUNT, {"name": "Other Leads"})).status_code == 200
+    await world.fetch("UPDATE allowance SET since = since - interval '1 day'")
+    assert (await company.do("PATCH", ACCOUNT, {"name": "Free Leads"})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("age", "may"),
+    [(timedelta(days=7), True), (timedelta(days=7) - timedelta(seconds=1), False)],
+)
+async def test_name_that_an_account_gave_itself_stands_for_seven_days(
+    world: World, age: timedelta, may: bool
+) -> None:
+    company = await world.company()
+    async with world.database.general.transaction() as connection:
+        # In one transaction, in which the database's clock stands still.
+        await connection.execute("UPDATE account SET renamed_at = now() - $1::interval", age)
+        account = await find_account(connection, str(company.id))
+        if may:
+            await rename_account(connection, account, "Later Leads", by(company))
+        else:
+            with pytest.raises(Conflict):
+                await rename_account(connection, account, "Later Leads", by(company))
+        # The operator's own doing is no matter of time, and takes none from the account.
+        await rename_account(connection, account, "Given Leads")
+        (row,) = await connection.fetch(
+            "SELECT name, renamed_at = now() - $1::interval AS same FROM account", age
+        )
+    assert (row["name"], row["same"]) == ("Given Leads", not may)
