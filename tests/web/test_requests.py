@@ -4,9 +4,13 @@ import asyncio
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 
-from tests.builders import World
+from service.accounts import keys
+from service.app import create_app
+from tests.builders import Company, World
+from tests.conftest import SETTINGS
 from tests.parties import (
     ACCOUNT,
     CONNECTIONS,
@@ -181,3 +185,79 @@ async def test_misspelt_filter_filters_nothing_and_is_refused(world: World) -> N
     response = await world.client.get("/v1/invitations?sate=pending", headers=company.headers)
     assert response.status_code == 422
     assert "sate" in response.json()["detail"]
+
+
+PATHS = create_app("postgresql://", SETTINGS).openapi_schema.to_schema()["paths"]
+
+# Every route that is for who has a key, as the API's document has them.
+OPERATIONS = [
+    (method.upper(), path)
+    for path, methods in PATHS.items()
+    for method, operation in methods.items()
+    if "security" in operation
+]
+
+
+def test_every_route_of_the_api_needs_a_key_but_the_probes() -> None:
+    assert PATHS.keys() - {path for _, path in OPERATIONS} == {"/health", "/ready"}
+    assert len(OPERATIONS) >= len(ROUTES)
+
+
+async def called(world: World, company: Company, method: str, path: str) -> httpx.Response:
+    """What is said to a call, with ids that there are."""
+    ids = {
+        "cert_id": await world.certificate(domain="a.example"),
+        "name": "a.example",
+        **dict.fromkeys(("connection_id", "invitation_id", "user_id"), str(uuid4())),
+    }
+    return await world.client.request(method, path.format(**ids), headers=company.headers)
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+async def test_revoked_key_is_refused_by_every_route(world: World, method: str, path: str) -> None:
+    company, nobody = await two(world)
+    assert (await called(world, company, method, path)).status_code not in (401, 402)
+    async with world.database.general.transaction() as connection:
+        await keys.revoke_key(connection, str(company.key_id))
+    await world.fetch("DELETE FROM api_key WHERE id = $1", nobody.key_id)
+    revoked, unknown = [await called(world, each, method, path) for each in (company, nobody)]
+    assert revoked.status_code == 401
+    assert (revoked.content, revoked.headers["www-authenticate"]) == (
+        unknown.content,
+        unknown.headers["www-authenticate"],
+    )
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+async def test_key_of_a_suspended_account_is_refused_by_every_route_until_it_is_reinstated(
+    world: World, method: str, path: str
+) -> None:
+    company = await party(world)
+    await world.suspend(company)
+    assert (await called(world, company, method, path)).status_code == 402
+    await world.reinstate(company)
+    assert (await called(world, company, method, path)).status_code not in (401, 402)
+
+
+async def test_revoked_key_does_nothing_at_any_route(world: World) -> None:
+    buyer, _, connection = await partners(world)
+    invitation = await buyer.invited("jo@x.example")
+    member = await buyer.member("al@x.example")
+    async with world.database.general.transaction() as transaction:
+        await keys.revoke_key(transaction, str(buyer.key_id))
+    events = await world.fetch("SELECT id FROM event")
+    for method, path, body in (
+        ("PATCH", ACCOUNT, {"name": "Another Name"}),
+        ("PATCH", member, {"role": "admin"}),
+        ("DELETE", member, None),
+        ("POST", INVITATIONS, {"emails": ["al@x.example"], "reason": "receive_leads"}),
+        ("POST", MEMBERS, {"emails": ["bo@x.example"], "role": "member"}),
+        ("POST", f"{invitation}/resend", None),
+        ("POST", f"{invitation}/cancel", None),
+        ("PUT", f"{connection}/grant", None),
+        ("POST", f"{connection}/grant-request", None),
+        ("DELETE", connection, None),
+        ("POST", "/v1/domains", {"names": ["a.example"]}),
+    ):
+        problem(await buyer.do(method, path, body), 401)
+    assert await world.fetch("SELECT id FROM event") == events
