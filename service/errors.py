@@ -2,6 +2,8 @@
 
 ServiceError
 ├── InvalidInput          what was sent can't be used: field, value, and what would be right
+│   ├── MissingInput
+│   ├── UnknownInput
 │   ├── InvalidHostname
 │   │   ├── NotAHostname
 │   │   │   └── UrlNotHostname
@@ -35,6 +37,8 @@ ServiceError
 └── Unavailable           try again: saturated, or the database or the vendor is out of reach
 """
 
+from collections.abc import Sequence
+
 SHOWN = 80
 
 
@@ -52,14 +56,31 @@ class InvalidInput(ServiceError):
     """A value that can't be used.
 
     `field` is where it was given (dotted for nested fields), `value` what was given, cut short,
-    `expected` a phrase that completes "must be …".
+    `expected` a phrase that completes "must be …", and `problem` what follows the field's name.
     """
 
     def __init__(self, field: str, value: object, expected: str) -> None:
         self.field = field
         self.value = shorten(value if isinstance(value, str) else repr(value))
-        self.expected = expected
-        super().__init__(f"{field} must be {expected}, not “{self.value}”")
+        self.problem = f"must be {expected}"
+        super().__init__(f"{field} {self.problem}, not “{self.value}”")
+
+
+class MissingInput(InvalidInput):
+    """A value that has to be given, and is not."""
+
+    def __init__(self, field: str, problem: str = "is required") -> None:
+        self.field, self.value, self.problem = field, "", problem
+        ServiceError.__init__(self, f"{field} {problem}")
+
+
+class UnknownInput(InvalidInput):
+    """A field or parameter that does not exist; a misspelled one would otherwise have no effect."""
+
+    def __init__(self, field: str, kind: str, known: Sequence[str] = ()) -> None:
+        self.field = self.value = shorten(field)
+        self.problem = f"is not a {kind}" + (f"; use {', '.join(known)}" if known else "")
+        ServiceError.__init__(self, f"{self.field} {self.problem}")
 
 
 class InvalidHostname(InvalidInput):
@@ -81,38 +102,38 @@ class UrlNotHostname(NotAHostname):
     """A URL; the host in it is told."""
 
     def __init__(self, value: str, host: str) -> None:
-        self.expected_hostname = f"a host name alone, here {host}"
+        self.expected_hostname = f"only the host name: {host}"
         super().__init__(value)
 
 
 class IPAddressHost(InvalidHostname):
     """An IP address: addresses have no owner here."""
 
-    expected_hostname = "a host name, which an IP address is not"
+    expected_hostname = "a host name, not an IP address"
 
 
 class SingleLabelHost(InvalidHostname):
     """One label, such as `localhost`: nobody can own it."""
 
-    expected_hostname = "a host name of at least two labels, such as example.com"
+    expected_hostname = "a host name with at least two labels, such as example.com"
 
 
 class UnknownSuffixHost(InvalidHostname):
     """A name below no suffix that there is in the public DNS."""
 
-    expected_hostname = "a host name below a public suffix that exists, such as com"
+    expected_hostname = "a host name below a public suffix, such as example.com"
 
 
 class PublicSuffixHost(InvalidHostname):
     """A public suffix, under which others register names of their own."""
 
-    expected_hostname = "a name below a public suffix, such as example.co.uk below co.uk"
+    expected_hostname = "a name below a public suffix, such as example.co.uk"
 
 
 class PrivateSuffixHost(InvalidHostname):
     """A suffix of the list's PRIVATE division, claimed with what is below it."""
 
-    expected_hostname = "claimed without its subdomains, which belong to others"
+    expected_hostname = "claimed without its subdomains: they belong to others"
 
 
 class InvalidCertificateId(InvalidInput):
@@ -189,7 +210,7 @@ class LimitReached(ServiceError):
         self.retry_after = retry_after
         hours, minutes = divmod(-(-retry_after // 60), 60)
         when = f"{hours} h {minutes} min" if hours else f"{minutes} min"
-        super().__init__(f"that was done as often as is allowed; try again in {when}")
+        super().__init__(f"you reached the limit; try again in {when}")
 
 
 class Forbidden(ServiceError):

@@ -237,7 +237,7 @@ def _mail_from(environ: Mapping[str, str], host: str) -> str:
             raise EmailNotValidError
         validate_email(address, check_deliverability=False, test_environment=True)
     except EmailNotValidError:
-        raise InvalidInput("MAIL_FROM", given, "an e-mail address, or “Name <address>”") from None
+        raise InvalidInput("MAIL_FROM", given, "an email address, or “Name <address>”") from None
     return given
 
 
@@ -258,12 +258,12 @@ def _trustedform(environ: Mapping[str, str]) -> TrustedForm | None:
     ):
         # It may hold a password.
         shown = url if "@" not in url else f"{url.partition(':')[0]}:…"
-        raise InvalidInput("TRUSTEDFORM_URL", shown, "an https:// URL without user or query")
+        raise InvalidInput("TRUSTEDFORM_URL", shown, "an https:// URL without a user or query")
     if not api_key:
         return None
     if not (api_key.isascii() and api_key.isprintable()):
         # Not repeated: it is a secret.
-        raise InvalidInput("TRUSTEDFORM_API_KEY", "…", "of printable ASCII characters")
+        raise InvalidInput("TRUSTEDFORM_API_KEY", "…", "printable ASCII characters")
     return TrustedForm(api_key, url.rstrip("/"))
 
 

@@ -65,7 +65,7 @@ def test_slips_are_told_of_in_one_line_and_change_nothing(
     as_json("account", "create", "Acme, Inc.", "--email", "jo@acme.example", env=env)
     for arguments, words in (
         (("account", "create", "ACME, Inc.", "--email", "nobody"), "email must be"),
-        (("account", "create", "Αcme, Inc.", "--email", "a@b.example"), "unlike every other"),
+        (("account", "create", "Αcme, Inc.", "--email", "a@b.example"), "different from every other"),
         (
             ("account", "create", "ActiveProspect Verified Account", "--email", "a@b.example"),
             "fixed",
@@ -74,7 +74,7 @@ def test_slips_are_told_of_in_one_line_and_change_nothing(
         (("account", "reinstate", "Acme, Inc."), "not suspended"),
         (("key", "create", "Nobody"), "no account “Nobody”"),
         (("key", "revoke", "123"), "key id must be"),
-        (("key", "revoke", "00000000-0000-0000-0000-000000000000"), "no live key"),
+        (("key", "revoke", "00000000-0000-0000-0000-000000000000"), "no active key"),
         (("domain", "attest", "Acme, Inc.", "co.uk"), "below a public suffix"),
         (("domain", "attest", "Acme, Inc.", "https://acme.example/"), "a host name"),
         (("domain", "attest", "Acme, Inc.", "github.io", "--covers-subdomains"), "without its"),

@@ -36,7 +36,7 @@ def checked_email(text: str, field: str = "email") -> str:
             test_environment=True,
         )
     except EmailNotValidError:
-        raise InvalidInput(field, text, "an e-mail address such as jo@example.com") from None
+        raise InvalidInput(field, text, "an email address such as jo@example.com") from None
     assert checked.ascii_email is not None
     return checked.ascii_email.lower()
 
@@ -78,7 +78,7 @@ async def rename_account(
         connection, account.id, name, skeleton(name), NAME_STANDS_FOR if by_itself else None
     )
     if not renamed:
-        raise Conflict(f"an account can be renamed once in {NAME_STANDS_FOR.days} days")
+        raise Conflict(f"an account can be renamed once every {NAME_STANDS_FOR.days} days")
     await audit.record(
         connection, "account.renamed", account.id, actor=actor, name=name, formerly=account.name
     )
@@ -95,7 +95,7 @@ async def find_account(connection: Connection, id_or_name: str) -> Account:
 async def suspend_account(connection: Connection, account_id: UUID) -> None:
     """From the next call on its keys are refused and it owns nothing. Raises `Conflict` if it is so."""
     if not await queries.update_account_suspended(connection, account_id, suspended=True):
-        raise Conflict("the account is suspended already")
+        raise Conflict("the account is already suspended")
     await audit.record(connection, "account.suspended", account_id)
 
 

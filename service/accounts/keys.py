@@ -64,15 +64,15 @@ async def create_key(
 async def revoke_key(connection: Connection, key_id: str) -> UUID:
     """End a key, with the very next call. The id of the account it was of.
 
-    Raises `InvalidInput` for what is no id and `NotFound` where no live key has it.
+    Raises `InvalidInput` for what is no id and `NotFound` where no active key has it.
     """
     try:
         parsed = UUID(key_id)
     except ValueError:
-        raise InvalidInput("key id", key_id, "the id of a key, as “key create” gave it") from None
+        raise InvalidInput("key id", key_id, "the id that “key create” printed") from None
     account_id = await queries.update_api_key_revoked(connection, parsed)
     if account_id is None:
-        raise NotFound("live key", key_id)
+        raise NotFound("active key", key_id)
     await audit.record(connection, "key.revoked", account_id, key_id=parsed)
     return account_id
 

@@ -72,7 +72,7 @@ async def account_of_admin(connection: Connection, user: User, account_id: str) 
     except ValueError:
         raise InvalidInput("account_id", account_id, "the id of an account") from None
     if await queries.lock_role(connection, parsed, user.id) != "admin":
-        raise Forbidden("only an admin of the account can do that")
+        raise Forbidden("only an admin of the account can do this")
     return parsed
 
 
@@ -88,7 +88,7 @@ async def named_user(connection: Connection, user: User | None, email: str, name
         return User(user.id, user.email, name)
     added = await queries.insert_user(connection, uuid7(), email, name)
     if added is None:
-        raise Forbidden("there is a user with this address: sign in to accept")
+        raise Forbidden("this address already has an account: sign in to accept")
     return added
 
 

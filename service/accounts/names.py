@@ -98,15 +98,15 @@ def checked_name(text: str) -> str:
     """
     composed = unicodedata.normalize("NFC", text)
     if has_unseen(composed):
-        raise InvalidName(text, "free of control, invisible and direction-changing characters")
+        raise InvalidName(text, "free of control, invisible, and direction-changing characters")
     name = " ".join(composed.split())
     if not 2 <= len(name) <= MAX_NAME or not any(c.isalnum() for c in name):
-        raise InvalidName(text, f"2 to {MAX_NAME} characters, with a letter or digit among them")
+        raise InvalidName(text, f"2 to {MAX_NAME} characters, with at least one letter or digit")
     if has_link(name):
         raise InvalidName(text, "a name, not a web address")
     if any(
         not letters or letters in _MISSING or letters.startswith(_FIXED)
         for letters in _letters(name)
     ):
-        raise InvalidName(text, "distinct from the fixed answers about owners")
+        raise InvalidName(text, "different from the fixed answers about owners")
     return name

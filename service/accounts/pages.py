@@ -119,7 +119,7 @@ def _bad_link(request: HttpRequest, visitor: Visitor, error: NotFound | NoLonger
     """What a link is worth that signs nobody in; whoever has used it a moment ago is signed in."""
     if visitor.session is not None:
         return go_on(request, HOME)
-    text = str(error) if isinstance(error, NoLongerOpen) else "this link is not one of ours"
+    text = str(error) if isinstance(error, NoLongerOpen) else "this link is not valid"
     status = 410 if isinstance(error, NoLongerOpen) else 404
     return page(request, visitor, "sign_in", status=status, next_path=HOME, error=text)
 

@@ -399,7 +399,7 @@ async def insert_api_key(
 
 
 async def update_api_key_revoked(connection: Connection, key_id: UUID) -> UUID | None:
-    """The account whose live key that was; None if there is no such live key."""
+    """The account whose active key that was; None if there is no such active key."""
     return await connection.fetchval(
         """
         UPDATE api_key SET revoked_at = clock_timestamp()
@@ -438,4 +438,4 @@ def _names_unlike(name: str) -> Iterator[None]:
     try:
         yield
     except asyncpg.UniqueViolationError:
-        raise InvalidName(name, "unlike every other account's name") from None
+        raise InvalidName(name, "different from every other account's name") from None

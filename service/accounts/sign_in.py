@@ -63,11 +63,11 @@ async def find_link(connection: Connection, token: str) -> SignInLink:
     """A link that can be used. Raises `NotFound`, or `NoLongerOpen` if it was used or has expired."""
     link = await queries.select_sign_in_link(connection, digest_of(token))
     if link is None:
-        raise NotFound("link to sign in", "…")
+        raise NotFound("sign-in link", "…")
     if link.used_at is not None:
-        raise NoLongerOpen("this link has been used; each works once")
+        raise NoLongerOpen("this link was already used; each works once")
     if link.is_expired:
-        raise NoLongerOpen("this link has expired; each works for 15 minutes")
+        raise NoLongerOpen("this link expired; each works for 15 minutes")
     return link
 
 
@@ -79,9 +79,9 @@ async def sign_in(connection: Connection, token: str, former: Session | None) ->
     link = await find_link(connection, token)
     user = await queries.lock_user(connection, link.email)
     if not await queries.update_sign_in_link_used(connection, digest_of(token)):
-        raise NoLongerOpen("this link has been used; each works once")
+        raise NoLongerOpen("this link was already used; each works once")
     if user is None:
-        raise NotFound("link to sign in", "…")
+        raise NotFound("sign-in link", "…")
     return SignedIn(await start_session(connection, user, former), link)
 
 

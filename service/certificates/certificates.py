@@ -131,7 +131,7 @@ def incoming(
     # far quicker, and it is hardly ever there.
     encoded = msgspec.json.encode(result)
     if b"\\u0000" in encoded and _NUL.search(encoded):
-        raise InvalidInput("line", "\0", "free of NUL characters")
+        raise InvalidInput("line", "\0", "text without NUL characters")
     return result
 
 

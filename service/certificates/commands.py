@@ -47,9 +47,8 @@ def import_command(context: click.Context, file: BinaryIO, as_json: bool) -> Non
                 errors.append(result)
         else:
             error = result.error
-            click.echo(
-                f"line {result.line}: {error.field} {error.reason}, not “{error.value}”", err=True
-            )
+            given = f", not “{error.value}”" if error.value else ""
+            click.echo(f"line {result.line}: {error.field} {error.reason}{given}", err=True)
 
     async def work(connection: "Connection") -> None:
         with _progress(file) as advance:

@@ -29,7 +29,7 @@ from service.certificates.facts import (
     fingerprint_in,
     kinds_of,
 )
-from service.errors import InvalidInput
+from service.errors import InvalidInput, MissingInput
 from service.postgres.pools import Connection
 from service.web.json_input import invalid_value
 
@@ -143,12 +143,12 @@ def parse_line(text: bytes) -> Incoming:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InvalidInput("line", text.strip().decode(errors="replace"), "a JSON object") from None
     if given.cert_id is None and given.cert_url is None:
-        raise InvalidInput("cert_id", "", "given, or cert_url in its place")
+        raise MissingInput("cert_id", "is required, unless cert_url is given")
     cert_id = checked_cert_id(given.cert_id) if given.cert_id is not None else None
     if given.cert_url is not None:
         of_url = cert_id_of_url(given.cert_url)
         if cert_id not in (None, of_url):
-            raise InvalidInput("cert_url", given.cert_url, "of the certificate that cert_id names")
+            raise InvalidInput("cert_url", given.cert_url, "the URL of the certificate in cert_id")
         cert_id = of_url
     assert cert_id is not None
     if given.kind is not None and given.kind not in kinds_of(cert_id):
@@ -202,4 +202,4 @@ def _reporting(result: LineResult) -> Iterator[None]:
     try:
         yield
     except InvalidInput as error:
-        result.error = LineError(error.field, error.value, f"must be {error.expected}")
+        result.error = LineError(error.field, error.value, error.problem)

@@ -27,7 +27,7 @@ async def connect(
     Raises `Conflict` for an account and itself.
     """
     if buyer_id == seller_id:
-        raise Conflict("an account can't be connected to itself")
+        raise Conflict("an account can't connect to itself")
     now = await queries.lock_pair(connection, buyer_id, seller_id)
     live = await queries.select_live_connection(connection, buyer_id, seller_id)
     if live is not None:

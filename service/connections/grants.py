@@ -37,7 +37,7 @@ async def grant(
     now = await queries.lock_pair(connection, owner_id, viewer_id)
     connection_id = await queries.select_live_connection_between(connection, owner_id, viewer_id)
     if connection_id is None:
-        raise Conflict("a grant needs a live connection between the two accounts")
+        raise Conflict("the two accounts must be connected first")
     await queries.end_grant_request(connection, owner_id, viewer_id, now, "granted")
     live = await queries.select_live_grant(connection, owner_id, viewer_id)
     if live is not None:
@@ -96,9 +96,9 @@ async def request_grant(
     now = await queries.lock_pair(connection, owner_id, viewer_id)
     connection_id = await queries.select_live_connection_between(connection, owner_id, viewer_id)
     if connection_id is None:
-        raise Conflict("asking for a grant needs a live connection between the two accounts")
+        raise Conflict("asking for the two accounts must be connected first")
     if await queries.select_live_grant(connection, owner_id, viewer_id) is not None:
-        raise Conflict("your partner lets you see its name already")
+        raise Conflict("your partner already shows you its name")
     if not await queries.insert_grant_request(
         connection, uuid7(), connection_id, owner_id, viewer_id, now
     ):

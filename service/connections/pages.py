@@ -79,7 +79,7 @@ async def show_connection(
             )
         ]
     if not sides:
-        raise NotFound("connection of yours", str(connection_id))
+        raise NotFound("connection", str(connection_id))
     return page(request, visitor, "connection", sides=sides, accepted=bool(accepted))
 
 
@@ -115,7 +115,7 @@ async def change_connection(
                 await connections.end(connection, account_id, connection_id, actor)
                 return go_on(request, "/connections")
             case other:
-                raise InvalidInput("do", other or "", "show, hide, decline or disconnect")
+                raise InvalidInput("do", other or "", "show, hide, decline, or disconnect")
     return go_on(request, f"/connections/{connection_id}")
 
 

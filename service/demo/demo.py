@@ -188,7 +188,7 @@ async def load(connection: Connection, url: str) -> Demo:
     if not await audit.happened(connection, _LOADED):
         if await accounts.count_accounts(connection):
             raise Conflict(
-                "this database is in use, and the demo's API keys are public: load it into another"
+                "this database is in use, and the demo's API keys are public: load the demo into another"
             )
         await _load_companies(connection)
         await audit.record(connection, _LOADED)

@@ -77,7 +77,7 @@ def asked_of(cert_id: str, body: bytes, *, has_vendor: bool) -> Asked:
     operations = (request.match_lead, request.retain, request.insights, request.verify)
     if all(operation is None for operation in operations):
         raise SchemaViolation(
-            contract.NO_PRODUCTS, "the body asks for none of match_lead, retain, insights, verify"
+            contract.NO_PRODUCTS, "the body names none of match_lead, retain, insights, verify"
         )
     emails = phones = None
     if request.match_lead is not None:
@@ -96,7 +96,7 @@ def asked_of(cert_id: str, body: bytes, *, has_vendor: bool) -> Asked:
         if request.insights.scans is not None:
             _check_scans(request.insights.scans)
     if request.verify is not None and not has_vendor:
-        raise ProductUnavailable("the operation verify is not offered here")
+        raise ProductUnavailable("this service does not offer the verify operation")
     return Asked(request, properties, emails, phones)
 
 
@@ -104,7 +104,7 @@ def not_a_web_certificate() -> Unprocessable:
     """What is said to whoever wants a lead matched on another kind of certificate."""
     return Unprocessable(
         contract.NOT_A_WEB_CERTIFICATE,
-        "this is the certificate of a mobile app or of a Meta lead ad",
+        "this certificate comes from a mobile app or a Meta lead ad",
     )
 
 
@@ -119,7 +119,7 @@ def _lead(
     of_emails, of_phones = email_fingerprints(emails), phone_fingerprints(phones)
     if not of_emails and not of_phones:
         raise SchemaViolation(
-            contract.NOTHING_TO_MATCH, "match_lead needs an email or a phone that is not blank"
+            contract.NOTHING_TO_MATCH, "match_lead needs a non-blank email or phone"
         )
     return tuple(of_emails) or None, tuple(of_phones) or None
 
@@ -134,12 +134,12 @@ def _check_scans(scans: ScanParameters) -> None:
     if isinstance(scans.delimiter, str):
         if any(character.isspace() for character in scans.delimiter):
             raise SchemaViolation(
-                contract.DELIMITER_WHITE_SPACE, "a delimiter has no white space in it"
+                contract.DELIMITER_WHITE_SPACE, "a delimiter can't contain white space"
             )
         if not 1 <= len(scans.delimiter) <= contract.MAX_DELIMITER:
             raise SchemaViolation(
                 contract.DELIMITER_LENGTH,
-                f"a delimiter has 1 to {contract.MAX_DELIMITER} characters",
+                f"a delimiter must have 1 to {contract.MAX_DELIMITER} characters",
             )
 
 

@@ -99,4 +99,4 @@ class NaturalBatcher(Generic[Item, Result]):
 
 def _give_up(future: asyncio.Future[Result]) -> None:
     if not future.done():
-        future.set_exception(Unavailable("no answer could be had in time"))
+        future.set_exception(Unavailable("the answer took too long"))

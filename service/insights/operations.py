@@ -60,7 +60,7 @@ _PROBLEMS: dict[str, Callable[[], ServiceError]] = {
     # Asked again, the vendor named no later end.
     "overdue": CertificateNotFound,
     "not_web": not_a_web_certificate,
-    "outdated": partial(Unavailable, "the certificate's domain could not be read now"),
+    "outdated": partial(Unavailable, "the certificate's domain can't be read now"),
 }
 
 
@@ -163,7 +163,7 @@ class Operations:
             question = msgspec.structs.replace(question, owner_asked=False, facts_asked=False)
         answer = await self._resolver.ask(question)
         if answer.verdict in ("not_found", "incomplete"):
-            raise Unavailable("what is on record was changed meanwhile")
+            raise Unavailable("the certificate's record changed during the call")
         return answer, bought
 
     async def _scanned(self, cert_id: str, scans: ScanParameters, answer: Answer) -> ScansOutcome:

@@ -77,7 +77,7 @@ class Purchases:
         """
         caller = question.key_digest
         if self._callers[caller] >= MOST_PER_CALLER:
-            raise Unavailable("too many of your calls are waiting for the vendor's service")
+            raise Unavailable("too many of your calls are waiting for the vendor")
         self._callers[caller] += 1
         task = self._start(self._buy(question, asked, lacking, known))
         task.add_done_callback(lambda _: self._leave(caller))

@@ -246,12 +246,10 @@ class Vendor:
         if self._under_way >= MAX_CONNECTIONS:
             # Nobody waits for a connection, and that there is none says nothing of the vendor.
             metrics.UPSTREAM.labels("not_tried").inc()
-            raise Unavailable("too many calls are waiting for the vendor's service")
+            raise Unavailable("too many calls are waiting for the vendor")
         if self._breaker.opened or (is_probe and self._is_probing):
             metrics.UPSTREAM.labels("not_tried").inc()
-            raise Unavailable(
-                "the vendor's service is out of reach", max(1, self._breaker.open_remaining)
-            )
+            raise Unavailable("the vendor can't be reached", max(1, self._breaker.open_remaining))
         self._is_probing |= is_probe
         self._under_way += 1
         self._repeats = min(_MOST_REPEATS, self._repeats + _REPEATS_PER_CALL)
@@ -280,9 +278,7 @@ class Vendor:
                 return response.status_code, await _content(response)
         except httpx.ConnectError as error:
             result = "unreachable"
-            raise _Failed(
-                VendorFailed("the vendor's service can't be reached"), "always"
-            ) from error
+            raise _Failed(VendorFailed("the vendor can't be reached"), "always") from error
         except httpx.ConnectTimeout as error:
             result = "unreachable"
             raise _Failed(VendorTimedOut(_TOO_SLOW), "always") from error
@@ -290,7 +286,7 @@ class Vendor:
             result = "timeout"
             raise _Failed(VendorTimedOut(_TOO_SLOW)) from error
         except httpx.HTTPError as error:
-            raise _Failed(VendorFailed("the vendor's service broke the connection off")) from error
+            raise _Failed(VendorFailed("the vendor dropped the connection")) from error
         except asyncio.CancelledError:
             result = "timeout"
             raise
@@ -339,7 +335,7 @@ def _check_status(response: httpx.Response) -> None:
         case 200 | 400 | 402 | 404 | 405 | 422:
             return
         case 401 | 403:
-            raise VendorFailed("the vendor refuses this service's own key or plan")
+            raise VendorFailed("the vendor refuses this service's key or plan")
         case 429:
             raise Unavailable(_BUSY, _seconds(response.headers.get("retry-after")))
         case 503:
@@ -349,7 +345,7 @@ def _check_status(response: httpx.Response) -> None:
         case 504:
             raise _Failed(VendorTimedOut(_TOO_SLOW))
         case status if status >= 500:
-            raise _Failed(VendorFailed("the vendor's service failed"))
+            raise _Failed(VendorFailed("the vendor failed"))
         case _:
             # Whatever it is, it may be for this call alone, and does not keep the others waiting.
             raise VendorFailed(NONSENSE)

@@ -59,10 +59,10 @@ ASK_FOR_NAME: dict[Reason, bool] = {
 }
 
 _ENDED = {
-    "accepted": "this invitation has been accepted",
-    "declined": "this invitation has been declined",
-    "cancelled": "this invitation has been withdrawn by the inviter",
-    "expired": "this invitation has expired",
+    "accepted": "this invitation was already accepted",
+    "declined": "this invitation was already declined",
+    "cancelled": "the inviter canceled this invitation",
+    "expired": "this invitation expired",
 }
 
 
@@ -115,13 +115,15 @@ async def invite(
     if pending is not None:
         if pending.state == "pending":
             if pending.role != role:
-                raise Conflict(f"this address is invited as {pending.role}; cancel that first")
+                raise Conflict(
+                    f"this address is invited as {pending.role}; cancel that invitation first"
+                )
             return Sent(pending, is_new=False)
         await queries.lock_invitation(connection, pending.id)
         await _end(connection, pending, "expired", audit.SERVICE)
     if reason == "join_account":
         if await members.is_member(connection, inviter_id, email):
-            raise Conflict("this is a member of your account already")
+            raise Conflict("this person is already a member of your account")
     else:
         requested = await _ask_partner(connection, inviter_id, actor, email, reason)
         if requested is not None:
@@ -265,15 +267,15 @@ async def accept(
     """
     invitation = await _locked(connection, invitation_id)
     if invitation.reason == "join_account":
-        raise Conflict("this invitation is to a person, who accepts it by the link in the mail")
+        raise Conflict(
+            "only the invited person can accept this invitation, by the link in the email"
+        )
     if invitation.state == "accepted" and invitation.acceptor_id == acceptor_id:
         return invitation
     _require_acceptable(invitation)
     await queries.lock_parties(connection, invitation.inviter_id, actor.id)
     if terms is not None and terms != terms_of(await _existing(connection, invitation_id)):
-        raise TermsChanged(
-            "this invitation has changed since it was looked at; look at it once more"
-        )
+        raise TermsChanged("this invitation changed since you read it; review it again")
     if invitation.inviter_id == acceptor_id:
         raise Conflict("an account can't accept its own invitation")
     shows_name = _checked_shows_name(invitation.reason, shows_name)
@@ -327,7 +329,7 @@ async def sign_up(
     _require_acceptable(invitation)
     user = await members.named_user(connection, user, invitation.email, your_name)
     if await members.belongs_anywhere(connection, user.id):
-        raise Forbidden("you belong to an account already: accept for that")
+        raise Forbidden("you already belong to an account: accept for that one")
     account = await create_account(connection, company, user.email, founder_id=user.id)
     return user, account
 
@@ -383,7 +385,7 @@ async def find_by_token(connection: Connection, token: str) -> Invitation:
     """The invitation that a mailed link leads to, open or not. Raises `NotFound`."""
     invitation = await queries.select_invitation_of_token(connection, digest_of(token))
     if invitation is None:
-        raise NotFound("invitation of this link", "…")
+        raise NotFound("invitation", "…")
     return invitation
 
 
@@ -405,9 +407,9 @@ def checked_note(note: str | None) -> str | None:
         return None
     lines = note.replace("\r\n", "\n").strip().split("\n")
     if len(note) > MAX_NOTE or has_unseen("".join(lines)):
-        raise InvalidInput("note", note, f"at most {MAX_NOTE} visible characters, in lines")
+        raise InvalidInput("note", note, f"at most {MAX_NOTE} visible characters")
     if has_link(note):
-        raise InvalidInput("note", note, "without web addresses")
+        raise InvalidInput("note", note, "text without web addresses")
     return "\n".join(lines)
 
 
@@ -422,11 +424,13 @@ def _checked_label(label: str | None) -> str | None:
 def _checked_shows_name(reason: Reason, shows_name: bool | None) -> bool:
     if reason not in ASK_FOR_NAME:
         if shows_name:
-            raise InvalidInput("shows_name", "true", "left out: the inviter does not ask for it")
+            raise InvalidInput(
+                "shows_name", "true", "omitted: the inviter does not ask to see your name"
+            )
         return False
     if shows_name is False and not ASK_FOR_NAME[reason]:
         raise InvalidInput(
-            "shows_name", "false", "true, which is all that is asked for; or decline the invitation"
+            "shows_name", "false", "true: the inviter asks for nothing else, so decline instead"
         )
     return shows_name is not False
 
@@ -439,7 +443,7 @@ def _require_pending(invitation: Invitation) -> None:
 def _require_acceptable(invitation: Invitation) -> None:
     _require_pending(invitation)
     if not invitation.is_inviter_active:
-        raise Conflict("the account that sent this invitation is not active")
+        raise Conflict("the account that sent this invitation is suspended")
 
 
 async def _existing(connection: Connection, invitation_id: UUID) -> Invitation:
@@ -470,13 +474,13 @@ async def _ask_partner(
     if reason not in ASK_FOR_NAME:
         own_side = "seller" if reason == "send_leads" else "buyer"
         if any(partner.role == own_side for partner in partners):
-            raise Conflict("you are connected to an account of this address already")
+            raise Conflict("you are already connected to this address's account")
         return None
     if not partners:
         return None
     unseen = [partner for partner in partners if partner.partner_name_shown_since is None]
     if not unseen:
-        raise Conflict("an account of this address lets you see its name already")
+        raise Conflict("this address's account already shows you its name")
     is_new = await grants.request_grant(
         connection, owner_id=unseen[0].partner_id, viewer_id=inviter_id, actor=actor
     )
@@ -598,9 +602,9 @@ async def _tell_accepted(
         acceptor_id,
         partner=await name_of(connection, acceptor_id),
         connection_id=connection_id,
-        shows="You see its name as the owner of its verified domains."
+        shows="You now see its name as the owner of its verified domains."
         if shows_name
-        else "It does not show you its name as the owner of its domains.",
+        else "It doesn’t show you its name as the owner of its domains.",
     )
     await members.mail_admins(
         connection,
@@ -609,7 +613,7 @@ async def _tell_accepted(
         invitation.inviter_id,
         partner=inviter,
         connection_id=connection_id,
-        shows="It sees your name as the owner of your verified domains, until you take that back."
+        shows="It now sees your name as the owner of your verified domains. You can hide it again."
         if shows_name
-        else "It is not shown your name as the owner of your domains.",
+        else "It doesn’t see your name as the owner of your domains.",
     )

@@ -99,9 +99,7 @@ async def accept(
             if seen.invitation.state != "pending":
                 return _invitation(request, visitor, token, seen)
             if form.get("terms") != terms_of(seen.invitation):
-                raise TermsChanged(
-                    "this invitation has changed since you opened it. Please look at it once more"
-                )
+                raise TermsChanged("this invitation changed since you opened it; review it again")
             return await _accept(request, connection, visitor, seen, form)
     except (InvalidInput, Forbidden, Conflict) as error:
         async with database.general.connection() as connection:
@@ -258,7 +256,7 @@ async def _accept(
                 )
             account_id = chosen[0].id
         case _:
-            raise Forbidden("this invitation can't be accepted from here")
+            raise Forbidden("you can't accept this invitation")
     accepted = await invitations.accept(
         connection,
         invitation.id,

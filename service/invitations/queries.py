@@ -247,7 +247,7 @@ async def update_invitation_resent(
             token_digest,
         )
     except asyncpg.UniqueViolationError:
-        raise Conflict("there is a later invitation like this one, which is pending") from None
+        raise Conflict("a newer invitation like this one is pending") from None
 
 
 async def end_invitation(

@@ -1,7 +1,7 @@
 """What mails say: for each kind the words, put into one plain and one HTML form.
 
-What companies wrote (names, notes) is in the text alone, never in a header, and is kept from being made
-into a link by whoever shows the mail.
+Each subject names the company or the domain that the mail is about. No mail program makes a link of what
+companies wrote (names, notes).
 """
 
 import re
@@ -17,39 +17,38 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 _LINKABLE = re.compile(r"(?<=\w)([.@:/])(?=[\w/])")
 _ZERO_WIDTH_SPACE = "\u200b"
 
-_NOT_AFFILIATED = "This service is independent of ActiveProspect and TrustedForm."
+_INDEPENDENT = "We are independent of ActiveProspect and TrustedForm."
 
 # What the inviter wants, by reason.
 _WANTS = {
     "receive_leads": "{inviter} wants to receive leads from you.",
-    "send_leads": "{inviter} wants to send leads to you.",
+    "send_leads": "{inviter} wants to send you leads.",
     "domain_ownership_visibility": (
-        "{inviter} buys leads and asks to see that your company owns the sites they come from."
+        "{inviter} buys leads. It asks to see your company’s name as the owner of the sites they come "
+        "from."
     ),
     "confirm_domain_ownership": (
-        "{inviter} buys leads and asks you to confirm which domains your company owns."
+        "{inviter} buys leads. It asks you to confirm which domains your company owns."
     ),
     "share_lead_quality_reports": "{inviter} wants to share lead quality reports with you.",
-    "join_account": "You are invited to join the account of {inviter}.",
+    "join_account": "{inviter} wants you to work with it in its account.",
 }
 
 # What accepting shows to the inviter.
 _CONNECTS = (
-    "If you accept, {inviter} learns that your company is its partner. Who owns your sites is not shown "
-    "to it."
+    "If you accept, {inviter} learns that your company is its partner. It won’t see your name as the "
+    "owner of your domains."
 )
 _SHOWS = {
     "domain_ownership_visibility": (
         "If you accept, {inviter} sees your company’s name as the owner of your verified domains. You "
-        "can take that back at any time."
+        "can hide it again at any time."
     ),
     "confirm_domain_ownership": (
-        "If you accept, you can let {inviter} see your company’s name as the owner of your verified "
-        "domains. You can take that back at any time."
+        "If you accept, you choose whether {inviter} sees your company’s name as the owner of your "
+        "verified domains. You can change that at any time."
     ),
-    "join_account": (
-        "If you accept, you are a member of that account, and its admins see your name and address."
-    ),
+    "join_account": "If you accept, the account’s admins see your name and email address.",
 }
 
 
@@ -92,27 +91,25 @@ def _invitation(params: Mapping[str, Any], public_url: str, token: str) -> Lette
     link = f"{public_url}/invitations/{token}"
     joins = reason == "join_account"
     until = datetime.fromisoformat(params["expires_at"])
+    invited = "{} invited you to " + ("join its account" if joins else "connect")
     paragraphs = [
         _WANTS[reason].format(inviter=inviter),
         _SHOWS.get(reason, _CONNECTS).format(inviter=inviter),
     ]
     if not joins:
-        paragraphs.append(
-            "If your company has no account here yet, you create one, free of charge."
-        )
-    paragraphs.append(f"The invitation is open until {until:%d %B %Y}.")
+        paragraphs.append("If your company has no account yet, you can create one for free.")
+    paragraphs.append(f"This invitation expires on {until:%B %-d, %Y}.")
     return Letter(
-        subject=("Reminder: you are invited" if params["is_reminder"] else "You are invited")
-        + (" to join an account" if joins else " to connect"),
-        heading=f"{inviter} has invited you" + ("" if joins else " to connect"),
+        subject=("Reminder: " if params["is_reminder"] else "") + invited.format(params["inviter"]),
+        heading=invited.format(inviter),
         paragraphs=paragraphs,
-        quoted=f"A note from {inviter}:" if params["note"] else None,
+        quoted=f"Note from {inviter}:" if params["note"] else None,
         quote=unlinked(params["note"]) if params["note"] else None,
-        actions=[("See the invitation, and accept or decline", link)],
+        actions=[("View invitation", link)],
         footer=[
-            "You did not expect this? Then do nothing: nothing is shared unless you accept.",
-            f"No more invitations, please: {link}#stop",
-            _NOT_AFFILIATED,
+            "Not expecting this? Ignore this email. Nothing is shared unless you accept.",
+            f"Stop invitations: {link}#stop",
+            _INDEPENDENT,
         ],
         unsubscribe=f"{link}/unsubscribe",
     )
@@ -120,13 +117,13 @@ def _invitation(params: Mapping[str, Any], public_url: str, token: str) -> Lette
 
 def _sign_in(params: Mapping[str, Any], public_url: str, token: str) -> Letter:
     return Letter(
-        subject="Your link to sign in",
+        subject="Your sign-in link",
         heading="Sign in",
-        paragraphs=["Open this link within 15 minutes to sign in. It works once."],
+        paragraphs=["Use this link within 15 minutes to sign in. It works once."],
         actions=[("Sign in", f"{public_url}/sign-in/{token}")],
         footer=[
-            "You did not ask for it? Then do nothing: nobody can sign in without this mail.",
-            _NOT_AFFILIATED,
+            "Didn’t ask for this? Ignore this email. No one can sign in without it.",
+            _INDEPENDENT,
         ],
     )
 
@@ -134,7 +131,7 @@ def _sign_in(params: Mapping[str, Any], public_url: str, token: str) -> Letter:
 def _notice(
     subject: str, text: str, label: str, path: str = "/connections/{connection_id}"
 ) -> Callable[[Mapping[str, Any], str, str], Letter]:
-    """A letter about a partner, to the admins of an account."""
+    """A letter to the admins of an account about a partner or a domain. Its heading is its subject."""
 
     def letter(params: Mapping[str, Any], public_url: str, token: str) -> Letter:
         words = {
@@ -142,16 +139,12 @@ def _notice(
             name: value if name in ("email", "code", "host", "hint") else unlinked(value)
             for name, value in params.items()
         }
-        heading, *paragraphs = text.format(**words).split("\n")
         return Letter(
-            subject=subject,
-            heading=heading,
-            paragraphs=[paragraph for paragraph in paragraphs if paragraph],
+            subject=subject.format(**params),
+            heading=subject.format(**words),
+            paragraphs=[line for line in text.format(**words).split("\n") if line],
             actions=[(label, public_url + path.format(**params))],
-            footer=[
-                "You get this mail as an admin of {own}.".format(**words),
-                _NOT_AFFILIATED,
-            ],
+            footer=["You get this email as an admin of {own}.".format(**words), _INDEPENDENT],
         )
 
     return letter
@@ -161,86 +154,76 @@ _LETTERS: dict[str, Callable[[Mapping[str, Any], str, str], Letter]] = {
     "invitation": _invitation,
     "sign_in": _sign_in,
     "accepted": _notice(
-        "Your invitation was accepted",
-        "{partner} has accepted your invitation\n{own} and {partner} are connected now. {shows}",
-        "See the connection",
+        "{partner} accepted your invitation",
+        "{own} and {partner} are now connected. {shows}",
+        "View connection",
     ),
     "connected": _notice(
-        "You are connected to a partner",
-        "{own} and {partner} are connected\n"
-        "An invitation of {partner} was accepted for your account. {shows}",
-        "See the connection, and what it shows",
+        "You’re connected to {partner}",
+        "{own} accepted an invitation from {partner}. {shows}",
+        "View connection",
     ),
     "declined": _notice(
-        "Your invitation was declined",
-        "{email} has declined your invitation\nNothing was shared.",
-        "See your connections",
+        "{email} declined your invitation",
+        "Nothing was shared.",
+        "View connections",
         "/connections",
     ),
     "grant_requested": _notice(
-        "A partner asks to see your company’s name",
-        "{partner} asks to see your name\n"
-        "{partner} buys leads and asks to see “{own}” as the owner of your verified domains. Until you "
-        "allow it, it only learns that some verified account owns them.",
-        "Allow it, or not",
+        "{partner} asks to see your name",
+        "{partner} buys leads. It asks to see “{own}” as the owner of your verified domains. Until you "
+        "allow that, it only sees that a verified account owns them.",
+        "Review request",
     ),
     "grant_given": _notice(
-        "A partner lets you see its name",
-        "{partner} lets you see its name\n"
-        "From now on you are told when a lead comes from one of its verified domains.",
-        "See the connection",
+        "{partner} now shows you its name",
+        "From now on, you see its name when a lead comes from one of its verified domains.",
+        "View connection",
     ),
     "grant_withdrawn": _notice(
-        "A partner does not show you its name any more",
-        "{partner} has taken back the permission to see its name\n"
-        "From now on you are told of its domains what everyone is told. You are still connected.",
-        "See the connection",
+        "{partner} no longer shows you its name",
+        "From now on, you only see that a verified account owns its domains. You are still connected.",
+        "View connection",
     ),
     "domain_verified": _notice(
-        "A domain of yours is verified",
-        "{domain} is verified\n"
-        "Your company owns {domain} now, here. Leave the TXT record where it is: it is checked daily.",
-        "See your domains",
+        "{domain} is verified",
+        "Leave the TXT record in place. We check it every day.",
+        "View domains",
         "/domains",
     ),
     "domain_failing": _notice(
-        "A domain of yours could not be verified again",
-        "The code for {domain} is not found any more\n{hint}\n"
-        "You still own {domain} here. If the code stays away for three days, you do not any more. "
-        "The TXT record of {host} has to be:\n{code}",
-        "See your domains",
+        "We can’t find the TXT record for {domain}",
+        "{hint}\nYou still own {domain} here. Restore the record within three days to keep it that "
+        "way. The TXT record at {host} must be:\n{code}",
+        "View domains",
         "/domains",
     ),
     "domain_about_to_lapse": _notice(
-        "You are about to lose a verified domain",
-        "{domain} will not be yours any more tomorrow\n{hint}\n"
-        "The code has been missing for two days. Put it back, to stay the owner of {domain} here. "
-        "The TXT record of {host} has to be:\n{code}",
-        "See your domains",
+        "{domain} loses its verification tomorrow",
+        "{hint}\nThe TXT record has been missing for two days. Restore it today to remain the owner "
+        "of {domain} here. The TXT record at {host} must be:\n{code}",
+        "View domains",
         "/domains",
     ),
     "domain_lapsed": _notice(
-        "A domain of yours is not verified any more",
-        "{domain} is not yours any more, here\n{hint}\n"
-        "The code has been missing for three days. Once it is back, {domain} is verified again. The TXT "
-        "record of {host} has to be:\n{code}",
-        "See your domains",
+        "{domain} is no longer verified",
+        "{hint}\nThe TXT record was missing for three days. Restore it, and we verify {domain} again."
+        " The TXT record at {host} must be:\n{code}",
+        "View domains",
         "/domains",
     ),
     "domain_superseded": _notice(
-        "A domain of yours was proven by another account",
-        "{domain} was proven by another account\n"
-        "It has put its code into the DNS of {domain}, and is its owner here now. If that is wrong, see "
-        "who can change that DNS. To win {domain} back, verify it again: it has another code now.",
-        "See your domains",
+        "Another account verified {domain}",
+        "That account put its code into the DNS of {domain}, so it is now the owner here. If that’s "
+        "wrong, find out who can change that DNS. To win {domain} back, verify it again with its new "
+        "code.",
+        "View domains",
         "/domains",
     ),
     "disconnected": _notice(
-        "A connection has ended",
-        "{own} and {partner} are not connected any more\n"
-        "{ended_by} ended the connection. Neither of you is shown the other’s name as the owner of a "
-        "domain any more.",
-        "See your connections",
+        "{own} and {partner} are no longer connected",
+        "{ended_by} disconnected. Neither of you sees the other’s name as the owner of a domain now.",
+        "View connections",
         "/connections",
     ),
 }

@@ -87,7 +87,7 @@ async def send_mail(database: Database, mailer: Mailer, mail_id: UUID, *, is_las
         return
     try:
         if mail.is_too_late:
-            raise MailFailed("it could not be sent in time", is_final=True)
+            raise MailFailed("it expired before it could be sent", is_final=True)
         await _hand_over(mailer, mail)
     except MailFailed as error:
         is_final = error.is_final or is_last

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.policy import SMTP
+from email.policy import EmailPolicy
 from email.utils import format_datetime, parseaddr
 from pathlib import Path
 
@@ -17,9 +17,26 @@ from service.settings import Smtp
 # For connecting and each command; a worker has other mails to send.
 _DEADLINE = 15.0
 
-# Long links stay in one piece: shorter lines would have them encoded, which readers of List-Unsubscribe
-# do not undo. 998 is the limit of RFC 5322, section 2.1.1.
-_POLICY = SMTP.clone(max_line_length=998)
+
+class _Policy(EmailPolicy):
+    """How headers are folded into lines, and what is not ASCII in them encoded (RFC 2047).
+
+    Text is folded, because an encoded word has at most 75 characters. Long links and ids stay in one
+    piece: folding would encode them, and readers of List-Unsubscribe do not undo that. 998 is the limit
+    of RFC 5322, section 2.1.1.
+    """
+
+    def fold(self, name: str, value: str) -> str:
+        return EmailPolicy.fold(self._for(name), name, value)
+
+    def fold_binary(self, name: str, value: str) -> bytes:
+        return EmailPolicy.fold_binary(self._for(name), name, value)
+
+    def _for(self, name: str) -> "_Policy":
+        return self.clone(max_line_length=76 if name in ("From", "Subject") else 998)
+
+
+_POLICY = _Policy(linesep="\r\n")
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -42,7 +59,7 @@ def checked_header(name: str, value: str) -> str:
     The standard library refuses CR and LF since certain versions only (CVE-2024-6923, CVE-2026-1299).
     """
     if _CONTROL.search(value):
-        raise HeaderInjection(f"the header {name} would have held a control character")
+        raise HeaderInjection(f"the header {name} would contain a control character")
     return value
 
 
@@ -63,7 +80,8 @@ def message(
     composed["From"] = Address(display_name=name, addr_spec=address)
     for header, value in {
         "To": recipient,
-        "Subject": subject,
+        # An encoded word that is not one of ours would be decoded all the same.
+        "Subject": subject.replace("=?", "= ?"),
         "Date": format_datetime(date),
         "Message-ID": message_id,
         # Nobody's vacation notice is to answer (RFC 3834).
@@ -105,10 +123,10 @@ async def send_by_smtp(server: Smtp, composed: EmailMessage, recipient: str) -> 
     except aiosmtplib.SMTPResponseException as error:
         # Of the sender, its user or the server's state: the operator's to mend, so it is tried again.
         raise MailFailed(
-            f"the mail server does not take mails now ({error.code})", is_final=False
+            f"the mail server can't take mail now ({error.code})", is_final=False
         ) from error
     except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-        raise MailFailed("the mail server is out of reach", is_final=False) from error
+        raise MailFailed("the mail server can't be reached", is_final=False) from error
 
 
 def write_to_outbox(outbox: Path, name: str, composed: EmailMessage) -> None:
@@ -119,4 +137,4 @@ def write_to_outbox(outbox: Path, name: str, composed: EmailMessage) -> None:
         unfinished.write_bytes(bytes(composed))
         unfinished.rename(outbox / f"{name}.eml")
     except OSError as error:
-        raise MailFailed("the outbox can't be written to", is_final=False) from error
+        raise MailFailed("can't write to the outbox", is_final=False) from error

@@ -28,9 +28,7 @@ MAX_NAMES = 100
 
 _COMMON = problems(401, 402, 503)
 
-_Name = Annotated[
-    str, PathParameter(schema_extra={"maxLength": 253}, description="A domain of yours.")
-]
+_Name = Annotated[str, PathParameter(schema_extra={"maxLength": 253}, description="A domain.")]
 
 
 class NewDomains(msgspec.Struct, forbid_unknown_fields=True):

@@ -61,7 +61,7 @@ async def add(
     existing = await queries.select_claim(connection, account_id, name)
     if existing is not None:
         if existing.covers_subdomains != covers_subdomains:
-            raise Conflict(f"you have added {name} already; change what it covers instead")
+            raise Conflict(f"you already added {name}; change its coverage instead")
         return existing, False
     await allowance.take(
         connection, "domains added", str(account_id), NEW_NAMES_AN_HOUR, per="hour"
@@ -84,7 +84,7 @@ async def find(connection: Connection, account_id: UUID, text: str) -> Claim:
     name = canonical_host(text)
     claim = await queries.select_claim(connection, account_id, name)
     if claim is None:
-        raise NotFound("domain of yours", name)
+        raise NotFound("domain", name)
     return claim
 
 
@@ -151,7 +151,7 @@ async def apply(connection: Connection, asked: Claim, finding: Finding) -> None:
     hint = hint_of(finding, claim.name, claim.code, own_codes)
     if finding.outcome == "found" and step.standing.reason is not None:
         zone = places_of(claim.name).registrable
-        hint = f"the TXT record at {zone}, which proves the subdomains, is missing"
+        hint = f"the TXT record at {zone}, which covers the subdomains, is missing"
     changed = _with_nameservers(
         msgspec.structs.replace(
             claim,
@@ -302,7 +302,7 @@ async def _note(
     elif what is None and after.proves_subdomains != before.proves_subdomains:
         what = "coverage_proven" if after.proves_subdomains else "coverage_lost"
     elif what is None and after.standing.reason != before.standing.reason:
-        # Of one that was never verified, not each time that the DNS could not be asked.
+        # Of one that was never verified, not each time that the DNS lookup failed.
         is_telling = CONNECTION_ERROR not in (before.standing.reason, after.standing.reason)
         what = finding.outcome if is_telling or after.standing.is_verified else None
     if what is None:

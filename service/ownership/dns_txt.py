@@ -186,13 +186,13 @@ async def _ask(resolver: DnsServer, name: str, kind: str) -> Reply:
                 if answer:
                     return reply("answer", values=answer, cname=first_cname)
                 if not response.flags & (dns.flags.AA | dns.flags.RA):
-                    return reply("failed", detail="the server is not responsible (lame)")
+                    return reply("failed", detail="the server is not authoritative (lame)")
                 if rcode == dns.rcode.NXDOMAIN:
                     return reply("no_domain", cname=first_cname)
                 if following == target:
                     return reply("no_data", cname=first_cname)
                 target = following
-            return reply("failed", detail="a CNAME chain is too long, or goes round in a circle")
+            return reply("failed", detail="a CNAME chain is too long, or loops")
     except TimeoutError:
         return reply("failed", detail=f"no answer within {QUERY_DEADLINE:.0f} seconds")
     except (dns.exception.DNSException, OSError, EOFError, ValueError) as error:
@@ -314,7 +314,7 @@ def _mistake(
         each for each in replies if (each.name, each.kind) in _usual_mistakes(name, places)
     ]
     token = code.removeprefix(PREFIX)
-    put = f"put it at {places.registrable}, or at {places.label}"
+    put = f"move it to {places.registrable}, or to {places.label}"
     at_place = {
         value: each
         for each in replies
@@ -323,8 +323,8 @@ def _mistake(
     }
     if code in at_place:
         return (
-            f"every name below {name} has this TXT record (a wildcard), so it proves nothing: put it at "
-            f"{places.label} itself, or at {places.registrable}"
+            f"a wildcard gives this TXT record to every name below {name}, so it proves nothing: add "
+            f"it at {places.label} itself, or at {places.registrable}"
         )
     for value, reply in at_place.items():
         mistake = _mistaken(value, code, token, own_codes)
@@ -332,61 +332,61 @@ def _mistake(
             return f"the TXT record at {reply.name} is “{shorten(value)}”: {mistake}"
     for reply in elsewhere:
         if reply.kind == "CNAME" and any(token.lower() in value for value in reply.values):
-            return f"the code is in a CNAME record of {reply.name}: make it a TXT record"
+            return f"the code is in a CNAME record at {reply.name}: use a TXT record"
         if reply.kind == "TXT" and any(token in value for value in reply.values):
             if reply.name.endswith(f".{places.registrable}.{places.registrable}") or (
                 reply.name == f"{places.registrable}.{places.registrable}"
             ):
                 return (
-                    f"the TXT record is at {reply.name}: your DNS panel adds {places.registrable} by "
-                    f"itself, so give it the host without that"
+                    f"the TXT record is at {reply.name}: your DNS panel appends {places.registrable} "
+                    f"itself, so enter the host without it"
                 )
             return f"the code is in a TXT record at {reply.name}: {put}"
     for value, reply in at_place.items():
         if value.startswith(PREFIX):
             return (
-                f"the TXT record at {reply.name} holds another code, “{shorten(value)}”, which is not "
-                "(or no longer) that of this claim"
+                f"the TXT record at {reply.name} has a different code, “{shorten(value)}”: use the "
+                "current code of this domain"
             )
     others = [value for value in at_place if value]
     if others:
         return (
-            f"there are other TXT records, such as “{shorten(others[0])}”, and none with the code"
+            f"there are other TXT records, such as “{shorten(others[0])}”, but none with the code"
         )
     for reply in replies:
         if reply.name == places.label and reply.cname is not None:
-            return f"{reply.name} is a CNAME of {reply.cname}, where there is no TXT record"
+            return f"{reply.name} is a CNAME to {reply.cname}, which has no TXT record"
     return None
 
 
 def _mistaken(value: str, code: str, token: str, own_codes: Collection[str]) -> str | None:
     """What is wrong with a TXT record that was meant to be the code; None if it was not."""
     if value.strip() == code:
-        return "remove the white space around it"
+        return "remove the spaces around it"
     if value.strip().strip("\"'“”") == code:
         return "remove the quotation marks"
     if value.lower() == code.lower():
-        return "upper and lower case have to be as given"
+        return "match upper and lower case exactly"
     if value in own_codes:
-        return "that is the code of another claim of yours"
+        return "that is the code of another of your domains"
     if value.strip() in (token, f"={token}"):
-        return f"it lacks “{PREFIX}” at the beginning"
+        return f"add “{PREFIX}” at the beginning"
     if code.startswith(value) and len(value) > len(PREFIX):
-        return "its end is missing"
+        return "the end is missing"
     if "".join(value.split()) == code:
-        return "remove the white space within it"
+        return "remove the spaces inside it"
     if token in value:
-        return f"the record has to be “{code}”, and nothing else"
+        return f"the record must be “{code}” and nothing else"
     return None
 
 
 def _failure(finding: Finding) -> str:
     """Why it can't be told whether the code is there."""
     if not finding.asked:
-        return "no DNS resolver is set up"
+        return "no DNS resolver is configured"
     details = Counter(
         each.detail for each in finding.replies if each.kind == "TXT" and each.detail is not None
     )
     if not details:
-        return "the resolvers do not agree"
-    return f"the DNS could not be asked: {details.most_common(1)[0][0]}"
+        return "the DNS resolvers disagree"
+    return f"the DNS lookup failed: {details.most_common(1)[0][0]}"

@@ -38,7 +38,7 @@ async def attest(
     live = await queries.select_live_ownership(connection, name)
     if live is not None and live.method == "dns":
         if live.account_id != account_id:
-            raise Conflict(f"another account has proven by DNS that it owns {name}")
+            raise Conflict(f"another account verified {name} by DNS")
         return live
     # It is among the account's domains as any other, and can be proven by DNS on top.
     await queries.lock_claim(connection, account_id, name)
@@ -107,7 +107,7 @@ async def end_proven(connection: Connection, claim: Claim, now: datetime, reason
 
 
 async def lapse(connection: Connection, domain: str, *, reason: str) -> Ownership:
-    """End the live ownership of a domain, whose claim begins anew. Needs a transaction.
+    """End the owner of a domain, whose claim begins anew. Needs a transaction.
 
     Raises `InvalidHostname`, or `NotFound` where nobody owns exactly that domain.
     """
@@ -115,7 +115,7 @@ async def lapse(connection: Connection, domain: str, *, reason: str) -> Ownershi
     now = await queries.lock_domain(connection, name)
     live = await queries.select_live_ownership(connection, name)
     if live is None:
-        raise NotFound("live ownership of", name)
+        raise NotFound("owner of", name)
     await _end(connection, live, now, reason, audit.OPERATOR)
     claim = await queries.select_claim(connection, live.account_id, name)
     if claim is not None:

@@ -54,7 +54,7 @@ async def change_domains(
                 case "remove":
                     await claims.remove(connection, account_id, name, actor)
                 case other:
-                    raise InvalidInput("do", other or "", "add, verify, cover or remove")
+                    raise InvalidInput("do", other or "", "add, verify, cover, or remove")
     except (InvalidInput, Conflict, LimitReached) as error:
         return await _domains(request, visitor, database, error=str(error), name=name)
     if due is not None:

@@ -93,7 +93,7 @@ def embedded_postgres(state_dir: Path, *, keep_running: bool = False) -> Iterato
                         and _pid_file(place).exists()
                     ):
                         raise EmbeddedDatabaseError(
-                            f"{place.home} is in use by processes whose server is out of reach from here"
+                            f"processes use {place.home} whose server can't be reached from here"
                         )
                     started.append(_start(place, sockets))
             if keep_running:
@@ -138,8 +138,8 @@ def _place(state_dir: Path) -> Place:
     binaries = package() / f"pginstall{version}" / "bin"
     if not binaries.exists():
         raise EmbeddedDatabaseError(
-            f"the data in {home} are PostgreSQL {version}'s, which is no longer embedded; "
-            "dump them with that version and set DATABASE_URL, or move them away"
+            f"the data in {home} needs PostgreSQL {version}, which is no longer embedded: "
+            "dump it with that version and set DATABASE_URL, or move it away"
         )
     if os.geteuid() != 0:
         return Place(binaries, home)
@@ -150,8 +150,8 @@ def _place(state_dir: Path) -> Place:
         return in_namespace
     if version_file.exists():
         raise EmbeddedDatabaseError(
-            f"the data in {home} were made by root in a user namespace, which is refused now: allow "
-            "those, or dump the data where they are allowed and set DATABASE_URL"
+            f"root made the data in {home} in a user namespace, and those are refused now: allow "
+            "them, or dump the data where they are allowed and set DATABASE_URL"
         )
     return system_user.place_of_system_user(elsewhere, binaries)
 
@@ -263,7 +263,7 @@ def _clear_up_after_dead_server(place: Place, sockets: Path) -> None:
     deadline = time.monotonic() + _STOP_DEADLINE
     while any(_works_in(process, place.data) for process in psutil.process_iter()):
         if time.monotonic() > deadline:
-            raise EmbeddedDatabaseError(f"processes of a dead server still work in {place.data}")
+            raise EmbeddedDatabaseError(f"processes of a dead server still use {place.data}")
         time.sleep(0.02)
     (sockets / f"{_SOCKET}.lock").unlink(missing_ok=True)
     _pid_file(place).unlink()

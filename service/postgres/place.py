@@ -82,7 +82,7 @@ def own_directory(path: Path, owner: int) -> None:
         os.chown(path, owner, -1)
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner:
-        raise EmbeddedDatabaseError(f"{path} is not a directory of this user's: move it away")
+        raise EmbeddedDatabaseError(f"{path} does not belong to this user: move it away")
     if found.st_mode & 0o077:
         path.chmod(0o700)
 

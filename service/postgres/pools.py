@@ -108,7 +108,7 @@ async def connect(url: str) -> AsyncIterator[Connection]:
             )
         except (asyncpg.PostgresError, OSError, ValueError) as error:
             # For an operator, who has to know which of many things it was.
-            raise Unavailable(f"the database can't be connected to: {error}") from error
+            raise Unavailable(f"can't connect to the database: {error}") from error
         try:
             yield connection
         finally:
@@ -149,4 +149,4 @@ def _unavailable_when_out_of_reach() -> Iterator[None]:
         # asyncpg reports a parameter it can't encode as an InterfaceError that is a ValueError too.
         if isinstance(error, ValueError):
             raise
-        raise Unavailable("the database is out of reach, or too busy") from error
+        raise Unavailable("the database can't be reached, or is too busy") from error

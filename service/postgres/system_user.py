@@ -33,8 +33,8 @@ def place_of_system_user(home: Path, binaries: Path) -> Place:
         useradd = shutil.which("useradd")
         if useradd is None:
             raise EmbeddedDatabaseError(
-                "PostgreSQL does not run as root, user namespaces are refused here, and there is no "
-                "useradd to make a user for it: run as an ordinary user, or set DATABASE_URL"
+                "PostgreSQL can't run as root, user namespaces are refused here, and there is no "
+                "useradd to create a user for it: run as an ordinary user, or set DATABASE_URL"
             ) from None
         made = subprocess.run(
             [useradd, "--system", "--user-group", "--no-create-home", "--home-dir", str(SYSTEM_HOME),
@@ -43,7 +43,7 @@ def place_of_system_user(home: Path, binaries: Path) -> Place:
         )  # fmt: skip
         if made.returncode != 0:
             raise EmbeddedDatabaseError(
-                f"no user {SYSTEM_USER} can be made: {made.stderr}"
+                f"can't create the user {SYSTEM_USER}: {made.stderr}"
             ) from None
         account = pwd.getpwnam(SYSTEM_USER)
     SYSTEM_HOME.mkdir(mode=0o755, parents=True, exist_ok=True)

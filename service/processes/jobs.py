@@ -108,7 +108,7 @@ async def _do_jobs_until(
             task.cancel()
         await asyncio.gather(*ended, return_exceptions=True)
         if not stopped.is_set():
-            raise Unavailable("the jobs came to a stop") from (
+            raise Unavailable("the jobs stopped") from (
                 None if running.cancelled() else running.exception()
             )
 

@@ -78,7 +78,7 @@ async def carried_out_for_each(
             problem = Problem(
                 status=status,
                 title=HTTPStatus(status).phrase,
-                detail="nothing was done; each item says why",
+                detail="nothing was done: see each item",
             )
             body = msgspec.to_builtins(problem) | body
         return Answered(status, msgspec.json.encode(body), is_new=201 in statuses)

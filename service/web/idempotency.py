@@ -51,7 +51,7 @@ async def answered_before(
     if row is None:
         return None
     if row["request_digest"] != _digest_of(request):
-        raise Conflict("this Idempotency-Key came with another request before")
+        raise Conflict("another request already used this Idempotency-Key")
     return Answered(row["status"], row["body"])
 
 

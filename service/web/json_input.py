@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import msgspec
 
-from service.errors import InvalidInput, MalformedBody
+from service.errors import InvalidInput, MalformedBody, MissingInput, UnknownInput
 
 _Read = TypeVar("_Read")
 
@@ -43,10 +43,9 @@ def invalid_value(text: bytes, message: str, *, whole: str) -> InvalidInput:
     what, _, path = message.partition(" - at `$")
     path = path.rstrip("`")
     if missing := _MISSING.fullmatch(what):
-        return InvalidInput(f"{path}.{missing[1]}".lstrip("."), "", "given")
+        return MissingInput(f"{path}.{missing[1]}".lstrip("."))
     if unknown := _UNKNOWN.fullmatch(what):
-        name = f"{path}.{unknown[1]}".lstrip(".")
-        return InvalidInput(name, unknown[1], "left out: there is no such field")
+        return UnknownInput(f"{path}.{unknown[1]}".lstrip("."), "field")
     expected = _EXPECTED.fullmatch(what)
     try:
         value = msgspec.json.decode(text)

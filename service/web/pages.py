@@ -1,7 +1,7 @@
 """The frame of pages: where they are, the headers they come with, and the page for errors."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
@@ -123,17 +123,22 @@ def page_router(*handlers: Any) -> Router:
 
 
 def template_config() -> TemplateConfig[JinjaTemplateEngine]:
-    """Where templates are, and that what they are given is escaped."""
-    return TemplateConfig(
-        instance=JinjaTemplateEngine.from_environment(
-            Environment(
-                loader=PackageLoader("service"),
-                autoescape=True,
-                trim_blocks=True,
-                lstrip_blocks=True,
-            )
-        )
+    """Where templates are. What they are given is escaped."""
+    environment = Environment(
+        loader=PackageLoader("service"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters |= {"day": _day, "sentence": _sentence}
+    return TemplateConfig(instance=JinjaTemplateEngine.from_environment(environment))
+
+
+def _day(time: datetime) -> str:
+    """A day as Americans write it, such as July 4, 2026."""
+    return f"{time:%B %-d, %Y}"
+
+
+def _sentence(text: str) -> str:
+    """A phrase, such as an error's, as a sentence."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
 routes = [

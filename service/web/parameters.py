@@ -7,7 +7,7 @@ from uuid import UUID
 from litestar.handlers import BaseRouteHandler
 from litestar.params import HeaderParameter, QueryParameter
 
-from service.errors import InvalidInput
+from service.errors import InvalidInput, UnknownInput
 from service.web.bodies import HttpRequest
 from service.web.idempotency import LONGEST_KEY
 
@@ -55,10 +55,9 @@ def check_query(request: HttpRequest) -> None:
     known = list(parameter_names(request.route_handler, QueryParameter).values())
     for given, value in request.query_params.items():
         if "\0" in str(value):
-            raise InvalidInput(given, str(value), "without NUL characters")
+            raise InvalidInput(given, str(value), "text without NUL characters")
         if given not in known:
-            expected = f"one of {', '.join(known)}" if known else "left out: there are none"
-            raise InvalidInput("query parameter", given, expected)
+            raise UnknownInput(given, "query parameter", known)
 
 
 def page_of(

@@ -22,7 +22,7 @@ async def ready(database: NamedDependency[Database]) -> dict[str, str]:
     """Whether calls can be answered: the database is within reach and its schema is current."""
     async with database.general.connection() as connection:
         if not await is_migrated(connection):
-            raise Unavailable("the database's schema is not current: run “confirmed-owner migrate”")
+            raise Unavailable("the database schema is out of date: run “confirmed-owner migrate”")
     return {"status": "ready"}
 
 

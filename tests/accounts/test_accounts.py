@@ -40,7 +40,7 @@ async def test_account_has_its_creator_as_admin_and_users_are_one_by_address(wor
     ],
 )
 def test_address_that_is_none_is_refused(email: str) -> None:
-    with pytest.raises(InvalidInput, match="email must be an e-mail address"):
+    with pytest.raises(InvalidInput, match="email must be an email address"):
         accounts.checked_email(email)
 
 

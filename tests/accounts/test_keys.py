@@ -79,5 +79,5 @@ async def test_other_keys_of_the_account_live_on(world: World) -> None:
 
 async def test_revoking_what_is_no_key_id_says_what_would_be(world: World) -> None:
     async with world.database.general.transaction() as connection:
-        with pytest.raises(InvalidInput, match="the id of a key"):
+        with pytest.raises(InvalidInput, match="the id that “key create” printed"):
             await keys.revoke_key(connection, "cok_123")

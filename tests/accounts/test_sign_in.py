@@ -51,7 +51,7 @@ async def test_link_works_once(world: World) -> None:
     thief = Surfer(world.client)
     response = await thief.go(await sign_in_link(world, company.email))
     assert response.status_code == 410
-    assert "has been used" in thief.text
+    assert "already used" in thief.text
     assert not await is_signed_in(thief)
 
 
@@ -73,7 +73,7 @@ async def test_link_expires_after_a_quarter_of_an_hour(world: World) -> None:
     )
     response = await surfer.send(path)
     assert response.status_code == 410
-    assert "has expired" in surfer.text
+    assert "expired" in surfer.text
     assert not await is_signed_in(surfer)
 
 
@@ -82,7 +82,7 @@ async def test_link_that_is_none_is_said_to_be_none(world: World, token: str) ->
     surfer = Surfer(world.client)
     response = await surfer.go(f"/sign-in/{token}")
     assert response.status_code == 404
-    assert "not one of ours" in surfer.text
+    assert "not valid" in surfer.text
 
 
 async def test_known_and_unknown_address_are_answered_alike(world: World) -> None:
@@ -119,7 +119,7 @@ async def test_bad_address_is_told_beside_the_form(world: World) -> None:
     await surfer.go("/sign-in")
     response = await surfer.send("/sign-in", email='jo@example <script>"')
     assert response.status_code == 422
-    assert "must be an e-mail address" in surfer.text
+    assert "must be an email address" in surfer.text
     assert "<script>" not in response.text
 
 

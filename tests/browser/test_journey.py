@@ -90,12 +90,12 @@ async def test_seller_accepts_with_a_new_account_and_takes_it_back(
     cert_id = await stage.certificate(domain="seller.example")
     assert await stage.confirmed_owner(buyer, cert_id) == NO_VERIFIED
     invitation = await invite(stage, buyer, "jo@seller.example")
-    mail = box.mail_to("jo@seller.example", "You are invited to connect")
+    mail = box.mail_to("jo@seller.example", "invited you to connect")
     assert "Harbor Insurance" in text_of(mail)
     assert "> Nice to meet you." in text_of(mail)
 
     await page.goto(link_in(mail))
-    await expect(page.get_by_role("heading", level=1)).to_contain_text("Harbor Insurance invites")
+    await expect(page.get_by_role("heading", level=1)).to_contain_text("Harbor Insurance invited")
     await expect(page.get_by_role("main")).to_contain_text("Nice to meet you.")
     assert await fits(page)
     await page.get_by_label("Company name").fill("BrightQuote Media")
@@ -118,11 +118,11 @@ async def test_seller_accepts_with_a_new_account_and_takes_it_back(
     assert "BrightQuote Media" in text_of(accepted)
 
     await page.goto(link_in(box.mail_to("jo@seller.example", "You are connected")))
-    await page.get_by_role("button", name="Take it back").click()
-    show = page.get_by_role("button", name="Let Harbor Insurance see our name")
+    await page.get_by_role("button", name="Hide our name").click()
+    show = page.get_by_role("button", name="Show our name to Harbor Insurance")
     await expect(show).to_be_visible()
     assert await stage.confirmed_owner(buyer, cert_id) == VERIFIED
-    withdrawn = box.mail_to("al@buyer.example", "does not show you its name")
+    withdrawn = box.mail_to("al@buyer.example", "no longer shows you its name")
     assert "BrightQuote Media" in text_of(withdrawn)
 
     await show.click()
@@ -156,7 +156,7 @@ async def test_known_seller_signs_in_by_mail_and_chooses_the_account(
     await invite(stage, buyer, one.email, reason="confirm_domain_ownership")
     await page.goto(link_in(box.mail_to(one.email)))
     await page.get_by_role("button", name="Mail me a link to sign in").click()
-    await expect(page.get_by_role("heading", level=1)).to_have_text("Look into your mail")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Check your email")
     link = link_in(box.mail_to(one.email, "Your link to sign in"))
     await page.goto(link)
     await page.get_by_role("button", name="Sign in").click()
@@ -168,7 +168,7 @@ async def test_known_seller_signs_in_by_mail_and_chooses_the_account(
     assert await stage.confirmed_owner(buyer, cert_id) == "One Seller"
     await page.get_by_role("button", name="Sign out everywhere").click()
     await page.goto(link)
-    await expect(page.get_by_role("alert")).to_contain_text("has been used")
+    await expect(page.get_by_role("alert")).to_contain_text("already used")
 
 
 async def test_seller_declines_and_wants_no_more_without_an_account(
@@ -183,7 +183,7 @@ async def test_seller_declines_and_wants_no_more_without_an_account(
     assert email in text_of(box.mail_to(buyer.email, "declined"))
     second = await invite(stage, buyer, email)
     await page.goto(link_in(box.mail_to(email)))
-    await page.get_by_role("button", name=f"None from {buyer.name}").click()
+    await page.get_by_role("button", name=f"Stop invitations from {buyer.name}").click()
     assert (await now(stage, buyer, second))["state"] == "declined"
     third = await invite(stage, buyer, email)
     assert third["delivery"] == {"state": "suppressed"}
@@ -195,12 +195,14 @@ async def test_what_can_not_be_had_is_said_beside_the_form_and_nothing_typed_is_
     buyer = await stage.company("Paypal Leads")
     await invite(stage, buyer, "kim@else.example", reason="confirm_domain_ownership")
     await page.goto(link_in(box.mail_to("kim@else.example")))
-    let = "Let Paypal Leads see our name"
+    let = "Show our name to Paypal Leads"
     await page.get_by_label("Company name").fill("PaypaI Leads")
     await page.get_by_label("Your own name").fill("Kim")
     await page.get_by_label(let).uncheck()
     await page.get_by_role("button", name="Create an account, and accept").click()
-    await expect(page.get_by_role("alert")).to_contain_text("unlike every other account's name")
+    await expect(page.get_by_role("alert")).to_contain_text(
+        "different from every other account's name"
+    )
     await expect(page.get_by_label("Your own name")).to_have_value("Kim")
     await expect(page.get_by_label(let)).not_to_be_checked()
     await page.get_by_label("Company name").fill("Quite Other Leads")
@@ -226,7 +228,7 @@ async def test_seller_who_confirms_its_domains_is_led_to_their_proof(
     await page.get_by_role("button", name="Add").click()
     code = await page.locator("dd code", has_text="activeprospect-").inner_text()
     zone.txt["fresh.example"] = [f'"{code}"']
-    look = page.get_by_role("button", name="Look for the record now")
+    look = page.get_by_role("button", name="Verify now")
     await look.click()
     await expect(page.get_by_text("remove the quotation marks")).to_be_visible()
     zone.txt["fresh.example"] = [code]
@@ -238,7 +240,7 @@ async def test_seller_who_confirms_its_domains_is_led_to_their_proof(
     assert "fresh.example is verified" in text_of(
         box.mail_to("lee@fresh.example", "is verified")
     ).replace("\u200b", "")
-    await page.get_by_text("Give it up").click()
+    await page.get_by_text("Remove domain").click()
     await page.get_by_role("button", name="Give up fresh.example").click()
     await expect(page.get_by_text("No domains yet.")).to_be_visible()
     assert await stage.confirmed_owner(buyer, cert_id) == NO_VERIFIED

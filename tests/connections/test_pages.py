@@ -28,7 +28,7 @@ async def test_connection_page_is_for_members_and_its_changes_for_admins(world: 
         response = await someone.send(path, account_id=str(account.id), do="disconnect")
         assert response.status_code == status
     assert await world.confirmed_owner(buyer, cert_id) == seller.name
-    assert "An admin of" in (await member.go(path)).text
+    assert "Only admins of" in (await member.go(path)).text
     await admin.go(path)
     await admin.send(path, account_id=str(seller.id), do="hide")
     assert await world.confirmed_owner(buyer, cert_id) == VERIFIED

@@ -118,7 +118,7 @@ async def test_suspended_company_does_not_come_back_by_an_invitation(world: Worl
     await world.suspend(bad)
     surfer = await signed_in(world, bad.email)
     await surfer.go(link_of(invitation))
-    assert "is not active" in surfer.text
+    assert "is suspended" in surfer.text
     await surfer.send(f"{link_of(invitation)}/accept", company="New Co", your_name="B")
     assert (await world.invitation(invitation)).state == "pending"
     assert len(await world.fetch("SELECT FROM account")) == 2

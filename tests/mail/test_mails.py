@@ -1,10 +1,11 @@
 """Mails: what they say, what they can't be made to say, and what becomes of them."""
 
 import asyncio
+import re
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
@@ -89,7 +90,7 @@ async def test_invitation_is_mailed_with_its_link_and_how_to_stop(
     assert f"List-Unsubscribe: <{link}/unsubscribe>\r\n" in box.raw[-1].decode()
     assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     assert mail["From"] == "us@service.example"
-    assert mail["Subject"] == "You are invited to connect"
+    assert mail["Subject"] == f"{buyer.name} invited you to connect"
     assert mail["Message-ID"] == f"<{invitation.mail_id}@service.example>"
     assert mail["Auto-Submitted"] == "auto-generated"
     now = await world.invitation(invitation)
@@ -161,7 +162,7 @@ async def test_mail_that_comes_too_late_is_not_sent(
     await world.fetch("UPDATE mail SET not_after = now() - interval '1 second'")
     await send_mail(world.database, mailer(tmp_path, server(box)), mail_id, is_last=False)
     assert box.mails == []
-    assert await state(world, mail_id) == ("failed", "it could not be sent in time")
+    assert await state(world, mail_id) == ("failed", "it expired before it could be sent")
 
 
 async def test_refused_address_fails_at_once_and_the_invitation_says_so(
@@ -206,7 +207,7 @@ async def test_dead_server_is_retried_until_it_is_back_and_the_invitation_shows_
     async def is_retrying() -> bool:
         now = await world.invitation(invitation)
         return (
-            now.delivery == "retrying" and now.delivery_error == "the mail server is out of reach"
+            now.delivery == "retrying" and now.delivery_error == "the mail server can't be reached"
         )
 
     async with working(migrated_url, settings):
@@ -290,7 +291,7 @@ async def test_server_that_can_not_be_trusted_gets_neither_mail_nor_password(
     mail_id = await queued(world)
     with mailbox(**encrypted(security, certificate, seen)) as box:
         smtp = server(box, security=security, user="us", password="pass word")
-        with pytest.raises(MailFailed, match="out of reach"):
+        with pytest.raises(MailFailed, match="can't be reached"):
             await send_mail(world.database, mailer(tmp_path, smtp), mail_id, is_last=False)
     assert (box.mails, seen) == ([], [])
 
@@ -341,7 +342,7 @@ def test_header_with_a_line_break_is_refused(before: str, line_break: str, after
         "grant_withdrawn", "invitation", "sign_in",
     ],
 )  # fmt: skip
-def test_what_companies_wrote_is_in_no_header_and_text_in_html(kind: str) -> None:
+def test_what_companies_wrote_is_text_in_html_and_in_one_line_of_the_subject(kind: str) -> None:
     evil = "<script>alert('x')</script> & Co"
     letter = letter_of(
         kind,
@@ -354,10 +355,36 @@ def test_what_companies_wrote_is_in_no_header_and_text_in_html(kind: str) -> Non
         "http://service",
         "TOKEN",
     )  # fmt: skip
-    assert "alert" not in letter.subject
     assert "<script" not in html(letter)
     assert "\n" not in letter.subject
     assert "http://service/" in plain_text(letter)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Harbor Insurance Group",
+        "München Leads GmbH",
+        "東京リード株式会社" * 13,
+        "ü" * 120,
+        "A" * 120,
+        "Quotes “R” Us, Inc. <x@y.example>",
+        "=?utf-8?q?Har=62or?= Insurance",
+    ],
+)
+def test_subject_names_the_company_as_every_mail_program_reads_it(name: str) -> None:
+    subject = f"{name} invited you to connect"
+    raw = bytes(
+        message(
+            sender="us@service.example", recipient=TO, subject=subject, message_id="<1@x>",
+            date=datetime(2026, 1, 1, tzinfo=UTC), headers={}, text="", html="",
+        )
+    )  # fmt: skip
+    assert raw.isascii()
+    # RFC 2047, section 2.
+    assert all(len(word) <= 75 for word in re.findall(rb"=\?\S+?\?[bq]\?\S*?\?=", raw))
+    read = message_from_bytes(raw, policy=default)["Subject"]
+    assert read == subject.replace("=?", "= ?")
 
 
 @pytest.mark.parametrize(
@@ -379,6 +406,52 @@ async def test_mails_are_forgotten_after_a_month_but_what_invitations_tell(world
         await mails.purge(connection)
     rows = await world.fetch("SELECT id FROM mail")
     assert {row["id"] for row in rows} == {invitation.mail_id, kept}
+
+
+@pytest.mark.parametrize(
+    ("age", "is_kept"),
+    [
+        (timedelta(days=1, minutes=1), True),
+        (timedelta(days=29), True),
+        (timedelta(days=30), True),
+        (timedelta(days=30, seconds=1), False),
+    ],
+)
+@pytest.mark.parametrize("state", ["sent", "failed", "cancelled", "suppressed"])
+async def test_mail_is_kept_for_a_month_and_no_longer(
+    world: World, state: str, age: timedelta, is_kept: bool
+) -> None:
+    await queued(world)
+    async with world.database.general.transaction() as connection:
+        # In one transaction, in which the database's clock stands still.
+        await connection.execute(
+            """
+            UPDATE mail SET created_at = now() - $1::interval, state = $2,
+                sent_at = CASE WHEN $2 = 'sent' THEN now() END
+            """,
+            age,
+            state,
+        )
+        await mails.purge(connection)
+        assert bool(await connection.fetch("SELECT FROM mail")) is is_kept
+
+
+async def test_every_mail_of_an_invitation_is_kept_and_counted(world: World) -> None:
+    buyer = await world.company()
+    invitation = await world.invite(buyer, TO)
+    path = f"/v1/invitations/{invitation.id}/resend"
+    assert (await world.client.post(path, headers=buyer.headers)).status_code == 200
+    await world.fetch(
+        """
+        UPDATE mail SET state = 'sent', sent_at = created_at - interval '1 year',
+            created_at = created_at - interval '1 year'
+        """
+    )
+    async with world.database.general.transaction() as connection:
+        await mails.purge(connection)
+    now = await world.invitation(invitation)
+    assert (now.delivery, now.sent_count) == ("sent", 2)
+    assert len(await world.mails("invitation")) == 2
 
 
 async def test_mail_that_is_gone_is_no_error(world: World, tmp_path: Path) -> None:

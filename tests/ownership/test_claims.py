@@ -1,119 +1,23 @@
 """Domains over HTTP, proven by a real DNS: what is answered, what is owned, and what mails say."""
 
 import asyncio
-import itertools
-from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from typing import Any
 
 import msgspec
 import pytest
 
-from service.app import create_app
-from service.audit import Actor
 from service.errors import Conflict
 from service.ownership import claims, queries
 from service.ownership.claims import CHECKS_AN_HOUR, NEW_NAMES_AN_HOUR
 from service.ownership.dns_txt import look_up
 from service.ownership.jobs import enqueue_due_checks
 from service.ownership.verification import WHILE_FAILING
-from service.postgres.pools import Database
 from service.worker import work
-from tests.builders import NO_VERIFIED, VERIFIED, Company, World, until
-from tests.conftest import SETTINGS, living
-from tests.ownership.authority import Authority, authority, servfail
-
-_numbers = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def zone() -> Iterator[Authority]:
-    with authority() as zone:
-        yield zone
-
-
-@pytest.fixture(scope="module")
-async def resolving(
-    migrated_url: str, shared_database: Database, zone: Authority
-) -> AsyncIterator[World]:
-    """A service that asks this DNS alone."""
-    settings = msgspec.structs.replace(SETTINGS, dns_resolvers=(zone.server,))
-    async with living(create_app(migrated_url, settings)) as client:
-        yield World(shared_database, client)
-
-
-@pytest.fixture
-async def stage(resolving: World, zone: Authority) -> World:
-    for kept in (zone.txt, zone.cname, zone.ns, zone.behaves):
-        kept.clear()
-    zone.addresses.clear()
-    zone.asked.clear()
-    await resolving.reset()
-    return resolving
-
-
-def by(company: Company) -> Actor:
-    return Actor("key", company.id, company.key_id)
-
-
-def fresh_name() -> str:
-    return f"seller{next(_numbers)}.example"
-
-
-async def call(
-    stage: World, company: Company, method: str, path: str = "", json: Any = None
-) -> tuple[int, Any]:
-    response = await stage.client.request(
-        method, f"/v1/domains{path}", headers=company.headers, json=json
-    )
-    return response.status_code, response.json() if response.content else None
-
-
-async def add(stage: World, company: Company, name: str, **more: Any) -> Any:
-    status, body = await call(stage, company, "POST", json={"names": [name], **more})
-    assert status == 201, body
-    return body["items"][0]
-
-
-async def verify(stage: World, company: Company, name: str) -> Any:
-    status, body = await call(stage, company, "POST", f"/{name}/verification")
-    assert status == 200, body
-    return body
-
-
-async def own(stage: World, zone: Authority, company: Company, name: str, **more: Any) -> Any:
-    """Add a domain, put its code into the DNS, and have it verified."""
-    added = await add(stage, company, name, **more)
-    record = added["records"][0]
-    zone.txt[record["host"]] = [*zone.txt.get(record["host"], []), record["value"]]
-    verified = await verify(stage, company, name)
-    assert verified["status"] == "Verified", verified
-    return verified
-
-
-async def check_again(stage: World, zone: Authority, company: Company, name: str) -> Any:
-    """Have a claim checked as a job does."""
-    (row,) = await stage.fetch(
-        "SELECT id FROM domain_claim WHERE account_id = $1 AND name = $2 AND removed_at IS NULL",
-        company.id,
-        name,
-    )
-    await claims.check(stage.database, [zone.server], row["id"])
-    return (await call(stage, company, "GET", f"/{name}"))[1]
-
-
-async def earlier(stage: World, by: timedelta) -> None:
-    """Let all that happened to claims have happened that much earlier."""
-    await stage.fetch(
-        """
-        UPDATE domain_claim SET begun_at = begun_at - $1::interval,
-            failing_since = failing_since - $1::interval, warned_at = warned_at - $1::interval,
-            last_checked_at = last_checked_at - $1::interval,
-            last_verified_at = last_verified_at - $1::interval,
-            next_check_at = next_check_at - $1::interval
-        """,
-        by,
-    )
+from tests.builders import NO_VERIFIED, VERIFIED, World, by, until
+from tests.conftest import SETTINGS
+from tests.ownership.authority import Authority, servfail
+from tests.ownership.domains import add, call, check_again, earlier, fresh_name, own, verify
 
 
 async def test_added_domain_says_which_record_proves_it(stage: World) -> None:
@@ -174,7 +78,7 @@ async def test_names_are_answered_one_by_one_and_what_is_wrong_is_said(stage: Wo
         "New.example.": (201, ""),
         "192.0.2.1": (422, "IP address"),
         "localhost": (422, "two labels"),
-        "vault.internal": (422, "that exists"),
+        "vault.internal": (422, "below a public suffix"),
         "co.uk": (422, "below a public suffix"),
         "https://shop.example.com/path?q=1": (422, "here shop.example.com"),
         "not a host": (422, "a host name"),
@@ -270,7 +174,7 @@ async def test_failing_look_up_leaves_the_coverage_and_an_absent_record_ends_it_
     zone.addresses.add(name)
     for _ in range(12):
         told = await check_again(stage, zone, seller, name)
-        assert "which proves the subdomains, is missing" in told["hint"]
+        assert "which covers the subdomains, is missing" in told["hint"]
         assert await stage.confirmed_owner(buyer, below) == seller.name
         await earlier(stage, WHILE_FAILING)
     assert await stage.mails("domain_about_to_lapse") == [(seller.email, "queued")]
@@ -506,7 +410,7 @@ async def test_attested_ownership_is_seen_as_such_and_gives_way_to_proof(
     _, told = await call(stage, one, "GET", f"/{name}")
     assert told["status"] == "Unverified"
     assert "method" not in told
-    with pytest.raises(Conflict, match="proven by DNS"):
+    with pytest.raises(Conflict, match="another account verified"):
         await stage.own(one, name)
     await stage.own(two, name)
     _, told = await call(stage, two, "GET", f"/{name}")

@@ -86,7 +86,7 @@ async def test_code_of_another_claim_proves_nothing(zone: Authority, place: str)
     zone.txt[place] = [new_code()]
     finding = await found(zone)
     assert finding.outcome == "absent"
-    assert "another code" in hint(finding)
+    assert "different code" in hint(finding)
 
 
 async def test_code_in_several_strings_is_one_text(zone: Authority) -> None:
@@ -130,7 +130,7 @@ async def test_cnames_that_go_round_in_a_circle_are_a_failure(zone: Authority) -
     zone.cname["a.host.example"] = LABEL
     finding = await found(zone)
     assert finding.outcome == "failed"
-    assert "circle" in hint(finding)
+    assert "loops" in hint(finding)
 
 
 async def test_domain_that_is_not_there_is_told_from_a_code_that_is_not(zone: Authority) -> None:
@@ -167,7 +167,7 @@ async def test_server_that_is_not_there_is_a_failure() -> None:
 
 async def test_no_resolver_at_all_is_a_failure() -> None:
     finding = await look_up([], NAME, CODE)
-    assert (finding.outcome, hint(finding)) == ("failed", "no DNS resolver is set up")
+    assert (finding.outcome, hint(finding)) == ("failed", "no DNS resolver is configured")
 
 
 async def test_slow_server_is_waited_for_within_the_deadline(zone: Authority) -> None:
@@ -290,7 +290,7 @@ async def test_of_two_resolvers_both_have_to_find_it(zone: Authority) -> None:
         other.addresses.add(NAME)
         finding = await found(zone, other.server)
         assert finding.outcome == "failed"
-        assert hint(finding) == "the resolvers do not agree"
+        assert hint(finding) == "the DNS resolvers disagree"
         other.txt[ZONE] = [CODE]
         finding = await found(zone, other.server)
         assert (finding.outcome, finding.agreeing, finding.asked) == ("found", 2, 2)
@@ -336,20 +336,20 @@ async def test_every_reply_is_evidence(zone: Authority) -> None:
 @pytest.mark.parametrize(
     ("mistake", "place", "value", "says"),
     [
-        ("zone doubled", f"{ZONE}.{ZONE}", CODE, f"your DNS panel adds {ZONE} by itself"),
-        ("label doubled", f"{LABEL}.{ZONE}", CODE, f"your DNS panel adds {ZONE} by itself"),
+        ("zone doubled", f"{ZONE}.{ZONE}", CODE, f"your DNS panel appends {ZONE} itself"),
+        ("label doubled", f"{LABEL}.{ZONE}", CODE, f"your DNS panel appends {ZONE} itself"),
         ("quotes kept", ZONE, f'"{CODE}"', "remove the quotation marks"),
-        ("trailing space", ZONE, f"{CODE} ", "remove the white space around it"),
-        ("line break within", ZONE, f"{CODE[:50]}\n{CODE[50:]}", "remove the white space within"),
-        ("at the host itself", NAME, CODE, f"put it at {ZONE}"),
-        ("at www", f"www.{ZONE}", CODE, f"put it at {ZONE}"),
+        ("trailing space", ZONE, f"{CODE} ", "remove the spaces around it"),
+        ("line break within", ZONE, f"{CODE[:50]}\n{CODE[50:]}", "remove the spaces inside"),
+        ("at the host itself", NAME, CODE, f"move it to {ZONE}"),
+        ("at www", f"www.{ZONE}", CODE, f"move it to {ZONE}"),
         ("label of the zone", f"_domain-verification.{ZONE}", CODE, f"at {LABEL}"),
-        ("prefix as the host", f"activeprospect-domain-verification.{ZONE}", TOKEN, "put it at"),
-        ("prefix left out", ZONE, TOKEN, f"it lacks “{PREFIX}”"),
+        ("prefix as the host", f"activeprospect-domain-verification.{ZONE}", TOKEN, "move it to"),
+        ("prefix left out", ZONE, TOKEN, f"add “{PREFIX}” at the beginning"),
         ("lower case", ZONE, CODE.lower(), "upper and lower case"),
-        ("cut off", ZONE, CODE[:-6], "its end is missing"),
+        ("cut off", ZONE, CODE[:-6], "the end is missing"),
         ("with a remark", ZONE, f"{CODE} for the shop", "and nothing else"),
-        ("other claim's code", ZONE, "OWN", "the code of another claim of yours"),
+        ("other claim's code", ZONE, "OWN", "the code of another of your domains"),
         ("other records alone", ZONE, "v=spf1 -all", "there are other TXT records"),
     ],
 )
@@ -366,14 +366,14 @@ async def test_mistake_is_answered_with_how_to_mend_it(
 async def test_code_in_a_cname_is_told_of(zone: Authority) -> None:
     zone.cname[LABEL] = f"{TOKEN}.host.example"
     finding = await found(zone)
-    assert hint(finding) == f"the code is in a CNAME record of {LABEL}: make it a TXT record"
+    assert hint(finding) == f"the code is in a CNAME record at {LABEL}: use a TXT record"
 
 
 async def test_label_that_is_a_cname_to_nothing_is_told_of(zone: Authority) -> None:
     zone.cname[LABEL] = "parked.host.example"
     zone.addresses.add("parked.host.example")
     finding = await found(zone)
-    assert "is a CNAME of parked.host.example" in hint(finding)
+    assert "is a CNAME to parked.host.example" in hint(finding)
 
 
 def test_resolvers_of_the_system_are_addresses() -> None:
