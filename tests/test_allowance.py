@@ -21,11 +21,18 @@ Period = Literal["hour", "day"]
 MANY = 1_000_000
 
 
+LASTS: dict[Period, timedelta] = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
+
+
+def begin_of(per: Period, now: datetime) -> datetime:
+    """When the hour or the day (UTC) began."""
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    return hour if per == "hour" else hour.replace(hour=0)
+
+
 def left_of(per: Period, now: datetime) -> int:
     """How many seconds the hour or the day (UTC) goes on for."""
-    begun = now.replace(minute=0, second=0, microsecond=0)
-    end = begun + timedelta(hours=1) if per == "hour" else begun.replace(hour=0) + timedelta(days=1)
-    return math.ceil((end - now).total_seconds())
+    return math.ceil((begin_of(per, now) + LASTS[per] - now).total_seconds())
 
 
 async def now_of(connection: Connection) -> datetime:
@@ -58,7 +65,9 @@ async def test_limit_that_is_reached_says_when_its_hour_or_day_ends(
             await allowance.take(connection, "test", "me", 3, per=per)
         with pytest.raises(LimitReached) as raised:
             await allowance.take(connection, "test", "me", 3, per=per)
-        left = left_of(per, await now_of(connection))
+        now = await now_of(connection)
+        assert await connection.fetchval("SELECT since FROM allowance") == begin_of(per, now)
+    left = left_of(per, now)
     assert raised.value.retry_after == left
     assert http_headers(raised.value) == {"Retry-After": str(left)}
 
@@ -67,10 +76,7 @@ async def test_limit_that_is_reached_says_when_its_hour_or_day_ends(
 async def test_next_hour_or_day_begins_anew(world: World, per: Period) -> None:
     async with world.database.general.transaction() as connection:
         await allowance.take(connection, "test", "me", 1, per=per)
-        await connection.execute(
-            "UPDATE allowance SET since = since - $1::interval",
-            timedelta(hours=1) if per == "hour" else timedelta(days=1),
-        )
+        await connection.execute("UPDATE allowance SET since = since - $1::interval", LASTS[per])
         await allowance.take(connection, "test", "me", 1, per=per)
 
 
