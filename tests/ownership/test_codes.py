@@ -127,6 +127,8 @@ async def test_coverage_that_is_not_proven_now_is_looked_for_at_once_and_not_in_
     assert not await covers(stage, seller, f"shop.{name}")
     (row,) = await stage.fetch("SELECT next_check_at <= now() AS is_due FROM domain_claim")
     assert row["is_due"]
+    await check_again(stage, zone, seller, name)
+    assert not await covers(stage, seller, f"shop.{name}")
     zone.txt[name] = code
     assert (await check_again(stage, zone, seller, name))["subdomain_status"] == "Confirmed"
     assert await covers(stage, seller, f"shop.{name}")

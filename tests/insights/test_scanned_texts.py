@@ -1,0 +1,134 @@
+"""Texts that are kept ready for scanning: of the right certificate, as it is on record now."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from service.insights.page_scan import ScanText, scan
+from tests.builders import Company, World, web_id
+
+# Longer than what is scanned at once, so in a thread and one at a time.
+LONG = 60_000
+
+
+async def scanned(world: World, company: Company, cert_id: str, *terms: str) -> list[str]:
+    """Which of these terms are found in a certificate's text."""
+    response = await world.client.post(
+        f"/{cert_id}",
+        headers=company.headers,
+        json={"insights": {"properties": [], "scans": {"forbidden": terms}}},
+    )
+    assert response.status_code == 200, response.text
+    found: list[str] = response.json()["insights"]["scans"]["result"]["forbidden"]["found"]
+    return found
+
+
+async def record(world: World, cert_id: str, text: str | None, by: Company | None = None) -> None:
+    """As the operator does, or as an account does for itself alone."""
+    line: dict[str, Any] = {"cert_id": cert_id, "page_text": text}
+    if by is None:
+        (result,) = await world.import_lines(line)
+        assert not result.error
+        return
+    response = await world.client.post(
+        "/v1/certificates",
+        headers={**by.headers, "Content-Type": "application/x-ndjson"},
+        content=json.dumps(line).encode(),
+    )
+    assert response.status_code == 200, response.text
+
+
+def text_with(word: str, length: int) -> str:
+    return f"{'filling ' * (length // 8)} {word}"
+
+
+LENGTHS = pytest.mark.parametrize("length", [0, LONG], ids=["short", "long"])
+
+
+@LENGTHS
+async def test_each_certificate_is_scanned_for_what_is_on_its_own_page(
+    world: World, length: int
+) -> None:
+    caller = await world.company()
+    ids = {word: web_id() for word in ("apple", "banana", "cherry")}
+    for word, cert_id in ids.items():
+        await record(world, cert_id, text_with(word, length))
+    # Twice: from what is on record, and from what was kept of it.
+    for _ in range(2):
+        for word, cert_id in ids.items():
+            assert await scanned(world, caller, cert_id, *ids) == [word]
+    found = await asyncio.gather(
+        *(scanned(world, caller, cert_id, *ids) for cert_id in ids.values())
+    )
+    assert found == [[word] for word in ids]
+
+
+@LENGTHS
+async def test_text_that_is_replaced_is_scanned_as_it_is_now(world: World, length: int) -> None:
+    caller, cert_id, words = await world.company(), web_id(), ("apple", "banana", "cherry")
+    for word in words:
+        await record(world, cert_id, text_with(word, length))
+        for _ in range(2):
+            assert await scanned(world, caller, cert_id, *words) == [word]
+    # What changes nothing about the text leaves it as it is.
+    await record(world, cert_id, None)
+    assert await scanned(world, caller, cert_id, *words) == ["cherry"]
+
+
+@LENGTHS
+async def test_certificate_that_comes_back_after_a_purge_has_no_former_text(
+    world: World, length: int
+) -> None:
+    caller, cert_id = await world.company(), web_id()
+    await record(world, cert_id, text_with("apple", length))
+    assert await scanned(world, caller, cert_id, "apple", "banana") == ["apple"]
+    await world.fetch("DELETE FROM certificate")
+    await record(world, cert_id, text_with("banana", length))
+    assert await scanned(world, caller, cert_id, "apple", "banana") == ["banana"]
+
+
+@LENGTHS
+async def test_texts_that_accounts_recorded_of_one_certificate_are_their_own(
+    world: World, length: int
+) -> None:
+    one, other, cert_id = await world.company(), await world.company(), web_id()
+    await record(world, cert_id, text_with("apple", length), one)
+    await record(world, cert_id, text_with("banana", length), other)
+    for _ in range(2):
+        assert await scanned(world, one, cert_id, "apple", "banana") == ["apple"]
+        assert await scanned(world, other, cert_id, "apple", "banana") == ["banana"]
+    # What the operator recorded stands above both.
+    await record(world, cert_id, text_with("cherry", length))
+    for caller in (one, other):
+        assert await scanned(world, caller, cert_id, "apple", "banana", "cherry") == ["cherry"]
+
+
+# Whatever stands between the parts of a term, no two of them share a character of the text.
+@pytest.mark.parametrize(
+    ("recorded", "term", "is_found"),
+    [
+        ("aba", "ab{{*}}ba", False),
+        ("abba", "ab{{*}}ba", True),
+        ("abxba", "ab{{*}}ba", True),
+        ("a", "a{{*}}a", False),
+        ("aa", "a{{*}}a", True),
+        ("aaa", "aa{{*}}aa", False),
+        ("aaaa", "aa{{*}}aa", True),
+        ("abcab", "ab{{*}}bc{{*}}ab", False),
+        ("abbcab", "ab{{*}}bc{{*}}ab", True),
+        ("one two", "one {{*}} two", False),
+        ("one  two", "one {{*}} two", False),
+        ("one or two", "one {{*}} two", True),
+        ("ba ab", "ab{{*}}ba", False),
+        ("ab", "ab{{*}}", True),
+        ("ab", "{{*}}ab{{*}}{{*}}", True),
+    ],
+)
+def test_parts_of_a_term_stand_one_after_the_other(
+    recorded: str, term: str, is_found: bool
+) -> None:
+    text = ScanText.of(recorded)
+    assert bool(scan(text, [term]).found) == is_found
+    assert bool(scan(text, [term.replace("{{*}}", "|*|")], "|").found) == is_found
