@@ -25,7 +25,7 @@ from service.ownership import pages as ownership_pages
 from service.postgres.pools import Database, open_database
 from service.settings import Settings
 from service.tokens import load_secret
-from service.web import documents, probes
+from service.web import documents, guides, probes
 from service.web import pages as web_pages
 from service.web.bodies import HttpRequest
 from service.web.pages import Site, template_config
@@ -44,6 +44,7 @@ _ROUTES = (
     ownership_pages,
     probes,
     documents,
+    guides,
     web_pages,
 )
 _LIFESPANS = (insights_api, certificates_api, ownership_api)
