@@ -116,9 +116,8 @@ async def world(shared_database: Database, client: httpx.AsyncClient) -> World:
 
 @pytest.fixture
 def env(empty_database_url: str, state_dir: Path) -> dict[str, str]:
-    """The environment of a command with a database to itself, on the server the tests are to use."""
-    given = {"DATABASE_URL": empty_database_url} if os.environ.get("DATABASE_URL") else {}
-    return environment(state_dir, **given)
+    """The environment of a command with a database to itself, on the server that the tests use."""
+    return environment(state_dir, DATABASE_URL=empty_database_url)
 
 
 @pytest.fixture

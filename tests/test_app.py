@@ -47,7 +47,7 @@ async def test_unavailable_answer_has_the_v4_shape() -> None:
         )
     assert response.json() == {
         "outcome": "error",
-        "reason": "the database is out of reach, or too busy",
+        "reason": "the database can't be reached, or is too busy",
     }
 
 
@@ -84,7 +84,7 @@ async def test_operation_that_is_not_offered_is_named(world: World) -> None:
     assert response.json() == {
         "outcome": "error",
         "reason": "Unavailable product requested",
-        "errors": {"detail": "the operation verify is not offered here"},
+        "errors": {"detail": "this service does not offer the verify operation"},
     }
 
 

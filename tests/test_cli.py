@@ -9,7 +9,7 @@ import httpx
 import msgspec
 
 from tests.builders import NO_VERIFIED, VERIFIED, basic, web_id
-from tests.running import as_json, confirmed_owner, environment, running
+from tests.running import as_json, confirmed_owner, environment, invoked, running
 
 
 def test_from_nothing_to_a_named_owner_by_commands_alone(
@@ -65,7 +65,10 @@ def test_slips_are_told_of_in_one_line_and_change_nothing(
     as_json("account", "create", "Acme, Inc.", "--email", "jo@acme.example", env=env)
     for arguments, words in (
         (("account", "create", "ACME, Inc.", "--email", "nobody"), "email must be"),
-        (("account", "create", "Αcme, Inc.", "--email", "a@b.example"), "different from every other"),
+        (
+            ("account", "create", "Αcme, Inc.", "--email", "a@b.example"),
+            "different from every other",
+        ),
         (
             ("account", "create", "ActiveProspect Verified Account", "--email", "a@b.example"),
             "fixed",
@@ -76,16 +79,15 @@ def test_slips_are_told_of_in_one_line_and_change_nothing(
         (("key", "revoke", "123"), "key id must be"),
         (("key", "revoke", "00000000-0000-0000-0000-000000000000"), "no active key"),
         (("domain", "attest", "Acme, Inc.", "co.uk"), "below a public suffix"),
-        (("domain", "attest", "Acme, Inc.", "https://acme.example/"), "a host name"),
+        (("domain", "attest", "Acme, Inc.", "https://acme.example/"), "only the host name"),
         (("domain", "attest", "Acme, Inc.", "github.io", "--covers-subdomains"), "without its"),
     ):
-        failed = confirmed_owner(*arguments, env=env, expect=1)
-        message = failed.stderr.decode()
+        message = invoked(*arguments, env=env, expect=1).stderr
         assert message.startswith("Error: ")
         assert words in message
         assert "Traceback" not in message
-    demo = confirmed_owner("demo", env=env, expect=1)
-    assert "this database is in use" in demo.stderr.decode()
+    demo = invoked("demo", env=env, expect=1)
+    assert "this database is in use" in demo.stderr
 
 
 def test_import_goes_on_after_bad_lines_and_says_which(env: dict[str, str], tmp_path: Path) -> None:
@@ -116,7 +118,7 @@ def test_import_goes_on_after_bad_lines_and_says_which(env: dict[str, str], tmp_
 def test_wrong_setting_and_unreachable_database_are_told_of_in_one_line(tmp_path: Path) -> None:
     for settings, words in (
         ({"PORT": "x"}, "PORT must be a whole number"),
-        ({"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x"}, "can't be connected to"),
+        ({"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x"}, "can't connect to the database"),
         ({"STATE_DIR": "/proc/nowhere"}, "/proc/nowhere"),
         ({"HOST": "192.0.2.1"}, "192.0.2.1 port 8000 (HOST, PORT)"),
         ({"HOST": "nowhere.invalid"}, "nowhere.invalid port 8000 (HOST, PORT)"),
@@ -151,13 +153,16 @@ def test_demo_tells_what_the_service_answers(env: dict[str, str], tmp_path: Path
     first = as_json("demo", env=env)
     second = as_json("demo", env=env)
     assert first == second
-    shown = confirmed_owner("demo", env=env).stdout.decode()
-    with running(env, tmp_path / "log") as service:
+    shown = invoked("demo", env=env).stdout
+    with (
+        running(env, tmp_path / "log") as service,
+        httpx.Client(base_url=service.url) as client,
+    ):
         for certificate in first["certificates"]:
             assert f"/{certificate['cert_id']} " in shown
             for name, account in first["accounts"].items():
-                response = httpx.post(
-                    f"{service.url}/{certificate['cert_id']}",
+                response = client.post(
+                    f"/{certificate['cert_id']}",
                     headers=basic(account["api_key"]),
                     json={"insights": {"properties": ["confirmed_owner"]}},
                 )

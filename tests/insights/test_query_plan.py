@@ -1,4 +1,7 @@
-"""The statement that answers finds everything by index, however large the tables are."""
+"""The statement that answers finds everything by index, however large the tables are.
+
+`make bench` asks it of a million certificates; here the plan is looked at, which must not scan.
+"""
 
 import json
 from typing import Any
@@ -8,7 +11,7 @@ from service.postgres.migrations import migrate
 from service.postgres.pools import Connection, connect, open_database
 from tests.conftest import fresh_database
 
-DOMAINS = 200_000
+DOMAINS = 20_000
 
 FILL = f"""
 INSERT INTO account (id, name, name_skeleton)
@@ -40,7 +43,7 @@ def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
     return [plan, *(node for child in plan.get("Plans", []) for node in nodes(child))]
 
 
-async def test_answers_are_found_by_index_at_200_000_domains(server_url: str) -> None:
+async def test_answers_are_found_by_index_however_many_domains_there_are(server_url: str) -> None:
     async with (
         fresh_database(server_url) as url,
         connect(url) as unhurried,

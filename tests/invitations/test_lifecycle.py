@@ -6,7 +6,7 @@ to be so is compared with what the service tells by its API, and by its answers,
 
 import asyncio
 import itertools
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -26,6 +26,9 @@ from service.invitations.records import Reason
 from tests.builders import VERIFIED, Company, World
 
 _Result = TypeVar("_Result")
+
+# All that there are.
+CONNECTIONS, INVITATIONS = "/v1/connections?limit=100", "/v1/invitations?limit=100"
 
 BUYERS, SELLERS = (0, 1), (2, 3)
 COMPANIES = (*BUYERS, *SELLERS)
@@ -72,13 +75,22 @@ class Lifecycle(RuleBasedStateMachine):
         return asyncio.run_coroutine_threadsafe(steps, self.loop).result(60)
 
     def call(self, who: int, method: str, path: str, json: Any = None) -> Any:
-        # How often a day is not what this is about.
-        self.run(self.world.fetch("DELETE FROM allowance"))
-        response = self.run(
-            self.world.client.request(method, path, headers=self.companies[who].headers, json=json)
+        return self.run(self.called(who, method, path, json))
+
+    async def called(self, who: int, method: str, path: str, json: Any = None) -> Any:
+        if method == "POST":
+            # How often a day is not what this is about.
+            await self.world.fetch("DELETE FROM allowance")
+        response = await self.world.client.request(
+            method, path, headers=self.companies[who].headers, json=json
         )
-        body = response.json() if response.content else None
-        return response.status_code, body
+        return response.status_code, response.json() if response.content else None
+
+    def gathered(self, steps: Iterable[Coroutine[Any, Any, _Result]]) -> list[_Result]:
+        async def all_at_once() -> list[_Result]:
+            return await asyncio.gather(*steps)
+
+        return self.run(all_at_once())
 
     @initialize()
     def begin(self) -> None:
@@ -257,7 +269,7 @@ class Lifecycle(RuleBasedStateMachine):
             self.requests -= {pair, pair[::-1]}
 
     def listed(self, who: int) -> list[Any]:
-        status, body = self.call(who, "GET", "/v1/connections?limit=100")
+        status, body = self.call(who, "GET", CONNECTIONS)
         assert status == 200
         items: list[Any] = body["items"]
         return items
@@ -278,12 +290,22 @@ class Lifecycle(RuleBasedStateMachine):
     @invariant()
     def everyone_is_told_what_is_so(self) -> None:
         ids = {str(company.id): number for number, company in enumerate(self.companies)}
-        for viewer, company in enumerate(self.companies):
-            for owner, cert_id in enumerate(self.certificates):
-                may_see = owner == viewer or (owner, viewer) in self.grants
-                told = self.run(self.world.confirmed_owner(company, cert_id))
-                assert told == (self.companies[owner].name if may_see else VERIFIED)
-            listed = self.listed(viewer)
+        told = self.gathered(
+            self.world.confirmed_owner(company, cert_id)
+            for company in self.companies
+            for cert_id in self.certificates
+        )
+        assert told == [
+            self.companies[owner].name
+            if owner == viewer or (owner, viewer) in self.grants
+            else VERIFIED
+            for viewer in COMPANIES
+            for owner in COMPANIES
+        ]
+        lists = self.gathered(self.called(who, "GET", CONNECTIONS) for who in COMPANIES)
+        for viewer, (status, body) in enumerate(lists):
+            assert status == 200
+            listed = body["items"]
             assert {
                 (viewer, ids[each["partner"]["id"]])
                 if each["role"] == "buyer"
@@ -303,8 +325,8 @@ class Lifecycle(RuleBasedStateMachine):
 
     @invariant()
     def invitations_are_in_the_state_they_should_be(self) -> None:
-        for who in COMPANIES:
-            _, body = self.call(who, "GET", "/v1/invitations?limit=100")
+        lists = self.gathered(self.called(who, "GET", INVITATIONS) for who in COMPANIES)
+        for who, (_, body) in enumerate(lists):
             assert {each["id"]: each["state"] for each in body["items"]} == {
                 asked.id: asked.state for asked in self.invitations if asked.inviter == who
             }
