@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: setup run test chromium check bench openapi schema lock clean
+.PHONY: setup run test chromium check mutants bench openapi schema lock clean
 
 setup: .venv/for-running
 
@@ -30,6 +30,10 @@ check: .venv/for-testing
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Breaks one rule after the other, and tells which no test notices.
+mutants: .venv/for-testing
+	$(BIN)/python -m tests.mutants
 
 # Needs wrk: apt-get install wrk
 bench: .venv/for-testing

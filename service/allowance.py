@@ -1,6 +1,6 @@
-"""How often something may be done an hour or a day, whoever of the processes is asked.
+"""How often something may be done per hour or day, counted across all processes.
 
-Counted in the transaction that does it: what is rolled back was not done.
+Each use is counted in the transaction that does it, so a rollback also undoes the count.
 """
 
 from typing import Literal
@@ -17,7 +17,7 @@ async def take(
     *,
     per: Literal["hour", "day"] = "day",
 ) -> None:
-    """Count one more, of at most `limit` in this hour or on this day (UTC). Raises `LimitReached`."""
+    """Count one use, of at most `limit` in this hour or day (UTC). Raises `LimitReached`."""
     used = await connection.fetchval(
         """
         INSERT INTO allowance AS kept (since, what, whose, used)
@@ -43,5 +43,5 @@ async def take(
 
 
 async def purge(connection: Connection) -> None:
-    """Forget what was counted in hours and on days gone by."""
+    """Delete the counts of past hours and days."""
     await connection.execute("DELETE FROM allowance WHERE since < now() - interval '1 day'")

@@ -1,4 +1,4 @@
-"""The web application of a process, assembled of what each subject adds to it."""
+"""The web application of a process, assembled from what each subject adds."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -51,9 +51,9 @@ _LIFESPANS = (insights_api, certificates_api, ownership_api)
 
 
 def create_app(database_url: str, settings: Settings) -> Litestar:
-    """The application that answers from that database, and from the vendor behind it if there is one.
+    """Return the application that answers from that database, and from the vendor if configured.
 
-    It starts whether they are up or not.
+    It starts even if they are down.
     """
 
     @asynccontextmanager
@@ -83,8 +83,8 @@ def create_app(database_url: str, settings: Settings) -> Litestar:
 
 
 def openapi_yaml() -> str:
-    """The OpenAPI document, as it is committed."""
-    # No database is asked for it.
+    """Return the OpenAPI document as YAML, as committed in openapi.yaml."""
+    # The URL is never used: making the document needs no database.
     app = create_app("postgresql://", Settings(public_url="http://127.0.0.1"))
     return yaml.safe_dump(
         app.openapi_schema.to_schema(), sort_keys=False, allow_unicode=True, width=100

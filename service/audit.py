@@ -1,7 +1,7 @@
 """The record of what changed. Written in the transaction that makes the change, or not at all.
 
-Each account that an event concerns has an event of its own, in the words it may be told: of its own
-people it is told who did it, of a partner only that the partner did, under the name it had then.
+Each account that an event concerns gets its own copy, with only what it may know. It learns which
+of its own people acted, but of a partner only that it did, under the name it had at the time.
 """
 
 from datetime import datetime
@@ -16,9 +16,9 @@ ActorKind: TypeAlias = Literal["operator", "service", "recipient", "key", "user"
 
 
 class Actor(msgspec.Struct, frozen=True):
-    """Who did something: one of an account's keys or users, or one of those without an account.
+    """Who did something: an account's key or user, or an actor without an account.
 
-    A recipient is someone who did it by the link in a mail, without an account.
+    A `recipient` acted by the link in an email. Declining by API is recorded like this, too.
     """
 
     kind: ActorKind
@@ -32,7 +32,7 @@ RECIPIENT = Actor("recipient")
 
 
 class EventActor(msgspec.Struct, omit_defaults=True):
-    """Who did it, as far as the account may know. Of a partner's people it learns nothing."""
+    """Who did it, as far as you may know. You don't see which of a partner's people it was."""
 
     kind: ActorKind | Literal["partner"]
     email: str | None = None
@@ -40,7 +40,7 @@ class EventActor(msgspec.Struct, omit_defaults=True):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """Something that happened to an account, as that account is told; `detail` depends on the action."""
+    """Something that happened to your account. `detail` depends on the action."""
 
     id: int
     at: datetime
@@ -56,9 +56,9 @@ async def record(
     actor: Actor = OPERATOR,
     **detail: object,
 ) -> None:
-    """Add an event for each account it concerns, or one that concerns none: who did what.
+    """Add an event for each account, or one event without an account if none is given.
 
-    `detail` is JSON-encodable.
+    `detail` must be JSON-encodable.
     """
     await connection.executemany(
         """
@@ -88,7 +88,7 @@ async def record_between(
     actor: Actor = OPERATOR,
     **detail: object,
 ) -> None:
-    """Add an event for each of two partners, which says who the other is."""
+    """Add an event for each of two partners. Each names the other."""
     await connection.execute(
         """
         INSERT INTO event (actor, actor_account_id, actor_id, action, account_id, detail)
@@ -116,7 +116,7 @@ async def events_of(
     action: str | None,
     limit: int,
 ) -> list[Event]:
-    """What happened to an account, the latest first: events before that id, of that action."""
+    """Return an account's events, newest first. `before` is an id; filters combine."""
     rows = await connection.fetch(
         """
         SELECT
@@ -150,7 +150,7 @@ async def events_of(
 
 
 async def happened(connection: Connection, action: str) -> bool:
-    """Whether there is an event of that action that concerns no account."""
+    """Whether there is an event of that action without an account."""
     return await connection.fetchval(
         "SELECT EXISTS (SELECT FROM event WHERE action = $1 AND account_id IS NULL)", action
     )

@@ -1,6 +1,6 @@
-"""The command line: `confirmed-owner`, assembled of what each subject adds to it.
+"""The command line, `confirmed-owner`, assembled from what each subject adds.
 
-What a command needs is imported when it runs: every start pays for what is imported here.
+Commands import what they need when they run, since every start pays for imports at the top.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ _SUBJECTS = (accounts, ownership, certificates, demo)
 
 
 class _Commands(click.Group):
-    """Tells errors of ours in one line, without a traceback."""
+    """Prints our own errors on one line, without a traceback."""
 
     def invoke(self, context: click.Context) -> object:
         try:
-            # A shell passes any bytes on; neither a database nor JSON takes them.
+            # A shell passes on any bytes, but a database or JSON takes only valid UTF-8.
             "".join(sys.argv).encode()
             return super().invoke(context)
         except UnicodeEncodeError as error:
@@ -45,9 +45,10 @@ class _Commands(click.Group):
 @click.version_option(__version__)
 @click.pass_context
 def main(context: click.Context) -> None:
-    """Who owns the site this lead came from? An independent implementation of the Certificate API v4.
+    """Who owns the site this lead came from?
 
-    Settings come from the environment; the README lists them.
+    An independent implementation of the Certificate API v4. Settings come from the environment.
+    The guide for operators lists them.
     """
     context.obj = load_settings()
 
@@ -55,7 +56,7 @@ def main(context: click.Context) -> None:
 @main.command()
 @click.pass_obj
 def run(settings: Settings) -> None:
-    """Bring the schema up to date, serve over HTTP and do background jobs, until interrupted."""
+    """Run the service until interrupted. Updates the schema, serves HTTP, does background jobs."""
     from service.processes.forks import kept_running
     from service.processes.logs import configure_logs
     from service.processes.serving import free_address, serve
@@ -64,7 +65,7 @@ def run(settings: Settings) -> None:
     address = free_address(settings.host, settings.port)
     with open_database(settings, keep_running=True) as url:
         if settings.workers > 1:
-            # Where the workers put their counts together; it must be there before they start.
+            # The workers merge their metrics here. It must exist before they start.
             counts = settings.state_dir / "metrics"
             shutil.rmtree(counts, ignore_errors=True)
             counts.mkdir(parents=True)
@@ -74,7 +75,7 @@ def run(settings: Settings) -> None:
 
 
 def _application(database_url: str, settings: Settings) -> "Application":
-    # Imported in the worker: the Prometheus client reads its directory when it is imported.
+    # Imported in the worker, since the Prometheus client reads its directory at import.
     from service.app import create_app
 
     return create_app(database_url, settings)
@@ -83,7 +84,7 @@ def _application(database_url: str, settings: Settings) -> "Application":
 @main.command("worker")
 @click.pass_obj
 def worker_command(settings: Settings) -> None:
-    """Do background jobs until interrupted. “run” does them, too; any number may."""
+    """Run background jobs until interrupted. “run” does too; any number of workers can run."""
     from service.processes.logs import configure_logs
 
     configure_logs(settings.log_format)
@@ -97,7 +98,7 @@ def _work(database_url: str, settings: Settings) -> None:
     async def until_told_to_stop() -> None:
         stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
-            # The one who started this process may want it to pass over interrupts.
+            # Whoever started this process may want it to ignore interrupts.
             if signal.getsignal(number) != signal.SIG_IGN:
                 asyncio.get_running_loop().add_signal_handler(number, stopped.set)
         await work(database_url, settings, stopped)
@@ -109,14 +110,14 @@ def _work(database_url: str, settings: Settings) -> None:
 @as_json_option
 @click.pass_obj
 def migrate_command(settings: Settings, as_json: bool) -> None:
-    """Bring the database's schema up to date."""
+    """Update the database schema."""
     with open_database(settings):
         print_result({"schema": "current"}, as_json, "The schema is up to date.")
 
 
 @main.command("openapi")
 def openapi_command() -> None:
-    """Print the OpenAPI document of this version, as YAML."""
+    """Print this version's OpenAPI document as YAML."""
     from service.app import openapi_yaml
 
     click.echo(openapi_yaml(), nl=False)

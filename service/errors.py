@@ -1,7 +1,7 @@
-"""What callers can be told of, as one tree. Modules that can fail in ways of their own add to it.
+"""The errors that callers can see, as one tree. Modules with errors of their own add to it.
 
 ServiceError
-├── InvalidInput          what was sent can't be used: field, value, and what would be right
+├── InvalidInput          a value can't be used: field, value, and what is expected
 │   ├── MissingInput
 │   ├── UnknownInput
 │   ├── InvalidHostname
@@ -21,20 +21,20 @@ ServiceError
 │   └── SchemaViolation
 ├── ProductUnavailable    an operation this service does not offer
 ├── NotFound              nothing of that kind has that identifier
-├── Conflict              the state of things forbids it
-│   └── NoLongerOpen      it was open for a while, and has ended
-├── LimitReached          that was done often enough for this hour, or day
-├── Forbidden             whoever asks may not do that
-├── Unauthorized          no API key, or one that is not known
-├── InactiveAccount       the key is known, its account is suspended
+├── Conflict              the current state forbids it
+│   └── NoLongerOpen      it was open once, and has ended
+├── LimitReached          too often in this hour or day
+├── Forbidden             the caller may not do that
+├── Unauthorized          no API key, or an unknown one
+├── InactiveAccount       the key is known, but its account is suspended
 ├── CertificateNotFound   unknown, or past its window
-├── Refused               it can't be done with this certificate, or for want of means
+├── Refused               it can't be done with this certificate, or there are no funds
 │   ├── PaymentRequired
 │   ├── NotClaimable
 │   └── Unprocessable
-├── VendorFailed          the vendor behind us can't be reached, or makes no sense
+├── VendorFailed          the vendor can't be reached, or its answer makes no sense
 │   └── VendorTimedOut
-└── Unavailable           try again: saturated, or the database or the vendor is out of reach
+└── Unavailable           try again: overloaded, or the database or vendor can't be reached
 """
 
 from collections.abc import Sequence
@@ -43,20 +43,20 @@ SHOWN = 80
 
 
 def shorten(value: str) -> str:
-    """`value` in printable characters, cut to at most `SHOWN` of them, for an error message."""
+    """Return `value` for an error message: printable, and cut to at most `SHOWN` characters."""
     printable = value if value.isprintable() else repr(value)[1:-1]
     return printable if len(printable) <= SHOWN else printable[: SHOWN - 1] + "…"
 
 
 class ServiceError(Exception):
-    """The root of the tree. `str()` of any of these is fit to be shown to whoever caused it."""
+    """The root of the tree. `str()` of any of these is safe to show to the caller."""
 
 
 class InvalidInput(ServiceError):
     """A value that can't be used.
 
-    `field` is where it was given (dotted for nested fields), `value` what was given, cut short,
-    `expected` a phrase that completes "must be …", and `problem` what follows the field's name.
+    `field` is where it was given (dotted if nested), `value` is what was given, shortened,
+    `expected` completes "must be …", and `problem` is what follows the field's name.
     """
 
     def __init__(self, field: str, value: object, expected: str) -> None:
@@ -67,7 +67,7 @@ class InvalidInput(ServiceError):
 
 
 class MissingInput(InvalidInput):
-    """A value that has to be given, and is not."""
+    """A required value that is missing."""
 
     def __init__(self, field: str, problem: str = "is required") -> None:
         self.field, self.value, self.problem = field, "", problem
@@ -75,7 +75,7 @@ class MissingInput(InvalidInput):
 
 
 class UnknownInput(InvalidInput):
-    """A field or parameter that does not exist; a misspelled one would otherwise have no effect."""
+    """A field or parameter that doesn't exist. Ignoring it would hide a misspelled one."""
 
     def __init__(self, field: str, kind: str, known: Sequence[str] = ()) -> None:
         self.field = self.value = shorten(field)
@@ -84,7 +84,7 @@ class UnknownInput(InvalidInput):
 
 
 class InvalidHostname(InvalidInput):
-    """A text that names no host a company could own."""
+    """Text that doesn't name a host a company could own."""
 
     expected_hostname = "a host name"
 
@@ -93,13 +93,13 @@ class InvalidHostname(InvalidInput):
 
 
 class NotAHostname(InvalidHostname):
-    """Not a DNS name at all: empty labels, forbidden characters, too long, an URL."""
+    """Not a DNS name at all: empty labels, forbidden characters, too long, or a URL."""
 
     expected_hostname = "a host name such as www.example.com"
 
 
 class UrlNotHostname(NotAHostname):
-    """A URL; the host in it is told."""
+    """A URL. The message names the host in it."""
 
     def __init__(self, value: str, host: str) -> None:
         self.expected_hostname = f"only the host name: {host}"
@@ -107,31 +107,31 @@ class UrlNotHostname(NotAHostname):
 
 
 class IPAddressHost(InvalidHostname):
-    """An IP address: addresses have no owner here."""
+    """An IP address. Addresses have no owner here."""
 
     expected_hostname = "a host name, not an IP address"
 
 
 class SingleLabelHost(InvalidHostname):
-    """One label, such as `localhost`: nobody can own it."""
+    """A single label, such as `localhost`. No one can own it."""
 
     expected_hostname = "a host name with at least two labels, such as example.com"
 
 
 class UnknownSuffixHost(InvalidHostname):
-    """A name below no suffix that there is in the public DNS."""
+    """A name that is not below any public suffix in the DNS."""
 
     expected_hostname = "a host name below a public suffix, such as example.com"
 
 
 class PublicSuffixHost(InvalidHostname):
-    """A public suffix, under which others register names of their own."""
+    """A public suffix, under which others register their own names."""
 
     expected_hostname = "a name below a public suffix, such as example.co.uk"
 
 
 class PrivateSuffixHost(InvalidHostname):
-    """A suffix of the list's PRIVATE division, claimed with what is below it."""
+    """A suffix in the Public Suffix List's PRIVATE division, claimed with its subdomains."""
 
     expected_hostname = "claimed without its subdomains: they belong to others"
 
@@ -146,14 +146,14 @@ class InvalidCertificateId(InvalidInput):
 
 
 class InvalidName(InvalidInput):
-    """An account name that could deceive those it is shown to."""
+    """An account name that could deceive those who see it."""
 
     def __init__(self, value: str, expected: str) -> None:
         super().__init__("name", value, expected)
 
 
 class UnacceptableBody(ServiceError):
-    """A request body that can't be read as what it should be; `detail` says what is wrong with it."""
+    """A request body that can't be read. `detail` says what is wrong with it."""
 
     def __init__(self, detail: str) -> None:
         self.detail = detail
@@ -165,15 +165,15 @@ class MalformedBody(UnacceptableBody):
 
 
 class UnsupportedMediaType(UnacceptableBody):
-    """Not declared to be what this resource takes."""
+    """The declared content type is not one that this resource accepts."""
 
 
 class BodyTooLarge(UnacceptableBody):
-    """Longer than this resource takes."""
+    """Longer than this resource accepts."""
 
 
 class SchemaViolation(UnacceptableBody):
-    """JSON, but not of the published shape. `reason` is the published text for it."""
+    """JSON that doesn't match the published schema. `reason` is the published text for it."""
 
     def __init__(self, reason: str, detail: str) -> None:
         self.reason = reason
@@ -196,15 +196,15 @@ class NotFound(ServiceError):
 
 
 class Conflict(ServiceError):
-    """What was asked is well formed, and the state of things forbids it."""
+    """The request is well formed, but the current state forbids it."""
 
 
 class NoLongerOpen(Conflict):
-    """An invitation or a link that has been used, withdrawn or replaced, or has expired."""
+    """An invitation or link that was used, canceled, or replaced, or has expired."""
 
 
 class LimitReached(ServiceError):
-    """That was done as often as an hour or a day allows. `retry_after` is in whole seconds."""
+    """The hourly or daily limit is used up. `retry_after` is in whole seconds."""
 
     def __init__(self, retry_after: int) -> None:
         self.retry_after = retry_after
@@ -214,7 +214,7 @@ class LimitReached(ServiceError):
 
 
 class Forbidden(ServiceError):
-    """Whoever asks is known, or not, and may in either case not do that."""
+    """The caller may not do that, signed in or not."""
 
 
 class Unauthorized(ServiceError):
@@ -225,21 +225,21 @@ class Unauthorized(ServiceError):
 
 
 class InactiveAccount(ServiceError):
-    """The API key is good, but its account is suspended."""
+    """The API key is valid, but its account is suspended."""
 
     def __init__(self) -> None:
         super().__init__("Account is inactive")
 
 
 class CertificateNotFound(ServiceError):
-    """The certificate is unknown here, or past its window; the vendor tells the two apart neither."""
+    """The certificate is unknown here, or past its window. Like the vendor, we don't say which."""
 
     def __init__(self) -> None:
         super().__init__("TrustedForm certificate has expired or could not be found")
 
 
 class Refused(ServiceError):
-    """What was asked is well formed and can't be done; `str()` is the reason published for that."""
+    """The request is well formed but can't be done. `str()` is the published reason."""
 
     def __init__(self, reason: str, detail: str | None = None) -> None:
         self.detail = detail
@@ -247,11 +247,11 @@ class Refused(ServiceError):
 
 
 class PaymentRequired(Refused):
-    """The account that this service has with the vendor is inactive or out of funds."""
+    """This service's account with the vendor is inactive or out of funds."""
 
 
 class NotClaimable(Refused):
-    """A sandboxed certificate."""
+    """The certificate is sandboxed."""
 
 
 class Unprocessable(Refused):
@@ -259,15 +259,15 @@ class Unprocessable(Refused):
 
 
 class VendorFailed(ServiceError):
-    """The vendor behind us gave no answer that can be used."""
+    """The vendor gave no usable answer."""
 
 
 class VendorTimedOut(VendorFailed):
-    """The vendor behind us took too long."""
+    """The vendor took too long."""
 
 
 class Unavailable(ServiceError):
-    """The question could not be answered now. `retry_after` is in whole seconds."""
+    """No answer is available right now. `retry_after` is in whole seconds."""
 
     def __init__(self, why: str, retry_after: int = 1) -> None:
         self.retry_after = retry_after
@@ -299,12 +299,12 @@ _STATUSES: dict[type[ServiceError], int] = {
 
 
 def http_status(error: ServiceError) -> int:
-    """The HTTP status that tells a client of this error; 500 for what should never reach one."""
+    """Return an error's HTTP status, or 500 for one that should never reach a client."""
     return next((_STATUSES[kind] for kind in type(error).__mro__ if kind in _STATUSES), 500)
 
 
 def http_headers(error: ServiceError) -> dict[str, str]:
-    """The headers that go with that status."""
+    """Return the headers that go with the error's status."""
     if isinstance(error, Unauthorized):
         return {"WWW-Authenticate": 'Basic realm="API key as the password", charset="UTF-8"'}
     if isinstance(error, Unavailable | LimitReached):

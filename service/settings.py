@@ -21,17 +21,17 @@ TRUSTEDFORM_URL = "https://cert.trustedform.com"
 
 
 class TrustedForm(msgspec.Struct, frozen=True):
-    """The vendor behind us: where its Certificate API is, and our key to it."""
+    """The vendor's Certificate API: its URL, and our key."""
 
     api_key: str
     url: str = TRUSTEDFORM_URL
     """Without a trailing slash."""
     budget: float = 6.0
-    """How many seconds may be waited for it within one call of ours."""
+    """How many seconds one of our calls may spend waiting for the vendor."""
 
 
 class DnsServer(msgspec.Struct, frozen=True):
-    """A server that looks up names for us; `host` is an IP address."""
+    """A DNS server that resolves names for us; `host` is an IP address."""
 
     host: str
     port: int = 53
@@ -41,7 +41,7 @@ class DnsServer(msgspec.Struct, frozen=True):
 
 
 class Smtp(msgspec.Struct, frozen=True):
-    """The server that mails are handed to."""
+    """The server we send email through."""
 
     host: str
     port: int
@@ -51,37 +51,39 @@ class Smtp(msgspec.Struct, frozen=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a process is told from outside: `x_y` by the environment variable `X_Y`, and what is in a
-    struct of its own by the variables that begin with the struct's name."""
+    """Configuration from the environment: the variable `X_Y` sets `x_y`.
+
+    Fields that are structs are set by the variables that start with the struct's name.
+    """
 
     database_url: str | None = None
-    """A PostgreSQL 15 or newer; None means the embedded one."""
+    """PostgreSQL 15 or newer; None means the embedded server."""
     state_dir: Path = Path("var")
-    """Where the embedded database and other files of ours live."""
+    """Where the embedded database and our other files live."""
     host: str = "127.0.0.1"
     port: int = 8000
     workers: int = 1
     public_url: str
-    """How clients reach the service, without a trailing slash."""
+    """The URL clients use to reach the service, without a trailing slash."""
     dns_resolvers: tuple[DnsServer, ...] = ()
-    """Whom to ask for names; empty means those of the system."""
+    """The DNS servers to query; empty means the system's."""
     secret_key: str | None = None
-    """What the tokens in mailed links and in forms follow from; None means one kept in `state_dir`."""
+    """The secret behind tokens in emailed links and forms; None means one kept in `state_dir`."""
     smtp: Smtp | None = None
-    """None means that mails become files in `state_dir`."""
+    """None means emails are written to files in `state_dir`."""
     mail_from: str = "confirmed-owner <confirmed-owner@localhost>"
-    """The From of every mail, with or without a name before the address."""
+    """The From header of every email, with or without a display name."""
     trustedform: TrustedForm | None = None
-    """None means that only what is on record here can be answered."""
+    """None means calls are answered only from what is on record here."""
     facts_retention_days: int | None = None
-    """How long facts about certificates are kept; None means without end."""
+    """How long facts about certificates are kept; None means forever."""
     log_format: LogFormat = "console"
 
 
 def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings. An empty variable counts as unset.
 
-    Raises `InvalidInput` that names the variable.
+    Raises `InvalidInput`, which names the variable.
     """
     host = environ.get("HOST") or "127.0.0.1"
     port = _whole_number(environ, "PORT", default=8000, highest=65535)
@@ -123,13 +125,13 @@ def _database_url(environ: Mapping[str, str]) -> str | None:
         return None
     parts = _split(url)
     if parts is None or parts.scheme not in ("postgresql", "postgres"):
-        # The value may hold a password, so only what stands before the first colon is repeated.
+        # The value may hold a password, so repeat only what precedes the first colon.
         raise InvalidInput("DATABASE_URL", f"{url.partition(':')[0]}:…", "a postgresql:// URL")
     return url
 
 
 def _split(url: str) -> SplitResult | None:
-    """The parts of a URL whose port is a number; None if it can't be one."""
+    """Return the parts of a URL, or None if the URL or its port is invalid."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -180,12 +182,12 @@ _SHORTEST_SECRET = 32
 def _secret_key(environ: Mapping[str, str]) -> str | None:
     secret = environ.get("SECRET_KEY")
     if secret and len(secret) < _SHORTEST_SECRET:
-        # Not repeated: it is a secret.
+        # Not repeated, because it is a secret.
         raise InvalidInput("SECRET_KEY", "…", f"{_SHORTEST_SECRET} or more random characters")
     return secret or None
 
 
-# How each scheme of SMTP_URL is secured, and the port it has unless told otherwise.
+# How each scheme of SMTP_URL is secured, and its default port.
 _SMTP_SCHEMES: dict[str, tuple[Literal["none", "starttls", "tls"], int]] = {
     "smtp": ("none", 25),
     "smtp+starttls": ("starttls", 587),
@@ -205,10 +207,10 @@ def _smtp(environ: Mapping[str, str]) -> Smtp | None:
         or parts.path not in ("", "/")
         or parts.query
         or parts.fragment
-        # Mails hold links that let people in, so they go in the clear to this machine only.
+        # Emails contain links that grant access, so plain SMTP is allowed only to this machine.
         or (parts.scheme == "smtp" and not _is_loopback(parts.hostname))
     ):
-        # It may hold a password.
+        # Not repeated in full, because it may hold a password.
         raise InvalidInput(
             "SMTP_URL",
             f"{url.partition(':')[0]}:…",
@@ -227,7 +229,7 @@ def _smtp(environ: Mapping[str, str]) -> Smtp | None:
 def _mail_from(environ: Mapping[str, str], host: str) -> str:
     given = environ.get("MAIL_FROM")
     if not given:
-        # An address literal where the host is an IP address (RFC 5321, section 4.1.3).
+        # An IP address has to be an address literal (RFC 5321, section 4.1.3).
         literal = f"[IPv6:{host}]" if ":" in host else f"[{host}]"
         is_address = re.fullmatch(r"[0-9.]+|.*:.*", host) is not None
         return f"confirmed-owner <confirmed-owner@{literal if is_address else host}>"
@@ -248,7 +250,7 @@ def _trustedform(environ: Mapping[str, str]) -> TrustedForm | None:
     if (
         parts is None
         or not parts.hostname
-        # The key goes with every call, so in the clear only to this machine.
+        # Every call carries the key, so plain HTTP is allowed only to this machine.
         or not (
             parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname))
         )
@@ -256,13 +258,13 @@ def _trustedform(environ: Mapping[str, str]) -> TrustedForm | None:
         or parts.query
         or parts.fragment
     ):
-        # It may hold a password.
+        # Not repeated in full, because it may hold a password.
         shown = url if "@" not in url else f"{url.partition(':')[0]}:…"
         raise InvalidInput("TRUSTEDFORM_URL", shown, "an https:// URL without a user or query")
     if not api_key:
         return None
     if not (api_key.isascii() and api_key.isprintable()):
-        # Not repeated: it is a secret.
+        # Not repeated, because it is a secret.
         raise InvalidInput("TRUSTEDFORM_API_KEY", "…", "printable ASCII characters")
     return TrustedForm(api_key, url.rstrip("/"))
 

@@ -1,7 +1,7 @@
-"""Tokens that cannot be guessed: those in mailed links, and those in forms.
+"""Unguessable tokens, for emailed links, forms, and sessions. Each has 256 bits.
 
-A mailed link's token follows from the service's secret and the mail's id, so that it is in no queue and
-no table, and a mail sent twice is the same mail. What is kept of it is a digest. Each has 256 bits.
+The token of an emailed link is derived from the service's secret and the email's id. So it is in no
+queue or table, and an email sent twice has the same link. Only a digest of it is stored.
 """
 
 import hashlib
@@ -16,18 +16,18 @@ from uuid import UUID
 
 
 def load_secret(configured: str | None, state_dir: Path) -> bytes:
-    """The service's secret: the configured one, or one of its own that is made once and kept."""
+    """Return the configured secret, or else one that is generated once and kept in `state_dir`."""
     if configured is not None:
         return configured.encode()
     kept = state_dir / "secret_key"
     if not kept.exists():
         state_dir.mkdir(parents=True, exist_ok=True)
-        # A file that nobody else reads or has.
+        # A file that only this process has, and that no other user can read.
         descriptor, name = tempfile.mkstemp(dir=state_dir)
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(32))
         made = Path(name)
-        # Of several that start at once, one is first; a link never replaces what is there.
+        # If several processes start at once, the first wins: a hard link never replaces a file.
         with suppress(FileExistsError):
             kept.hardlink_to(made)
         made.unlink()
@@ -35,22 +35,22 @@ def load_secret(configured: str | None, state_dir: Path) -> bytes:
 
 
 def link_token(secret: bytes, mail_id: UUID) -> str:
-    """The token in the link of a mail: 43 characters of the URL-safe base64 alphabet (RFC 4648)."""
+    """Return the token of an email's link: 43 characters of URL-safe base64 (RFC 4648)."""
     return _token(secret, f"link of mail {mail_id}")
 
 
 def form_token(secret: bytes, session_token: str) -> str:
-    """What a form shows that it was made for the session with that token."""
+    """Return the token that proves a form was made for the session with `session_token`."""
     return _token(secret, f"form of session {session_token}")
 
 
 def new_token() -> str:
-    """A random token."""
+    """Return a random token."""
     return secrets.token_urlsafe(32)
 
 
 def digest_of(token: str) -> bytes:
-    """What is kept of a token: 32 bytes."""
+    """Return what we store of a token: 32 bytes."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 

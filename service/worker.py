@@ -1,4 +1,4 @@
-"""The background jobs of all subjects, which any number of workers do between them."""
+"""The background jobs of all subjects, shared among any number of workers."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ _SUBJECTS = (accounts, certificates, invitations, mail, ownership)
 
 
 async def work(database_url: str, settings: Settings, stopped: asyncio.Event) -> None:
-    """Do background jobs until told to stop; then end what is begun."""
+    """Run background jobs until `stopped` is set, then finish those in progress."""
 
     def jobs_of(database: Database) -> Jobs:
         return [job for subject in _SUBJECTS for job in subject.jobs(database, settings)]

@@ -4,6 +4,7 @@ All checks are on, but for those that the files in tests/schemathesis name, and 
 """
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,9 @@ LINE = {
 }
 
 
+# `make explore` tries more.
+EXAMPLES = int(os.environ.get("EXAMPLES", "12"))
+
 # A known certificate is of interest to these alone.
 ABOUT_CERTIFICATES = ("runOperations", "validateCertificateId", "importCertificates")
 
@@ -30,7 +34,7 @@ def explore(url: str, key: str, config: Path, directory: Path, *operations: str)
         [
             *(sys.executable, "-m", "schemathesis.cli"),
             *(f"--config-file={config}", "run", f"{url}/schema/openapi.json", f"--auth=X:{key}"),
-            *("--no-color", "--max-examples=40", "--generation-deterministic"),
+            *("--no-color", f"--max-examples={EXAMPLES}", "--generation-deterministic"),
             *(f"--include-operation-id={each}" for each in operations),
         ],
         # It leaves files behind.

@@ -1,1 +1,1 @@
-"""Who is calling: accounts, their names, their members and their API keys."""
+"""Who is calling: accounts, their names, their members, and their API keys."""

@@ -1,4 +1,4 @@
-"""Accounts: how they come to be, are found, renamed, suspended and reinstated."""
+"""Accounts: create, find, rename, suspend, and reinstate them."""
 
 from datetime import timedelta
 from uuid import UUID
@@ -14,7 +14,7 @@ from service.audit import Actor
 from service.errors import Conflict, InvalidInput, NotFound
 from service.postgres.pools import Connection
 
-# How long an account has to keep a name that it gave itself.
+# How long an account must keep a name it gave itself.
 NAME_STANDS_FOR = timedelta(days=7)
 
 name_of = queries.select_account_name
@@ -23,9 +23,9 @@ count_accounts = queries.count_accounts
 
 
 def checked_email(text: str, field: str = "email") -> str:
-    """An e-mail address as it is kept: trimmed, lower-case, its domain in ASCII. Raises `InvalidInput`.
+    """Return an email address as we store it: trimmed, lowercase, with an ASCII domain.
 
-    Whether it works, only a mail to it can tell.
+    Only sending an email shows whether the address works. Raises `InvalidInput`.
     """
     try:
         checked = validate_email(
@@ -44,11 +44,11 @@ def checked_email(text: str, field: str = "email") -> str:
 async def create_account(
     connection: Connection, name: str, email: str, founder_id: UUID | None = None
 ) -> Account:
-    """A new account, with the user of that address as its first admin. Needs a transaction.
+    """Create an account with the user of that address as its first admin. Needs a transaction.
 
-    `founder_id` is that user's if it makes the account; otherwise the operator does.
+    `founder_id` is that user's id if the user creates the account; without it, the operator does.
 
-    Raises `InvalidName`, also for a name that looks like another account's, or `InvalidInput`.
+    Raises `InvalidName`, also if the name looks like another account's, or `InvalidInput`.
     """
     name, email = checked_name(name), checked_email(email)
     account = Account(id=uuid7(), name=name, suspended_at=None)
@@ -63,12 +63,12 @@ async def create_account(
 async def rename_account(
     connection: Connection, account: Account, name: str, actor: Actor = audit.OPERATOR
 ) -> None:
-    """Change what others are shown, with their very next call. Needs a transaction.
+    """Change the name others see, starting with their next call. Needs a transaction.
 
-    Accounts that rename themselves have to wait for a week before the next time. Giving an account the
-    name it has changes nothing.
+    An account that renames itself must wait a week before it can do so again. Setting the current
+    name changes nothing.
 
-    Raises `InvalidName`, or `Conflict` if it is too early.
+    Raises `InvalidName`, or `Conflict` if the week isn't over.
     """
     name = checked_name(name)
     if name == account.name:
@@ -85,7 +85,7 @@ async def rename_account(
 
 
 async def find_account(connection: Connection, id_or_name: str) -> Account:
-    """The account with that id or exact name; an id wins. Raises `NotFound`."""
+    """Return the account with that id or exact name; an id wins. Raises `NotFound`."""
     found = await queries.select_accounts_called(connection, [id_or_name])
     if not found:
         raise NotFound("account", id_or_name)
@@ -93,14 +93,17 @@ async def find_account(connection: Connection, id_or_name: str) -> Account:
 
 
 async def suspend_account(connection: Connection, account_id: UUID) -> None:
-    """From the next call on its keys are refused and it owns nothing. Raises `Conflict` if it is so."""
+    """Suspend an account: from the next call on, its keys are refused and it owns nothing.
+
+    Raises `Conflict` if it is already suspended.
+    """
     if not await queries.update_account_suspended(connection, account_id, suspended=True):
         raise Conflict("the account is already suspended")
     await audit.record(connection, "account.suspended", account_id)
 
 
 async def reinstate_account(connection: Connection, account_id: UUID) -> None:
-    """Take a suspension back. Raises `Conflict` if the account is not suspended."""
+    """Lift a suspension. Raises `Conflict` if the account is not suspended."""
     if not await queries.update_account_suspended(connection, account_id, suspended=False):
         raise Conflict("the account is not suspended")
     await audit.record(connection, "account.reinstated", account_id)

@@ -1,4 +1,4 @@
-"""The management API about the caller's own account: its name, its members, what happened to it."""
+"""The management API for the caller's own account: its name, its members, and its events."""
 
 from typing import Annotated
 from uuid import UUID
@@ -20,32 +20,32 @@ from service.web.documents import documented, json_body, problems
 from service.web.parameters import Limit
 
 RENAMES_TRIED_A_DAY = 20
-"""Each attempt tells whether a name is taken."""
+"""Each attempt reveals whether a name is taken."""
 
 _COMMON = problems(401, 402, 503)
 
 
 class AccountChange(msgspec.Struct, forbid_unknown_fields=True):
-    """What is to be changed of an account: the name that others are shown where it permits."""
+    """Changes to your account. `name` is what partners see if you let them."""
 
     name: str
 
 
 class MemberChange(msgspec.Struct, forbid_unknown_fields=True):
-    """What is to be changed of a member."""
+    """Changes to a member."""
 
     role: Role
 
 
 class MemberList(msgspec.Struct):
-    """All members of an account, the first of them first."""
+    """All members of your account, oldest first."""
 
     items: list[Member]
     next: None = None
 
 
 class EventList(msgspec.Struct):
-    """Events, the latest first, and the cursor of those before, if there are any."""
+    """Events, newest first. `next` is the cursor for older ones, or `null`."""
 
     items: list[Event]
     next: int | None
@@ -61,7 +61,7 @@ class EventList(msgspec.Struct):
 async def get_account(
     caller: NamedDependency[Caller], database: NamedDependency[Database]
 ) -> AccountDetails:
-    """Your account."""
+    """Get your account."""
     async with database.general.connection() as connection:
         return await queries.select_account(connection, caller.account_id)
 
@@ -82,13 +82,14 @@ async def get_account(
 async def change_account(
     request: HttpRequest, caller: NamedDependency[Caller], database: NamedDependency[Database]
 ) -> AccountDetails:
-    """Rename your account, from the next call on; once in seven days.
+    """Rename your account. You can do this once every seven days.
 
-    A name must not look like another account's, nor like one of the fixed answers about owners.
+    The new name applies from the next call on. It must not look like another account's name or
+    like one of the fixed answers about owners.
     """
     change = await json_of(request, AccountChange)
     async with database.general.connection() as connection:
-        # For itself, so that attempts that come to nothing count.
+        # Outside the transaction below, so that failed attempts count too.
         await allowance.take(
             connection, "renames tried", str(caller.account_id), RENAMES_TRIED_A_DAY
         )
@@ -108,7 +109,7 @@ async def change_account(
 async def list_members(
     caller: NamedDependency[Caller], database: NamedDependency[Database]
 ) -> MemberList:
-    """The users of your account. Invite others with `POST /v1/account/members`."""
+    """List the users of your account. To invite others, use `POST /v1/account/members`."""
     async with database.general.connection() as connection:
         return MemberList(await queries.select_members(connection, caller.account_id))
 
@@ -132,7 +133,7 @@ async def change_member(
     database: NamedDependency[Database],
     user_id: Annotated[UUID, PathParameter()],
 ) -> Member:
-    """Make a member an admin, or the other way round. An account always has an admin."""
+    """Change a member's role. Your account must keep at least one admin."""
     change = await json_of(request, MemberChange)
     async with database.general.transaction() as connection:
         return await members.change_role(
@@ -152,7 +153,7 @@ async def remove_member(
     database: NamedDependency[Database],
     user_id: Annotated[UUID, PathParameter()],
 ) -> None:
-    """Let a user belong to your account no more, from now on. An account always has an admin."""
+    """Remove a user from your account, right away. Your account must keep at least one admin."""
     async with database.general.transaction() as connection:
         await members.remove_member(connection, caller.account_id, user_id, actor_of(caller))
 
@@ -173,10 +174,10 @@ async def list_events(
     action: Annotated[str | None, QueryParameter(max_length=80)] = None,
     limit: Limit = 50,
 ) -> EventList:
-    """What happened to your account, the latest first: what, when, and who did it.
+    """List what happened to your account, newest first: what, when, and who did it.
 
-    Of your own people you are told which key or user it was, of a partner only that it was the partner,
-    under the name it had then.
+    For your own people, you see which key or user it was. For a partner, you see only that it was
+    the partner, under the name it had at the time.
     """
     async with database.general.connection() as connection:
         events = await audit.events_of(

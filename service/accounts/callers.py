@@ -1,4 +1,4 @@
-"""Who calls the management API."""
+"""Identifies the caller of the management API."""
 
 from service.accounts.keys import authenticate, key_of
 from service.accounts.records import Caller
@@ -8,9 +8,9 @@ from service.web.parameters import check_query
 
 
 async def calling(request: HttpRequest, database: Database) -> Caller:
-    """Whose key came with a request, whose query has no parameters but those there are.
+    """Return the caller whose key came with a request. Refuses unknown query parameters.
 
-    Raises `Unauthorized`, `InactiveAccount`, `InvalidInput` or `Unavailable`.
+    Raises `Unauthorized`, `InactiveAccount`, `InvalidInput`, or `Unavailable`.
     """
     key = key_of(request.headers.get("authorization"))
     async with database.general.connection() as connection:

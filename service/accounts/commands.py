@@ -1,4 +1,4 @@
-"""The commands about accounts and their API keys."""
+"""The commands for accounts and their API keys."""
 
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 @click.group()
 def account() -> None:
-    """Accounts: the companies that ask, and those that own."""
+    """Manage accounts. They are the companies that ask about owners, and those that own domains."""
 
 
 @account.command("create")
 @click.argument("name")
-@click.option("--email", required=True, help="The e-mail address of its first admin.")
+@click.option("--email", required=True, help="The email address of its first admin.")
 @as_json_option
 @click.pass_obj
 def create_account(settings: Settings, name: str, email: str, as_json: bool) -> None:
-    """Create the account NAME, which others will be shown where it permits."""
+    """Create the account NAME. Others see this name if the account lets them."""
     from service.accounts import accounts
 
     async def work(connection: "Connection") -> dict[str, object]:
@@ -44,7 +44,7 @@ def create_account(settings: Settings, name: str, email: str, as_json: bool) -> 
 @as_json_option
 @click.pass_obj
 def suspend_account(settings: Settings, account_called: str, as_json: bool) -> None:
-    """Refuse the keys of ACCOUNT (an id or exact name) and let it own nothing, with the next call."""
+    """Suspend ACCOUNT (an id or exact name). Its keys stop working at once, and it owns nothing."""
     from service.accounts import accounts
 
     changed = _change_account(settings, account_called, accounts.suspend_account)
@@ -56,7 +56,7 @@ def suspend_account(settings: Settings, account_called: str, as_json: bool) -> N
 @as_json_option
 @click.pass_obj
 def reinstate_account(settings: Settings, account_called: str, as_json: bool) -> None:
-    """Take the suspension of ACCOUNT (an id or exact name) back."""
+    """Lift the suspension of ACCOUNT (an id or exact name)."""
     from service.accounts import accounts
 
     changed = _change_account(settings, account_called, accounts.reinstate_account)
@@ -78,7 +78,7 @@ def _change_account(
 
 @click.group()
 def key() -> None:
-    """API keys: what accounts call with."""
+    """Manage the API keys that accounts call with."""
 
 
 @key.command("create")
@@ -86,7 +86,7 @@ def key() -> None:
 @as_json_option
 @click.pass_obj
 def create_key(settings: Settings, account_called: str, as_json: bool) -> None:
-    """Give ACCOUNT (an id or exact name) an API key. It is shown this once."""
+    """Create an API key for ACCOUNT (an id or exact name). It is shown only once."""
     from service.accounts import accounts, keys
 
     async def work(connection: "Connection") -> dict[str, object]:
@@ -104,7 +104,7 @@ def create_key(settings: Settings, account_called: str, as_json: bool) -> None:
 @as_json_option
 @click.pass_obj
 def revoke_key(settings: Settings, key_id: str, as_json: bool) -> None:
-    """Revoke the key with the id KEY_ID; the next call with it is refused."""
+    """Revoke the key with the id KEY_ID. The next call with it is refused."""
     from service.accounts import keys
 
     async def work(connection: "Connection") -> dict[str, object]:

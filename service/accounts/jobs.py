@@ -1,4 +1,4 @@
-"""What accounts leave behind: links and sessions that have ended, counts of the past, old keys."""
+"""Cleanup of expired sign-in links and sessions, past counts, and old idempotency keys."""
 
 from functools import partial
 
@@ -11,7 +11,7 @@ from service.web import idempotency
 
 
 def jobs(database: Database, settings: Settings) -> Jobs:
-    """Forgets what nobody needs any more."""
+    """Return the schedules that delete what is no longer needed."""
     del settings
     return [
         Schedule(name, EVERY_FIVE_MINUTES, partial(in_transaction, database, forget))

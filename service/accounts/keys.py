@@ -1,8 +1,8 @@
-"""API keys: shown once, kept as a digest.
+"""API keys: shown once, stored as a digest.
 
-A key is `cok_` and 192 random bits in hex. With that much chance in it a plain SHA-256 is enough:
-nothing shorter than the whole key can be guessed from the digest, and looking one up by its digest
-tells a caller who times it nothing about another.
+A key is `cok_` and 192 random bits in hex. With that much entropy, plain SHA-256 is enough: a
+digest reveals no part of its key, and the timing of a lookup by digest reveals nothing about other
+keys.
 """
 
 import binascii
@@ -25,19 +25,19 @@ PREFIX = "cok_"
 
 
 def new_key() -> str:
-    """A fresh API key."""
+    """Return a new random API key."""
     return PREFIX + secrets.token_hex(24)
 
 
 def digest_of(key: str) -> bytes:
-    """What is kept of a key: 32 bytes."""
+    """Return what we store of a key: 32 bytes."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
 def key_of(authorization: str | None) -> str:
-    """The API key in an `Authorization` header: the password of HTTP Basic (RFC 7617), any user name.
+    """Return the API key in an `Authorization` header.
 
-    Raises `Unauthorized`.
+    It is the password of HTTP Basic (RFC 7617); the user name is ignored. Raises `Unauthorized`.
     """
     scheme, _, credentials = (authorization or "").partition(" ")
     if scheme.lower() != "basic":
@@ -54,7 +54,7 @@ def key_of(authorization: str | None) -> str:
 async def create_key(
     connection: Connection, account_id: UUID, key: str | None = None
 ) -> tuple[UUID, str]:
-    """Give an account a key. The id, and the key itself, which can't be had again."""
+    """Give an account a key. Return its id and the key itself, which can't be retrieved again."""
     key_id, key = uuid7(), key or new_key()
     await queries.insert_api_key(connection, key_id, account_id, digest_of(key))
     await audit.record(connection, "key.created", account_id, key_id=key_id)
@@ -62,9 +62,9 @@ async def create_key(
 
 
 async def revoke_key(connection: Connection, key_id: str) -> UUID:
-    """End a key, with the very next call. The id of the account it was of.
+    """Revoke a key, starting with the next call. Return the id of its account.
 
-    Raises `InvalidInput` for what is no id and `NotFound` where no active key has it.
+    Raises `InvalidInput` if `key_id` is not an id, or `NotFound` if no active key has it.
     """
     try:
         parsed = UUID(key_id)
@@ -78,19 +78,19 @@ async def revoke_key(connection: Connection, key_id: str) -> UUID:
 
 
 def actor_of(caller: Caller) -> Actor:
-    """Who does what a request with that key asks for."""
+    """Return the actor of a request with that caller's key."""
     return Actor("key", caller.account_id, caller.api_key_id)
 
 
 async def holders_of(connection: Connection, some_keys: Iterable[str]) -> dict[str, UUID]:
-    """Whose keys these are or were, by key."""
+    """Return the account that holds or held each key, by key."""
     digests = {digest_of(key): key for key in some_keys}
     holders = await queries.select_key_holders(connection, list(digests))
     return {digests[digest]: account_id for digest, account_id in holders.items()}
 
 
 async def authenticate(connection: Connection, key: str) -> Caller:
-    """Whose key that is. Raises `Unauthorized` or `InactiveAccount`."""
+    """Return the caller with that key. Raises `Unauthorized` or `InactiveAccount`."""
     caller = await queries.select_caller(connection, digest_of(key))
     if caller is None:
         raise Unauthorized

@@ -1,4 +1,4 @@
-"""The users of an account: admins, who may change everything about it, and members, who may not."""
+"""The users of an account: admins, who may change anything about it, and members, who may not."""
 
 from uuid import UUID
 
@@ -24,7 +24,7 @@ find_user = queries.select_user
 async def add_member(
     connection: Connection, account_id: UUID, user_id: UUID, role: Role, actor: Actor
 ) -> None:
-    """Let a user belong to an account; the role of one who does stays as it is. Needs a transaction."""
+    """Add a user to an account. An existing member keeps its role. Needs a transaction."""
     if await queries.insert_membership(connection, account_id, user_id, role):
         await audit.record(
             connection, "member.added", account_id, actor=actor, user_id=user_id, role=role
@@ -34,7 +34,7 @@ async def add_member(
 async def change_role(
     connection: Connection, account_id: UUID, user_id: UUID, role: Role, actor: Actor
 ) -> Member:
-    """Make a member an admin, or the other way round. Needs a transaction.
+    """Change a member's role. Needs a transaction.
 
     Raises `NotFound`, or `Conflict` if the account would be left without an admin.
     """
@@ -51,7 +51,7 @@ async def change_role(
 async def remove_member(
     connection: Connection, account_id: UUID, user_id: UUID, actor: Actor
 ) -> None:
-    """Let a user belong to an account no more, from now on. Needs a transaction.
+    """Remove a user from an account, right away. Needs a transaction.
 
     Raises `NotFound`, or `Conflict` if the account would be left without an admin.
     """
@@ -63,9 +63,9 @@ async def remove_member(
 
 
 async def account_of_admin(connection: Connection, user: User, account_id: str) -> UUID:
-    """The account of that id, of which a user is an admin, and stays so until this is done.
+    """Return the parsed id of an account that the user is an admin of.
 
-    Raises `InvalidInput` or `Forbidden`.
+    The role can't change until the transaction ends. Raises `InvalidInput` or `Forbidden`.
     """
     try:
         parsed = UUID(account_id)
@@ -77,10 +77,10 @@ async def account_of_admin(connection: Connection, user: User, account_id: str) 
 
 
 async def named_user(connection: Connection, user: User | None, email: str, name: str) -> User:
-    """The user who is signed in, or a new one of that address, under the name it gives.
+    """Name the signed-in user, or create a user with that address and name. Needs a transaction.
 
-    Needs a transaction. Raises `InvalidInput`, and `Forbidden` where the address is a user's who is not
-    signed in.
+    Returns the user. Raises `InvalidInput`, or `Forbidden` if nobody is signed in and the address
+    already has a user.
     """
     name = checked_person_name(name)
     if user is not None:
@@ -95,10 +95,10 @@ async def named_user(connection: Connection, user: User | None, email: str, name
 async def mail_admins(
     connection: Connection, account_id: UUID, kind: str, about: object, **params: object
 ) -> None:
-    """Have each admin of an account told of something about someone or something. Needs a transaction.
+    """Email each admin of an account about a partner, an address, or a domain. Needs a transaction.
 
-    Beyond a number a day of each kind and about the same they are not: what a partner does over and over
-    is in the events.
+    Sends nothing over the daily limit per kind and `about`: repeated acts of a partner are in the
+    events anyway.
     """
     try:
         await allowance.take(connection, f"notice {kind}", f"{account_id} {about}", NOTICES_A_DAY)
@@ -112,7 +112,10 @@ async def mail_admins(
 async def _member(
     connection: Connection, account_id: UUID, user_id: UUID, *, stays_admin: bool
 ) -> Member:
-    """A member who is about to change; nobody else's membership changes meanwhile."""
+    """Return a member to change, and lock the account's memberships until the transaction ends.
+
+    Raises `NotFound`, or `Conflict` if the account would be left without an admin.
+    """
     await queries.lock_members(connection, account_id)
     members = await queries.select_members(connection, account_id)
     member = next((each for each in members if each.user_id == user_id), None)

@@ -1,8 +1,8 @@
-"""Account names, which are shown to other companies as a fact and therefore guarded.
+"""Account names. Other companies see them as fact, so they are guarded against imitation.
 
 A name must not pass for one of the two fixed strings of `confirmed_owner`, nor for another
-account's name. Looks are compared as Unicode Technical Standard 39 has it, by *skeleton*: two
-names with equal skeletons can be confused for each other.
+account's name. Names are compared by *skeleton* (Unicode Technical Standard 39): two names with
+equal skeletons can be confused with each other.
 """
 
 import re
@@ -17,15 +17,15 @@ NO_VERIFIED_ACCOUNT = "No Verified ActiveProspect Account Identified"
 VERIFIED_ACCOUNT = "ActiveProspect Verified Account"
 
 Status: TypeAlias = Literal["named", "verified", "none", "not_applicable"]
-"""What is decided about an owner: see `confirmed_owner` in sql/migrations."""
+"""The decision about an owner: see `confirmed_owner` in sql/migrations."""
 
 MAX_NAME = 120
 
-# Categories that draw nothing, or change how their neighbours are drawn: controls, formats (bidi
-# and zero-width among them), surrogates, private use, unassigned, line and paragraph separators.
+# Categories that draw nothing or change how their neighbors are drawn: controls, formats (such as
+# bidi and zero-width), surrogates, private use, unassigned, line and paragraph separators.
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-# Default-ignorable code points of other categories, which the categories above do not catch
-# (Unicode Character Database, DerivedCoreProperties).
+# Default-ignorable code points that the categories above don't catch (Unicode Character Database,
+# DerivedCoreProperties).
 _IGNORABLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
 )
@@ -33,7 +33,7 @@ _URL = re.compile(r"://|\bwww\.|\b(https?|mailto|javascript|data):", re.IGNORECA
 
 
 def told_of_owner(status: Status | None, name: str | None) -> str | None:
-    """The value of `confirmed_owner` for what was decided; `name` is that of an owner who is named."""
+    """Return the value of `confirmed_owner` for a status. `name` counts only for `named`."""
     match status:
         case "named":
             return name
@@ -46,15 +46,15 @@ def told_of_owner(status: Status | None, name: str | None) -> str | None:
 
 
 def skeleton(name: str) -> str:
-    """What a name looks like: equal for two names that a reader could take for each other."""
-    # Two that UTS 39 has, or readers do, and disarm has not: letters that look like pairs of letters.
+    """Return what a name looks like: equal for two names that a reader could confuse."""
+    # Letters that look like two: UTS 39 or readers equate them, but disarm does not.
     return disarm.skeleton_key(name, digit_policy="tr39").replace("m", "rn").replace("w", "vv")
 
 
 def _letters(text: str) -> set[str]:
-    """The letters a text can be read as: those of its skeleton, as it is and in lower case.
+    """Return the letters and digits a text can be read as: as written, and in lower case.
 
-    Without marks; i and l, which look alike, are one.
+    They come from its skeleton, without marks. Since i and l look alike, they count as one.
     """
     plain = "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
     return {
@@ -63,25 +63,25 @@ def _letters(text: str) -> set[str]:
     }
 
 
-# What a name must neither be nor begin with, and what programs could take for a missing answer.
+# Names must not begin with a fixed answer, nor be a word that programs could read as a missing one.
 _FIXED = tuple(_letters(NO_VERIFIED_ACCOUNT) | _letters(VERIFIED_ACCOUNT))
 _MISSING = frozenset[str]().union(*map(_letters, ("null", "none", "undefined", "error")))
 
 
 def has_unseen(text: str) -> bool:
-    """Whether there are control, invisible or direction-changing characters in a text."""
+    """Whether a text has control, invisible, or direction-changing characters."""
     return (
         any(unicodedata.category(c) in _UNSEEN for c in text) or _IGNORABLE.search(text) is not None
     )
 
 
 def has_link(text: str) -> bool:
-    """Whether there is a web address in a text that is written as one."""
+    """Whether a text has something written as a web address."""
     return _URL.search(text) is not None
 
 
 def checked_person_name(text: str) -> str:
-    """A person's name as it will be stored: NFC, single inner spaces, 1 to `MAX_NAME` characters.
+    """Return a person's name as we store it: NFC, single spaces, 1 to `MAX_NAME` characters.
 
     Raises `InvalidInput`.
     """
@@ -92,9 +92,9 @@ def checked_person_name(text: str) -> str:
 
 
 def checked_name(text: str) -> str:
-    """The name as it will be stored and shown: NFC, single inner spaces, 2 to `MAX_NAME` characters.
+    """Return the name as we store and show it: NFC, single spaces, 2 to `MAX_NAME` characters.
 
-    Raises `InvalidName`. That no other account's name has the same skeleton is the database's to say.
+    The database checks that no other account's name has the same skeleton. Raises `InvalidName`.
     """
     composed = unicodedata.normalize("NFC", text)
     if has_unseen(composed):

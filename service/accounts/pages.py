@@ -18,7 +18,7 @@ from service.web.pages import Page, page_router
 
 HOME = "/connections"
 
-# Pages that someone may be sent to after signing in: ours alone.
+# Where sign-in may redirect to: only our own pages.
 _OWN_PATH = re.compile(r"/domains|/connections(/[0-9a-f-]{36})?")
 
 
@@ -28,7 +28,7 @@ async def show_sign_in(
     visitor: NamedDependency[Visitor],
     next_path: Annotated[str, QueryParameter(name="next")] = HOME,
 ) -> Page:
-    """Ask for an address."""
+    """Show the form that asks for an address."""
     if visitor.session is not None:
         return go_on(request, _own(next_path))
     return page(request, visitor, "sign_in", next_path=_own(next_path))
@@ -40,7 +40,7 @@ async def ask_for_link(
     visitor: NamedDependency[Visitor],
     database: NamedDependency[Database],
 ) -> Page:
-    """Mail a link to a user of that address, and say the same whether there is one or not."""
+    """Email a sign-in link if the address has a user. The page is the same if it has none."""
     form = await form_of(request, visitor)
     next_path = _own(form.get("next", HOME))
     try:
@@ -67,7 +67,7 @@ async def show_link(
     database: NamedDependency[Database],
     token: Annotated[str, PathParameter()],
 ) -> Page:
-    """Say whom a link signs in. Looking at it, as mail scanners do, does not use it."""
+    """Show whom a link signs in. Opening it, as mail scanners do, does not use it up."""
     async with database.general.connection() as connection:
         try:
             link = await sign_in.find_link(connection, token)
@@ -83,7 +83,7 @@ async def use_link(
     database: NamedDependency[Database],
     token: Annotated[str, PathParameter()],
 ) -> Page:
-    """Sign in, and go where the link leads to."""
+    """Sign in, and redirect to where the link leads."""
     await form_of(request, visitor)
     async with database.general.transaction() as connection:
         try:
@@ -103,7 +103,7 @@ async def sign_out(
     visitor: NamedDependency[Visitor],
     database: NamedDependency[Database],
 ) -> Page:
-    """End this session, or all of this user's, wherever they are."""
+    """End this session, or all of this user's sessions on all devices."""
     form = await form_of(request, visitor)
     if visitor.session is not None:
         async with database.general.transaction() as connection:
@@ -116,7 +116,7 @@ def _own(path: str) -> str:
 
 
 def _bad_link(request: HttpRequest, visitor: Visitor, error: NotFound | NoLongerOpen) -> Page:
-    """What a link is worth that signs nobody in; whoever has used it a moment ago is signed in."""
+    """Show why a link doesn't work. A signed-in visitor, who may have just used it, goes home."""
     if visitor.session is not None:
         return go_on(request, HOME)
     text = str(error) if isinstance(error, NoLongerOpen) else "this link is not valid"

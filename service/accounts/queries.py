@@ -1,4 +1,4 @@
-"""The statements about accounts, their members and their keys."""
+"""The SQL statements about accounts, their members, and their keys."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ from service.postgres.pools import Connection
 async def insert_account(
     connection: Connection, account_id: UUID, name: str, skeleton: str
 ) -> None:
-    """Raises `InvalidName` if another account's name has the skeleton."""
+    """Raises `InvalidName` if another account's name has the same skeleton."""
     with _names_unlike(name):
         await connection.execute(
             "INSERT INTO account (id, name, name_skeleton) VALUES ($1, $2, $3)",
@@ -42,9 +42,10 @@ async def update_account_name(
     skeleton: str,
     stands_for: timedelta | None,
 ) -> bool:
-    """Whether it may be renamed: an account that does it itself has a name that stands for a time.
+    """Rename an account, unless it renamed itself less than `stands_for` ago.
 
-    Raises `InvalidName` if another account's name has the skeleton.
+    Returns whether it was renamed; without `stands_for`, it always is. Raises `InvalidName` if
+    another account's name has the same skeleton.
     """
     with _names_unlike(name):
         renamed = await connection.fetchval(
@@ -64,12 +65,12 @@ async def update_account_name(
 
 
 async def select_account_name(connection: Connection, account_id: UUID) -> str:
-    """What others are shown of an account, where it permits."""
+    """Return the name that others see if the account lets them."""
     return await connection.fetchval("SELECT name FROM account WHERE id = $1", account_id)
 
 
 async def select_account(connection: Connection, account_id: UUID) -> AccountDetails:
-    """An account that there is, as its own people see it."""
+    """Return an existing account as its own people see it."""
     row = await connection.fetchrow(
         "SELECT id, name, created_at, renamed_at FROM account WHERE id = $1", account_id
     )
@@ -80,7 +81,7 @@ async def select_account(connection: Connection, account_id: UUID) -> AccountDet
 async def update_account_suspended(
     connection: Connection, account_id: UUID, suspended: bool
 ) -> bool:
-    """Whether that changed anything."""
+    """Suspend or reinstate an account. Returns whether that changed anything."""
     changed = await connection.fetchval(
         """
         UPDATE account SET suspended_at = CASE WHEN $2 THEN clock_timestamp() END
@@ -94,7 +95,7 @@ async def update_account_suspended(
 
 
 async def select_accounts_called(connection: Connection, ids_or_names: list[str]) -> list[Account]:
-    """The accounts with one of these ids or exact names."""
+    """Return the accounts with one of these ids or exact names."""
     rows = await connection.fetch(
         "SELECT id, name, suspended_at FROM account WHERE id::text = ANY($1) OR name = ANY($1)",
         ids_or_names,
@@ -103,7 +104,7 @@ async def select_accounts_called(connection: Connection, ids_or_names: list[str]
 
 
 async def upsert_user(connection: Connection, user_id: UUID, email: str) -> UUID:
-    """The id of the user with that e-mail address, who is new if the address is."""
+    """Return the id of the user with that email address. Creates the user if there is none."""
     return await connection.fetchval(
         """
         INSERT INTO app_user (id, email) VALUES ($1, $2)
@@ -120,7 +121,7 @@ async def update_user_name(connection: Connection, user_id: UUID, name: str) -> 
 
 
 async def insert_user(connection: Connection, user_id: UUID, email: str, name: str) -> User | None:
-    """A new user; None if there is one with that e-mail address."""
+    """Create a user. Returns None if the email address already has one."""
     row = await connection.fetchrow(
         """
         INSERT INTO app_user (id, email, name) VALUES ($1, $2, $3)
@@ -135,7 +136,7 @@ async def insert_user(connection: Connection, user_id: UUID, email: str, name: s
 
 
 async def lock_user(connection: Connection, email: str) -> User | None:
-    """The user of an address, whose sessions nobody else begins or ends meanwhile."""
+    """Return the user of an address, locked so that no one else starts or ends its sessions."""
     row = await connection.fetchrow(
         "SELECT id, email, name FROM app_user WHERE email = $1 FOR NO KEY UPDATE", email
     )
@@ -150,7 +151,7 @@ async def belongs_anywhere(connection: Connection, user_id: UUID) -> bool:
 
 
 async def lock_role(connection: Connection, account_id: UUID, user_id: UUID) -> Role | None:
-    """What a user may do for an account that is not suspended, and goes on to until this is done."""
+    """Return a user's role in an account that isn't suspended, and lock the role."""
     return await connection.fetchval(
         """
         SELECT membership.role
@@ -172,7 +173,7 @@ async def select_user(connection: Connection, email: str) -> User | None:
 async def insert_membership(
     connection: Connection, account_id: UUID, user_id: UUID, role: Role
 ) -> bool:
-    """Whether the user was not a member before. The role of one who was stays as it is."""
+    """Add a member. An existing one keeps its role. Returns whether the member is new."""
     inserted = await connection.fetchval(
         """
         INSERT INTO membership (account_id, user_id, role) VALUES ($1, $2, $3)
@@ -187,12 +188,12 @@ async def insert_membership(
 
 
 async def lock_members(connection: Connection, account_id: UUID) -> None:
-    """Wait until no other transaction changes the members of an account."""
+    """Wait for other transactions that change an account's members, and keep new ones waiting."""
     await connection.execute("SELECT FROM account WHERE id = $1 FOR NO KEY UPDATE", account_id)
 
 
 async def select_members(connection: Connection, account_id: UUID) -> list[Member]:
-    """The members of an account, the first of them first."""
+    """Return the members of an account, oldest first."""
     rows = await connection.fetch(
         """
         SELECT app_user.id, app_user.email, app_user.name, membership.role, membership.created_at
@@ -206,7 +207,7 @@ async def select_members(connection: Connection, account_id: UUID) -> list[Membe
 
 
 async def select_memberships(connection: Connection, user_id: UUID) -> list[Membership]:
-    """The accounts that a user belongs to, but for suspended ones."""
+    """Return the accounts that a user belongs to, except suspended ones."""
     rows = await connection.fetch(
         """
         SELECT account.id, account.name, membership.role
@@ -272,7 +273,7 @@ async def insert_sign_in_link(
     next_path: str | None,
     lasts: timedelta,
 ) -> datetime:
-    """When the link ends."""
+    """Store a link. Returns when it expires."""
     return await connection.fetchval(
         """
         INSERT INTO sign_in_link
@@ -301,12 +302,12 @@ async def select_sign_in_link(connection: Connection, token_digest: bytes) -> Si
 
 
 async def select_mail_of_invitation(connection: Connection, invitation_id: UUID) -> UUID | None:
-    """The latest mail of an invitation, whose link is the one that is good."""
+    """Return the latest email of an invitation: only its link is valid."""
     return await connection.fetchval("SELECT mail_id FROM invitation WHERE id = $1", invitation_id)
 
 
 async def update_sign_in_link_used(connection: Connection, token_digest: bytes) -> bool:
-    """Whether the link was good, which it is not any more."""
+    """Use up a link. Returns whether it was still valid."""
     used = await connection.fetchval(
         """
         UPDATE sign_in_link SET used_at = clock_timestamp()
@@ -319,7 +320,7 @@ async def update_sign_in_link_used(connection: Connection, token_digest: bytes) 
 
 
 async def delete_expired_sign_ins(connection: Connection) -> None:
-    """Forget some links and sessions a day after their end, and the mails that links were in."""
+    """Delete sessions and a batch of links a day after they expire, with the links' emails."""
     await connection.execute(
         """
         WITH gone AS (
@@ -353,7 +354,7 @@ async def insert_session(
 
 
 async def select_session(connection: Connection, token_digest: bytes) -> Session | None:
-    """The session with that token, if it has not ended."""
+    """Return the session with that token, if it has not ended."""
     row = await connection.fetchrow(
         """
         SELECT user_session.id, app_user.id, app_user.email, app_user.name
@@ -374,7 +375,7 @@ async def end_session(connection: Connection, session_id: UUID) -> None:
 
 
 async def end_sessions(connection: Connection, user: User) -> None:
-    """End all of a user's sessions, and the links that could start others."""
+    """End all of a user's sessions, and the links that could start new ones."""
     await connection.execute(
         """
         UPDATE user_session SET ended_at = clock_timestamp() WHERE user_id = $1 AND ended_at IS NULL
@@ -399,7 +400,7 @@ async def insert_api_key(
 
 
 async def update_api_key_revoked(connection: Connection, key_id: UUID) -> UUID | None:
-    """The account whose active key that was; None if there is no such active key."""
+    """Revoke an active key. Returns its account, or None if no active key has that id."""
     return await connection.fetchval(
         """
         UPDATE api_key SET revoked_at = clock_timestamp()
@@ -422,7 +423,7 @@ async def select_caller(connection: Connection, digest: bytes) -> Caller | None:
 
 
 async def select_key_holders(connection: Connection, digests: list[bytes]) -> dict[bytes, UUID]:
-    """Whose keys these are or were, by digest."""
+    """Return the account that holds or held each key, by digest."""
     rows = await connection.fetch(
         "SELECT digest, account_id FROM api_key WHERE digest = ANY ($1)", digests
     )

@@ -1,4 +1,4 @@
-"""What is on record about accounts and their people."""
+"""The records of accounts and their people."""
 
 from datetime import datetime
 from typing import Literal, TypeAlias
@@ -8,7 +8,7 @@ import msgspec
 
 
 class Account(msgspec.Struct, frozen=True):
-    """An account as it stands."""
+    """An account in its current state."""
 
     id: UUID
     name: str
@@ -16,7 +16,7 @@ class Account(msgspec.Struct, frozen=True):
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """The account whose API key came with a request, and the key."""
+    """The account whose API key came with a request, and that key's id."""
 
     account_id: UUID
     name: str
@@ -25,7 +25,7 @@ class Caller(msgspec.Struct, frozen=True):
 
 
 class AccountDetails(msgspec.Struct, frozen=True):
-    """An account as its own people see it; `renamed_at` is when it last renamed itself."""
+    """Your account. `renamed_at` is when you last renamed it."""
 
     id: UUID
     name: str
@@ -37,7 +37,7 @@ Role: TypeAlias = Literal["admin", "member"]
 
 
 class User(msgspec.Struct, frozen=True):
-    """A person, by e-mail address; the name is known once the person gave it."""
+    """A person, identified by email address. `name` is None until the person gives it."""
 
     id: UUID
     email: str
@@ -45,7 +45,7 @@ class User(msgspec.Struct, frozen=True):
 
 
 class Member(msgspec.Struct, frozen=True):
-    """A user of an account."""
+    """A user of your account."""
 
     user_id: UUID
     email: str
@@ -55,7 +55,7 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class Membership(msgspec.Struct, frozen=True):
-    """An account that a user belongs to, and that is not suspended."""
+    """An account that a user belongs to and that is not suspended."""
 
     account_id: UUID
     name: str
@@ -63,7 +63,7 @@ class Membership(msgspec.Struct, frozen=True):
 
 
 class SignInLink(msgspec.Struct, frozen=True):
-    """A mailed link to sign in, and where it leads to: an invitation, or a page."""
+    """An emailed sign-in link, and where it leads: to an invitation or a page."""
 
     email: str
     invitation_id: UUID | None
@@ -74,7 +74,7 @@ class SignInLink(msgspec.Struct, frozen=True):
 
 
 class Session(msgspec.Struct, frozen=True):
-    """A user who is signed in."""
+    """The session of a signed-in user."""
 
     id: UUID
     user: User

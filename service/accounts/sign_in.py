@@ -1,7 +1,7 @@
-"""Signing in without passwords: by a link that is mailed, works once and for a quarter of an hour.
+"""Passwordless sign-in, by an emailed link that works once, within 15 minutes.
 
-Whether there is a user of an address is told to nobody who asks for a link: the same is done and said
-for every address, and only the job that sends the mail finds out.
+Asking for a link doesn't reveal whether the address has a user: the service does and says the same
+for every address. Only the job that sends the email finds out.
 """
 
 from datetime import timedelta
@@ -24,7 +24,7 @@ LINKS_AN_HOUR = 20
 
 
 class SignedIn(msgspec.Struct, frozen=True):
-    """A session that has begun, its token, which is nowhere else, and where its link leads to."""
+    """The token of a new session, which is stored nowhere else, and the link that started it."""
 
     token: str
     link: SignInLink
@@ -38,9 +38,9 @@ async def request_link(
     invitation_id: UUID | None = None,
     next_path: str | None = None,
 ) -> None:
-    """Have a link to sign in mailed to a user of that address, if there is one. Needs a transaction.
+    """Email a sign-in link to the user of that address, if there is one. Needs a transaction.
 
-    Beyond a number an hour nothing is sent, and that is not told either.
+    Over the hourly limit nothing is sent, and the caller can't tell that either.
     """
     try:
         await allowance.take(connection, "sign-in", email, LINKS_AN_HOUR, per="hour")
@@ -60,7 +60,7 @@ async def request_link(
 
 
 async def find_link(connection: Connection, token: str) -> SignInLink:
-    """A link that can be used. Raises `NotFound`, or `NoLongerOpen` if it was used or has expired."""
+    """Return a valid link. Raises `NotFound`, or `NoLongerOpen` if it was used or has expired."""
     link = await queries.select_sign_in_link(connection, digest_of(token))
     if link is None:
         raise NotFound("sign-in link", "…")
@@ -72,7 +72,7 @@ async def find_link(connection: Connection, token: str) -> SignInLink:
 
 
 async def sign_in(connection: Connection, token: str, former: Session | None) -> SignedIn:
-    """Use a link: the former session of that browser ends, and another begins. Needs a transaction.
+    """Use a link: end the browser's former session and start a new one. Needs a transaction.
 
     Raises `NotFound` or `NoLongerOpen`.
     """
@@ -86,14 +86,14 @@ async def sign_in(connection: Connection, token: str, former: Session | None) ->
 
 
 async def mail_of_invitation(connection: Connection, link: SignInLink) -> UUID | None:
-    """The mail with the invitation that a link to sign in leads to, if it leads to one."""
+    """Return the email of the invitation that a sign-in link leads to, if it leads to one."""
     if link.invitation_id is None:
         return None
     return await queries.select_mail_of_invitation(connection, link.invitation_id)
 
 
 async def start_session(connection: Connection, user: User, former: Session | None) -> str:
-    """The token of a new session of that user; a browser's former one ends. Needs a transaction."""
+    """End the browser's former session, and return the token of a new one. Needs a transaction."""
     if former is not None:
         await queries.end_session(connection, former.id)
     token = new_token()
@@ -102,12 +102,12 @@ async def start_session(connection: Connection, user: User, former: Session | No
 
 
 async def find_session(connection: Connection, token: str) -> Session | None:
-    """The session with that token, if there is one and it has not ended."""
+    """Return the session with that token, if it exists and has not ended."""
     return await queries.select_session(connection, digest_of(token))
 
 
 async def sign_out(connection: Connection, session: Session, *, everywhere: bool) -> None:
-    """End a session, or all of its user's."""
+    """End a session, or all of its user's sessions."""
     if everywhere:
         await queries.lock_user(connection, session.user.email)
         await queries.end_sessions(connection, session.user)
@@ -116,5 +116,5 @@ async def sign_out(connection: Connection, session: Session, *, everywhere: bool
 
 
 async def purge(connection: Connection) -> None:
-    """Forget links and sessions a day after they have ended."""
+    """Delete links and sessions a day after they expire."""
     await queries.delete_expired_sign_ins(connection)

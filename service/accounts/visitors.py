@@ -1,8 +1,8 @@
-"""Who looks at pages: browsers, signed in or not, and the forms that they send back.
+"""Visitors of pages: browsers, signed in or not, and the forms they send back.
 
-Every browser has a session token in a cookie. It stands for nobody until someone signs in, and is then
-replaced, so that nobody can prepare a session for another. A form is taken only from a page of ours
-(Origin) that was made for that token.
+Every browser has a session token in a cookie. It represents no one until someone signs in, and is
+then replaced, so that no one can plant a session in another browser. A form is accepted only from
+one of our pages (Origin) that was made for that token.
 """
 
 import hmac
@@ -21,7 +21,7 @@ from service.web.pages import Page, Site, redirect, rendered
 
 
 class Visitor(msgspec.Struct, frozen=True):
-    """A browser: its token, which is new to it or not, and who is signed in there, if anyone."""
+    """A browser: its token, whether that is new, and the session if someone is signed in."""
 
     token: str
     is_new: bool
@@ -29,7 +29,7 @@ class Visitor(msgspec.Struct, frozen=True):
 
 
 async def visiting(request: HttpRequest, database: Database) -> Visitor:
-    """Who sent a request for a page. Raises `Unavailable`."""
+    """Return the visitor who sent a request for a page. Raises `Unavailable`."""
     token = request.cookies.get(request.app.state.site.cookie)
     if not token:
         return Visitor(new_token(), is_new=True, session=None)
@@ -38,9 +38,9 @@ async def visiting(request: HttpRequest, database: Database) -> Visitor:
 
 
 async def form_of(request: HttpRequest, visitor: Visitor) -> Mapping[str, str]:
-    """The fields of a form that was sent from a page of ours, made for that browser.
+    """Return the fields of a form.
 
-    Raises `Forbidden`.
+    Raises `Forbidden` unless it was sent from one of our pages, made for that browser.
     """
     site: Site = request.app.state.site
     if request.headers.get("origin") != site.origin:
@@ -58,7 +58,7 @@ async def form_of(request: HttpRequest, visitor: Visitor) -> Mapping[str, str]:
 def page(
     request: HttpRequest, visitor: Visitor, name: str, *, status: int = 200, **context: Any
 ) -> Page:
-    """A page for that browser, with what its forms need."""
+    """Return a page for that browser, with what its forms need."""
     site: Site = request.app.state.site
     return rendered(
         name,
@@ -75,7 +75,7 @@ def page(
 
 
 def go_on(request: HttpRequest, path: str, token: str | None = None) -> Page:
-    """Send a browser from a form to another page of ours, with another session if that is given."""
+    """Redirect a browser to another of our pages, with a new session if `token` is given."""
     site: Site = request.app.state.site
     return redirect(
         path,

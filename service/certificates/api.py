@@ -1,4 +1,4 @@
-"""The import of certificates over HTTP."""
+"""Certificate import over HTTP."""
 
 import asyncio
 from collections import Counter
@@ -32,7 +32,7 @@ _NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl", JS
 
 
 class ImportReport(msgspec.Struct):
-    """What became of each line of an import, in order."""
+    """The result of each line, in order."""
 
     items: list[LineResult]
 
@@ -43,7 +43,7 @@ class _Import(Operation):
 
     def __post_init__(self) -> None:
         self.request_body = RequestBody(
-            description="One JSON object a line.",
+            description="One JSON object per line.",
             content={_NDJSON[0]: OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))},
         )
 
@@ -58,19 +58,19 @@ class _Import(Operation):
     request_max_body_size=MAX_IMPORT,
     responses={
         200: documented(ImportReport, "Every line was imported"),
-        207: documented(ImportReport, "Some lines were not; each says why"),
-        422: documented(ImportReport, "No line was imported; each says why"),
+        207: documented(ImportReport, "Some lines were imported: see each item"),
+        422: documented(ImportReport, "No line was imported: see each item"),
         **problems(401, 402, 413, 415, 503),
     },
 )
 async def import_certificates(
     request: HttpRequest, database: NamedDependency[Database]
 ) -> Response[bytes]:
-    """Import what is known about certificates, for the caller's own calls; a bad line stops no other.
+    """Import facts about certificates for your own calls. A bad line doesn't stop the others.
 
-    One JSON object a line: `{"cert_id"|"cert_url", "kind"?, "account"?, "page_text"?,
-    "fingerprints"?, "insights": {"properties": {…}}}`, where `insights.properties` is what a stored
-    v4 response holds. Importing a line again changes nothing. At most 16 MB and 20,000 lines.
+    Send one JSON object per line: `{"cert_id"|"cert_url", "kind"?, "account"?, "page_text"?,
+    "fingerprints"?, "insights": {"properties": {…}}}`. `insights.properties` takes what a stored v4
+    response holds. Importing a line again changes nothing. At most 16 MB and 20,000 lines.
     """
     key = key_of(request.headers.get("authorization"))
     async with database.general.connection() as connection:
@@ -80,7 +80,7 @@ async def import_certificates(
         raise BodyTooLarge(f"the body must be at most {MAX_IMPORT_LINES} lines long")
     lines = list(numbered_lines(BytesIO(body)))
     items: list[LineResult] = []
-    # Whoever imports much may wait for itself, but not hold the connections that others need.
+    # A caller that imports a lot may wait for itself, but not hold connections that others need.
     async with request.app.state.imports, database.general.transaction() as connection:
         for start in range(0, len(lines), LINES_AT_ONCE):
             items += await import_lines(connection, lines[start : start + LINES_AT_ONCE], caller)
@@ -96,7 +96,7 @@ async def import_certificates(
 
 @asynccontextmanager
 async def lifespan(app: Litestar) -> AsyncIterator[None]:
-    """The places that imports have in this process."""
+    """Limit how many imports run at once in this process."""
     app.state.imports = asyncio.Semaphore(_AT_ONCE)
     yield
 

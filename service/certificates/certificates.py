@@ -1,8 +1,8 @@
-"""Certificates: what is recorded of them, by whom it was told, and until when it is kept.
+"""Certificates: what is recorded about them, who told it, and how long it is kept.
 
-What is told anew is added to what was recorded: it adds what was unknown, replaces what is given anew
-and never empties anything. While a certificate is young its window is still extended and its consumer
-still active, so of two such times the later one counts.
+New information is added to the record: it fills in what was unknown, replaces what is given again,
+and never empties anything. While a certificate is young, its window is still extended and its
+consumer still active, so the later of two such times counts.
 """
 
 import re
@@ -34,7 +34,7 @@ from service.postgres.pools import Connection, Database
 
 _PURGED_AT_ONCE = 1000
 
-# Who records what the vendor told is overtaken by another who does; more often than this by nobody.
+# How often to retry when concurrent calls record the same certificate. No call needs more.
 _ATTEMPTS = 20
 
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -48,10 +48,10 @@ validity_of = queries.select_validity
 
 
 class Incoming(Struct, frozen=True, kw_only=True):
-    """What a line or the vendor tells of a certificate.
+    """What an import line or the vendor tells about a certificate.
 
-    `known` names the properties it tells, `facts` holds those with a value and without a column of
-    their own. `fetched_at` is when the vendor told it, None for a line.
+    `known` names the properties it tells. `facts` holds those with a value and without a column of
+    their own. `fetched_at` is when the vendor told it; None for an import line.
     """
 
     cert_id: str
@@ -69,19 +69,19 @@ class Incoming(Struct, frozen=True, kw_only=True):
 
 
 class _Told(Facts):
-    """The properties as the vendor tells them, which may think of another way to fill in a form."""
+    """The properties as the vendor tells them, which may add ways to fill in a form."""
 
     age_seconds: Count | None | UnsetType = msgspec.UNSET
-    # More than `Facts` takes, which mypy has a subclass not do.
+    # Wider than in `Facts`, which mypy doesn't allow in a subclass.
     form_input_method: list[str] | None | UnsetType = msgspec.UNSET  # type: ignore[assignment]
 
 
 async def record_told(
     connection: Connection, cert_id: str, told: Mapping[str, object], at: datetime
 ) -> Certificate:
-    """Record properties that the vendor told at that time, for every caller.
+    """Record properties the vendor told at that time, for every caller.
 
-    Raises `InvalidInput` for what can't be so, and `Unavailable`.
+    Raises `InvalidInput` for impossible values, or `Unavailable`.
     """
     new_facts = _told_by_vendor(cert_id, told, at)
     for _ in range(_ATTEMPTS):
@@ -104,7 +104,7 @@ def incoming(
     page_text: str | None = None,
     fingerprints: list[str] | None = None,
 ) -> Incoming:
-    """What these properties tell of a certificate. Raises `InvalidInput`."""
+    """Return what these properties tell about a certificate. Raises `InvalidInput`."""
     for name in ("created_at", "expires_at"):
         _check_time(f"insights.properties.{name}", getattr(properties, name))
     told = msgspec.to_builtins(properties)
@@ -127,8 +127,8 @@ def incoming(
         page_text=page_text,
         fingerprints=fingerprints,
     )
-    # PostgreSQL keeps no NUL characters, neither in text nor in jsonb. Looking for the escape alone is
-    # far quicker, and it is hardly ever there.
+    # PostgreSQL stores no NUL characters, neither in text nor in jsonb. Looking for just the escape
+    # first is far quicker, and it is hardly ever there.
     encoded = msgspec.json.encode(result)
     if b"\\u0000" in encoded and _NUL.search(encoded):
         raise InvalidInput("line", "\0", "text without NUL characters")
@@ -138,9 +138,9 @@ def incoming(
 def merged(
     old: Certificate | None, new: Incoming, imported_by: UUID | None, account_id: UUID | None
 ) -> Certificate:
-    """What is recorded of a certificate once something is added to what was recorded before.
+    """Return the record of a certificate after new information is added to it.
 
-    Raises `InvalidInput` for a domain that is none.
+    Raises `InvalidInput` if the domain is invalid.
     """
     before = old or Certificate(new.cert_id, imported_by, "web")
     facts = {**before.facts, **new.facts}
@@ -164,8 +164,8 @@ def merged(
     if new.fetched_at is None:
         host = host_of(kind, facts)
     elif "host" in known:
-        # A line whose domain can't be read can be corrected, what the vendor recorded can't: it is
-        # kept, and leads to no owner.
+        # An import line with an unreadable domain can be corrected. What the vendor told can't, so
+        # it is kept and leads to no owner.
         with suppress(InvalidInput):
             host = host_of(kind, facts)
     host, covering, suffix_list = _host_columns(host)
@@ -192,9 +192,10 @@ def merged(
 
 
 async def purge(database: Database, older_than: timedelta) -> int:
-    """Delete all that was first recorded about certificates longer ago than that, and say how many.
+    """Delete all facts about certificates first recorded longer ago than that; return how many.
 
-    Ownerships, grants, answers and what accounts retain stay. Where it stops it goes on the next time.
+    Ownerships, grants, answers, and what accounts retain stay. If it is interrupted, the next run
+    continues.
     """
     total = 0
     while True:
@@ -210,10 +211,11 @@ async def purge(database: Database, older_than: timedelta) -> int:
 
 
 async def refresh_hosts(connection: Connection, cert_ids: Sequence[str]) -> None:
-    """Find the hosts of certificates anew, whose were found under another suffix list."""
+    """Recompute the hosts of certificates that were found under another suffix list."""
     outdated = await queries.select_hosts(connection, cert_ids, SUFFIX_LIST_VERSION)
     for cert_id, imported_by, kind, facts in outdated:
-        # One whose domain can't be read any more stays as it is, and is told of to nobody.
+        # If a domain can no longer be read, the certificate stays outdated, and calls get no
+        # answer.
         with suppress(InvalidInput):
             host = host_of(kind, facts)
             await queries.update_host(connection, cert_id, imported_by, *_host_columns(host))
@@ -236,10 +238,10 @@ def _told_by_vendor(cert_id: str, told: Mapping[str, object], at: datetime) -> I
 
 
 def _known_with(old: Certificate | None, new: Incoming) -> tuple[set[str], datetime | None]:
-    """What is known once `new` is added, and when the vendor last told what of it may still move.
+    """Return what is known once `new` is added, and when the vendor last told `MOVING` properties.
 
-    While a certificate is young, what moves is true for a while after the vendor told it. Told anew,
-    it makes all that was not told with it unknown, for that may be as old as ever.
+    While a certificate is young, these stay true for a while after the vendor told them. When some
+    are told again, the others become unknown, because they may be too old.
     """
     tells_what_moves = not MOVING.isdisjoint(new.known)
     if old is None:
@@ -256,7 +258,7 @@ def _known_with(old: Certificate | None, new: Incoming) -> tuple[set[str], datet
 
 
 def _given_kind(old: Certificate) -> Kind | None:
-    """The kind that was given, or None where it is no other than was guessed from the facts."""
+    """Return the kind that was given, or None if it equals the guess from the facts."""
     return None if old.kind == likeliest_kind(old.cert_id, old.facts) else old.kind
 
 

@@ -15,7 +15,7 @@ from service.processes.commands import as_json_option, with_connection
 if TYPE_CHECKING:
     from service.postgres.pools import Connection
 
-# Errors beyond these are counted, not kept: an import's memory must not grow with its mistakes.
+# Further errors are only counted, so that an import's memory doesn't grow with its mistakes.
 _ERRORS_KEPT = 1000
 
 
@@ -24,9 +24,9 @@ _ERRORS_KEPT = 1000
 @as_json_option
 @click.pass_context
 def import_command(context: click.Context, file: BinaryIO, as_json: bool) -> None:
-    """Import certificates for every caller from FILE (“-” is standard input), one JSON object a line.
+    """Import certificates for all callers from FILE, one JSON object per line.
 
-    A bad line stops no other; if there was one, the exit status is 1.
+    “-” is standard input. A bad line doesn't stop the others, but makes the exit status 1.
     """
     from service.certificates.imports import (
         LINES_AT_ONCE,
@@ -73,7 +73,7 @@ def import_command(context: click.Context, file: BinaryIO, as_json: bool) -> Non
 
 @contextmanager
 def _progress(file: BinaryIO) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on a terminal, nothing elsewhere; it is told of lines and of bytes done."""
+    """Show a progress bar if on a terminal; yield a function that takes lines and bytes done."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,

@@ -1,6 +1,6 @@
 """What can be known about a certificate: its id, its kind, its properties, and for how long.
 
-Names and types of the properties are those of the vendor's OpenAPI document.
+Names and types of the properties come from the vendor's OpenAPI document.
 """
 
 import base64
@@ -22,24 +22,24 @@ MAX_CERT_ID = 255
 _HOSTS = frozenset(
     {"cert.trustedform.com", "cert.staging.trustedform.com", "cert.trustedform-dev.com"}
 )
-# What follows “0.” in a Meta id is not published, and the vendor's own client accepts anything; a
-# slash would make two segments of a path out of it.
+# The vendor doesn't publish what follows “0.” in a Meta id, and its own client accepts anything. A
+# slash is not allowed, because it would split the id into two path segments.
 CERT_ID = r"[-_A-Za-z0-9]{40}(?:[-_A-Za-z0-9]{40})?|0\.[!-.0-~]{1,253}"
 _CERT_ID = re.compile(CERT_ID)
 _WEB_ID = re.compile(r"[0-9a-f]{40}")
 
 
 def checked_cert_id(text: str) -> str:
-    """A well-formed certificate id, as it is. Raises `InvalidCertificateId`."""
+    """Return a well-formed certificate id unchanged. Raises `InvalidCertificateId`."""
     if _CERT_ID.fullmatch(text):
         return text
     raise InvalidCertificateId(text)
 
 
 def cert_id_of_url(url: str) -> str:
-    """The id in a certificate URL on one of the vendor's hosts; http and a trailing slash will do.
+    """Return the id in a certificate URL on one of the vendor's hosts.
 
-    Raises `InvalidCertificateId`.
+    Allows http and a trailing slash. Raises `InvalidCertificateId`.
     """
     try:
         parts = urlsplit(url.strip())
@@ -55,7 +55,7 @@ def cert_id_of_url(url: str) -> str:
 
 
 def kinds_of(cert_id: str) -> tuple[Kind, ...]:
-    """The kinds of certificate that an id can be of, the likelier first."""
+    """Return the kinds of certificate an id can belong to, likelier first."""
     if cert_id.startswith("0."):
         return ("meta",)
     if len(cert_id) == 80:
@@ -67,7 +67,7 @@ _SHA1_HEX = re.compile(r"[0-9a-f]{40}")
 
 
 def fingerprint_in(text: str) -> str | None:
-    """The SHA-1 that a text is, in hex of any case or base64, as lower-case hex; None if it is none."""
+    """Return a SHA-1 in hex of any case or base64 as lowercase hex; None if the text is not one."""
     text = text.strip()
     if _SHA1_HEX.fullmatch(text.lower()):
         return text.lower()
@@ -79,7 +79,7 @@ def fingerprint_in(text: str) -> str | None:
 
 
 class Version(Struct, omit_defaults=True):
-    """A version number, in parts."""
+    """A version number and its parts."""
 
     full: str | None = None
     major: str | None = None
@@ -106,7 +106,7 @@ class OperatingSystem(Struct, omit_defaults=True):
 
 
 class Place(Struct):
-    """Where the consumer was, as far as its IP address tells."""
+    """Where the consumer was, as far as the IP address tells."""
 
     city: str | None = None
     country_code: str | None = None
@@ -125,7 +125,7 @@ InputMethod: TypeAlias = Literal["autofill", "paste", "typing", "pre-populated"]
 
 
 class Facts(Struct, omit_defaults=True):
-    """The properties that are recorded about a certificate."""
+    """The properties recorded about a certificate."""
 
     approx_ip_geo: Place | None | UnsetType = UNSET
     bot_detected: bool | None | UnsetType = UNSET
@@ -147,29 +147,30 @@ class Facts(Struct, omit_defaults=True):
     seconds_on_page: Count | None | UnsetType = UNSET
 
 
-# Recorded apart from the other facts, or computed from what is.
+# Recorded separately from the other facts, or computed from what is recorded.
 NOT_AMONG_FACTS = frozenset({"age_seconds", "created_at", "expires_at", "seconds_on_page"})
 
 
 _META_FACTS = frozenset({"age_seconds", "created_at", "expires_at"})
 _MOBILE_FACTS = _META_FACTS | {"approx_ip_geo", "ip", "is_masked", "os", "seconds_on_page"}
-# The properties that certificates of a kind have.
+# The properties each kind of certificate has.
 FACTS_OF: dict[str, frozenset[str]] = {
     "web": frozenset(Facts.__struct_fields__) | NOT_AMONG_FACTS,
     "mobile": _MOBILE_FACTS,
     "meta": _META_FACTS,
 }
 
-# No certificate can be asked about for longer.
+# The longest that a certificate can be asked about.
 LONGEST_WINDOW = timedelta(days=90)
-# What may still move while a certificate is young, how long that is, and for how long it is true then.
+# The properties that can still change while a certificate is young, how long it is young, and how
+# long such a value stays true in that time.
 MOVING = frozenset({"age_seconds", "expires_at", "seconds_on_page"})
 SETTLED_AFTER = timedelta(days=1)
 TRUSTED_FOR = timedelta(minutes=15)
 
 
 class PageText(msgspec.Struct, frozen=True):
-    """The text recorded on a certificate, of `length` characters; left out where it is too long."""
+    """The text recorded on a certificate, `length` characters long; omitted if it is too long."""
 
     revision: int
     length: int | None
@@ -177,9 +178,9 @@ class PageText(msgspec.Struct, frozen=True):
 
 
 class Certificate(msgspec.Struct, frozen=True):
-    """A certificate as it is recorded; None is what is not known, or was not recorded yet.
+    """A certificate as recorded. None means unknown, or not recorded yet.
 
-    `facts` are the properties that have no column of their own.
+    `facts` are the properties without a column of their own.
     """
 
     cert_id: str

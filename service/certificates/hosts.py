@@ -1,4 +1,4 @@
-"""By which host the owner of a certificate is looked for, and what has to be known to tell."""
+"""Which host identifies a certificate's owner, and what must be known to find it."""
 
 from collections.abc import Collection, Mapping
 
@@ -6,13 +6,13 @@ from service.certificates.facts import FACTS_OF, Kind, kinds_of
 from service.errors import InvalidHostname, InvalidInput, IPAddressHost, SingleLabelHost
 from service.ownership.hostname import canonical_host, has_known_suffix, host_in_url
 
-# What tells the host: the first two nearly always, and the others where those do not.
+# The properties that give the host: nearly always the first two, otherwise the others.
 TELLS_HOST = frozenset({"domain", "page_url"})
 TELLS_HOST_OTHERWISE = frozenset({"is_framed", "is_masked", "parent_page_url"})
 
 
 def likeliest_kind(cert_id: str, facts: Mapping[str, object]) -> Kind:
-    """The kind of a certificate, guessed from its id and from what is known of it."""
+    """Guess the kind of a certificate from its id and what is known about it."""
     possible = kinds_of(cert_id)
     return "web" if "web" in possible and not FACTS_OF["mobile"].issuperset(facts) else possible[0]
 
@@ -20,13 +20,13 @@ def likeliest_kind(cert_id: str, facts: Mapping[str, object]) -> Kind:
 def lacking_for_host(
     cert_id: str, kind: Kind, facts: Mapping[str, object], known: Collection[str]
 ) -> frozenset[str]:
-    """The properties still to be asked for until the host is known by which an owner is looked for.
+    """Return the properties still missing to find the host that identifies the owner.
 
-    Asked for in this order, few are: a domain that can be read settles it. One that can't may be the
-    token of a masked certificate, and where there is none the page decides, or the page that framed it.
+    This order keeps them few. A readable domain settles it. An unreadable one may be the token
+    of a masked certificate. Without a domain, the page decides, or the page that framed it.
     """
     if kind != "web":
-        # A guess, where the id could be that of a web certificate: one has a domain, others have not.
+        # If the id could be a web certificate's, the kind is a guess: only those have a domain.
         is_guess = "web" in kinds_of(cert_id) and kind == likeliest_kind(cert_id, facts)
         return frozenset({"domain"}.difference(known)) if is_guess else frozenset()
     if "domain" not in known:
@@ -43,14 +43,14 @@ def lacking_for_host(
 
 
 def host_of(kind: str, facts: Mapping[str, object]) -> str | None:
-    """The host by which a certificate's owner is looked for, or None if it has no domain.
+    """Return the host that identifies a certificate's owner, or None if it has no domain.
 
-    The `domain` fact; else the host of the page the consumer saw, which is the framing page if there
-    is one. Only web certificates have a domain. A masked one has a token in its place, which ends in
-    no known suffix, and its pages are hidden. An IP address or a single label stays as it is: nobody
-    can own it.
+    That is the `domain` fact, otherwise the host of the page the consumer saw, which is the framing
+    page if there is one. Only web certificates have a domain. A masked one has a token instead,
+    which ends in no known suffix, and its pages are hidden. An IP address or a single label is only
+    lowercased: nobody can own it.
 
-    Raises `InvalidInput` for a domain that is none.
+    Raises `InvalidInput` if the domain or the page's host is invalid.
     """
     if kind != "web":
         return None

@@ -1,9 +1,9 @@
-"""Importing what is known about certificates, one JSON object a line.
+"""Import what is known about certificates, one JSON object per line.
 
 A line carries what a stored v4 response holds, so a team can import the responses it already keeps.
-Facts imported by the operator are the service's own and serve every caller; facts that an account
-imports with its API key serve that account's calls alone, so that nobody can put words about a
-certificate into another's answers.
+Facts the operator imports are the service's own and serve every caller. Facts an account imports
+with its API key serve only that account's calls, so nobody can put words about a certificate into
+another account's answers.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ class _Line(Struct):
 
 
 class LineError(Struct):
-    """Why a line was not imported: the field, its value cut short, and what would be right."""
+    """Why a line was not imported: the field, its value (shortened), and what it must be."""
 
     field: str
     value: str
@@ -60,7 +60,7 @@ class LineError(Struct):
 
 
 class LineResult(Struct, omit_defaults=True):
-    """What became of a line, counted from 1: created, updated or unchanged; or the error."""
+    """The result of a line, counted from 1: created, updated, unchanged, or an error."""
 
     line: int
     cert_id: str | UnsetType = UNSET
@@ -72,9 +72,9 @@ _decode_line = msgspec.json.Decoder(_Line).decode
 
 
 def numbered_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """The lines that are not blank, with their numbers; of an overlong one only its beginning.
+    """Yield the nonblank lines with their numbers. An overlong line is cut off.
 
-    A byte order mark, which some systems put before the first, is passed over.
+    Skips a byte order mark, which some systems put before the first line.
     """
     number = 0
     while line := stream.readline(MAX_LINE + 1):
@@ -91,9 +91,9 @@ def numbered_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
 async def import_lines(
     connection: Connection, lines: Sequence[tuple[int, bytes]], caller: Caller | None = None
 ) -> list[LineResult]:
-    """Import lines for a caller, or for everyone if there is none. Needs a transaction.
+    """Import lines for a caller, or for everyone if `caller` is None. Needs a transaction.
 
-    A bad line is told of in its result and stops no other.
+    A bad line is reported in its result and doesn't stop the others.
     """
     results: list[LineResult] = []
     understood: list[tuple[LineResult, Incoming]] = []
@@ -103,7 +103,7 @@ async def import_lines(
         with _reporting(result):
             understood.append((result, parse_line(text)))
         if number % 50 == 0:
-            # Other calls of this process have their turn.
+            # Let other calls in this process take their turn.
             await asyncio.sleep(0)
     imported_by = caller.account_id if caller else None
     accounts = await _accounts(connection, (line for _, line in understood), caller)
@@ -126,14 +126,14 @@ async def import_lines(
                 if new != old:
                     recorded[line.cert_id] = changed[line.cert_id] = new
         written = await queries.upsert_certificates(connection, changed.values())
-        # To what the vendor told of a certificate meanwhile is added; it is not overwritten.
+        # Add to what the vendor told in the meantime, rather than overwrite it.
         overtaken = changed.keys() - written
         understood = [(result, line) for result, line in understood if line.cert_id in overtaken]
     return results
 
 
 def parse_line(text: bytes) -> Incoming:
-    """Understand one line. Raises `InvalidInput`."""
+    """Parse one line. Raises `InvalidInput`."""
     if len(text) > MAX_LINE:
         raise InvalidInput("line", f"more than {MAX_LINE} bytes", f"at most {MAX_LINE} bytes")
     try:
@@ -175,7 +175,7 @@ def _fingerprint(value: str, index: int) -> str:
 async def _accounts(
     connection: Connection, lines: Iterable[Incoming], caller: Caller | None
 ) -> dict[str, UUID]:
-    """The accounts that lines may name, by id and by name. A caller may name its own alone."""
+    """Return the accounts that lines may name, by id and name. A caller may name only its own."""
     if caller is not None:
         return {str(caller.account_id): caller.account_id, caller.name: caller.account_id}
     called = {line.account for line in lines if line.account is not None}

@@ -1,4 +1,4 @@
-"""Facts about certificates that are kept for so many days and no longer."""
+"""Delete facts about certificates after the configured number of days."""
 
 from datetime import timedelta
 from functools import partial
@@ -12,7 +12,7 @@ PURGES = "17 * * * *"
 
 
 def jobs(database: Database, settings: Settings) -> Jobs:
-    """Deletes facts once they are as old as the operator lets them get."""
+    """Return the job that deletes facts older than the operator allows."""
     days = settings.facts_retention_days
     if days is None:
         return []

@@ -1,4 +1,4 @@
-"""The statements about certificates."""
+"""The SQL statements about certificates."""
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -13,7 +13,7 @@ from service.postgres.pools import Connection
 async def select_page_text(
     connection: Connection, cert_id: str, imported_by: UUID | None, longest: int | None
 ) -> PageText:
-    """The text recorded on a certificate, if it has at most so many characters."""
+    """Return the text recorded on a certificate, if it has at most `longest` characters."""
     row = await connection.fetchrow(
         """
         SELECT revision, length(page_text), CASE
@@ -26,14 +26,17 @@ async def select_page_text(
         imported_by,
         longest,
     )
-    # It may have been purged a moment ago.
+    # It may just have been purged.
     return PageText(0, None, None) if row is None else PageText(*row)
 
 
 async def select_hosts(
     connection: Connection, cert_ids: Sequence[str], suffix_list: str
 ) -> list[tuple[str, UUID | None, str, dict[str, object]]]:
-    """Id, importer, kind and facts of the certificates whose host was found under another list."""
+    """Return certificates whose host was found under another suffix list, and lock them.
+
+    Each is an id, importer, kind, and facts.
+    """
     rows = await connection.fetch(
         """
         SELECT cert_id, imported_by, kind, facts FROM certificate
@@ -72,7 +75,7 @@ async def update_host(
 
 
 async def lock_imports(connection: Connection, imported_by: UUID | None) -> None:
-    """Wait until no other transaction records certificates of that importer."""
+    """Wait until no other transaction records certificates of this importer."""
     await connection.execute(
         "SELECT pg_advisory_xact_lock(hashtextextended('certificates of ' || $1, 0))",
         str(imported_by),
@@ -82,7 +85,7 @@ async def lock_imports(connection: Connection, imported_by: UUID | None) -> None
 async def select_certificates(
     connection: Connection, cert_ids: Sequence[str], imported_by: UUID | None
 ) -> dict[str, Certificate]:
-    """Those of the certificates that are on record for that importer, by id."""
+    """Return which of the certificates are on record for this importer, by id."""
     rows = await connection.fetch(
         """
         SELECT cert_id, imported_by, kind, account_id, host, covering_names, suffix_list,
@@ -105,9 +108,10 @@ async def select_certificates(
 async def upsert_certificates(
     connection: Connection, certificates: Iterable[Certificate]
 ) -> set[str]:
-    """Record certificates, each once, and give the ids of those that were.
+    """Record certificates, each once, and return the ids of those recorded.
 
-    Those were not of which another transaction has recorded something since they were read.
+    A certificate is skipped if another transaction has recorded something about it since it was
+    read.
     """
     rows = await connection.fetch(
         """
@@ -121,7 +125,7 @@ async def upsert_certificates(
             page_text, fingerprints, coalesce(recorded_at, now()),
             coalesce(revision, nextval('certificate_revision'))
         FROM json_populate_recordset(NULL::certificate, $1) AS told
-        -- What was purged meanwhile does not come back.
+        -- A certificate purged in the meantime must not come back.
         WHERE told.revision IS NULL OR EXISTS (
             SELECT FROM certificate
             WHERE certificate.cert_id = told.cert_id AND certificate.revision = told.revision
@@ -153,7 +157,10 @@ async def upsert_certificates(
 async def select_validity(
     connection: Connection, cert_id: str, viewer_id: UUID
 ) -> tuple[Kind, bool] | None:
-    """The kind of a certificate on record for a viewer, and whether its longest window is over."""
+    """Return a certificate's kind, and whether its longest window is over.
+
+    None if it is not on record for the viewer.
+    """
     row = await connection.fetchrow(
         """
         SELECT kind, now() >= coalesce(created_at, recorded_at) + $3::interval
@@ -170,7 +177,7 @@ async def select_validity(
 
 
 async def delete_certificates(connection: Connection, older_than: timedelta, limit: int) -> int:
-    """Delete certificates first recorded longer ago than that, and say how many."""
+    """Delete certificates first recorded longer ago than that, and return how many."""
     deleted = await connection.execute(
         """
         DELETE FROM certificate

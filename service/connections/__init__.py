@@ -1,1 +1,1 @@
-"""Who works with whom: connections, and the grants that let a name be seen."""
+"""Who works with whom: connections, and the grants that make a name visible."""

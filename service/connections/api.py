@@ -1,4 +1,4 @@
-"""The management API about connections, grants, and who sees one's name."""
+"""The management API for connections, grants, and who sees your name."""
 
 from datetime import datetime
 from typing import Annotated
@@ -28,14 +28,14 @@ _ConnectionId = Annotated[UUID, PathParameter()]
 
 
 class ConnectionList(msgspec.Struct):
-    """Connections, the latest first, and the cursor of those before, if there are any."""
+    """Connections, newest first. `next` is the cursor for older ones, or `null`."""
 
     items: list[ConnectionView]
     next: UUID | None
 
 
 class Visible(msgspec.Struct, omit_defaults=True):
-    """Who sees your name, since when, or what a partner is told of one of your domains."""
+    """Who sees your name and since when, or what a partner is told about one of your domains."""
 
     connection_id: UUID
     partner: PartnerAccount
@@ -46,7 +46,7 @@ class Visible(msgspec.Struct, omit_defaults=True):
 
 
 class Visibility(msgspec.Struct):
-    """Every partner that sees your name; or with `as`, what one is told of each of your domains."""
+    """The partners that see your name. With `as`: what one is told about each of your domains."""
 
     items: list[Visible]
     next: None = None
@@ -63,12 +63,12 @@ async def list_connections(
     caller: NamedDependency[Caller],
     database: NamedDependency[Database],
     role: Annotated[
-        Side | None, QueryParameter(description="Only those in which you are that side.")
+        Side | None, QueryParameter(description="Only connections in which you are that side.")
     ] = None,
     cursor: IdCursor = None,
     limit: Limit = 50,
 ) -> ConnectionList:
-    """Your live connections, and what each side shows the other; the latest first."""
+    """List your live connections, and what each side shows the other, newest first."""
     async with database.general.connection() as connection:
         found = await queries.select_partners(
             connection, caller.account_id, before=cursor, role=role, limit=limit + 1
@@ -89,7 +89,7 @@ async def get_connection(
     database: NamedDependency[Database],
     connection_id: _ConnectionId,
 ) -> ConnectionView:
-    """One of your live connections."""
+    """Get one of your live connections."""
     async with database.general.connection() as connection:
         return connection_view(
             await connections.find_partner(connection, caller.account_id, connection_id)
@@ -108,7 +108,7 @@ async def disconnect(
     database: NamedDependency[Database],
     connection_id: _ConnectionId,
 ) -> None:
-    """End a connection and all grants between the two, with the next call anywhere. Both are told."""
+    """Disconnect from a partner. All grants between you end, and both of you get an email."""
     async with database.general.transaction() as connection:
         await connections.end(connection, caller.account_id, connection_id, actor_of(caller))
 
@@ -125,7 +125,7 @@ async def show_name(
     database: NamedDependency[Database],
     connection_id: _ConnectionId,
 ) -> ConnectionView:
-    """Let your partner see your name as the owner of your domains, with its next call anywhere."""
+    """Show your name to your partner as the owner of your domains, from its next call on."""
     async with database.general.transaction() as connection:
         await grants.show(connection, caller.account_id, connection_id, actor_of(caller))
         return connection_view(
@@ -145,7 +145,7 @@ async def hide_name(
     database: NamedDependency[Database],
     connection_id: _ConnectionId,
 ) -> None:
-    """Let your partner see your name no more, with its next call anywhere. Again, it changes nothing."""
+    """Hide your name from your partner, from its next call on. Repeating this changes nothing."""
     async with database.general.transaction() as connection:
         await grants.hide(connection, caller.account_id, connection_id, actor_of(caller))
 
@@ -158,7 +158,7 @@ async def hide_name(
     security=[{"Basic": []}],
     request_max_body_size=MAX_BODY,
     responses={
-        200: documented(ConnectionView, "It was asked before"),
+        200: documented(ConnectionView, "You already asked"),
         201: documented(ConnectionView, "Your partner is asked"),
         **_COMMON,
         **problems(404, 409, 413, 415, 422, 429),
@@ -171,7 +171,7 @@ async def ask_for_name(
     connection_id: _ConnectionId,
     idempotency_key: IdempotencyKey = None,
 ) -> Response[bytes]:
-    """Ask your partner to let you see its name as the owner of its domains."""
+    """Ask your partner to show you its name as the owner of its domains."""
 
     async def work(connection: Connection) -> Answered:
         partner = await connections.find_partner(connection, caller.account_id, connection_id)
@@ -201,7 +201,7 @@ async def end_request_for_name(
     database: NamedDependency[Database],
     connection_id: _ConnectionId,
 ) -> None:
-    """Decline what your partner asks for, and withdraw what you asked for. Again, it changes nothing."""
+    """Decline your partner's request, and withdraw your own. Repeating this changes nothing."""
     async with database.general.transaction() as connection:
         await grants.end_requests(connection, caller.account_id, connection_id, actor_of(caller))
 
@@ -219,11 +219,12 @@ async def get_visibility(
     as_connection: Annotated[
         UUID | None,
         QueryParameter(
-            name="as", description="A connection: what your partner is told of your domains."
+            name="as",
+            description="A connection id. You get what that partner is told about your domains.",
         ),
     ] = None,
 ) -> Visibility:
-    """Who sees your name; or what one partner is told of each domain that you own."""
+    """List who sees your name, or what one partner is told about each domain you own."""
     async with database.general.connection() as connection:
         if as_connection is None:
             partners = await visibility.viewers_of(connection, caller.account_id)

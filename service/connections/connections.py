@@ -1,4 +1,4 @@
-"""Connections: the formal relation of a buyer and a seller, which grants stand on."""
+"""Connections: the formal relation between a buyer and a seller, which grants depend on."""
 
 from uuid import UUID
 
@@ -22,9 +22,9 @@ async def connect(
     actor: Actor = audit.OPERATOR,
     invitation_id: UUID | None = None,
 ) -> UUID:
-    """Connect two accounts, if they are not. The id of their connection. Needs a transaction.
+    """Connect two accounts if they aren't yet. Return the connection's id. Needs a transaction.
 
-    Raises `Conflict` for an account and itself.
+    Raises `Conflict` if both are the same account.
     """
     if buyer_id == seller_id:
         raise Conflict("an account can't connect to itself")
@@ -51,11 +51,11 @@ async def connect(
 async def disconnect(
     connection: Connection, *, buyer_id: UUID, seller_id: UUID, actor: Actor = audit.OPERATOR
 ) -> None:
-    """End a connection, and every grant between the two, in either direction. Needs a transaction.
+    """End a connection, with all grants and grant requests in both directions. Needs a transaction.
 
-    So do requests for grants. Both are told, unless the operator does it.
+    Emails both sides, unless the operator does it.
 
-    Raises `NotFound` if they are not connected so.
+    Raises `NotFound` if they are not connected in these roles.
     """
     now = await queries.lock_pair(connection, buyer_id, seller_id)
     live = await queries.select_live_connection(connection, buyer_id, seller_id)
@@ -87,7 +87,7 @@ async def disconnect(
     )
     if actor.account_id is not None:
         ended_by = await name_of(connection, actor.account_id)
-        # In an order in which no two transactions wait for each other.
+        # Sorted, so that no two transactions deadlock.
         for own_id, partner_id in sorted(((buyer_id, seller_id), (seller_id, buyer_id))):
             await mail_admins(
                 connection,
@@ -103,7 +103,7 @@ partners_of_email = queries.select_partners_of_email
 
 
 async def find_partner(connection: Connection, account_id: UUID, connection_id: UUID) -> Partner:
-    """What an account sees of a live connection of its own. Raises `NotFound`."""
+    """Return an account's view of one of its live connections. Raises `NotFound`."""
     partner = await queries.select_partner(connection, account_id, connection_id)
     if partner is None:
         raise NotFound("connection", str(connection_id))
@@ -111,7 +111,7 @@ async def find_partner(connection: Connection, account_id: UUID, connection_id: 
 
 
 async def end(connection: Connection, account_id: UUID, connection_id: UUID, actor: Actor) -> None:
-    """Disconnect at the wish of one side. Needs a transaction. Raises `NotFound`."""
+    """Disconnect on behalf of one side. Needs a transaction. Raises `NotFound`."""
     partner = await find_partner(connection, account_id, connection_id)
     buyer_id, seller_id = account_id, partner.partner_id
     if partner.role == "seller":

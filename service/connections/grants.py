@@ -1,4 +1,4 @@
-"""Grants: an owner lets one viewer see its name, for as long as they are connected."""
+"""Grants: an owner lets one viewer see its name while they are connected."""
 
 from contextlib import suppress
 from uuid import UUID
@@ -16,7 +16,7 @@ from service.errors import Conflict, NotFound
 from service.postgres.pools import Connection
 
 REQUESTS_A_DAY = 3
-"""How often one account may ask another."""
+"""Grant requests per day from one account to another."""
 
 
 async def grant(
@@ -27,10 +27,10 @@ async def grant(
     actor: Actor = audit.OPERATOR,
     invitation_id: UUID | None = None,
 ) -> UUID:
-    """Let a viewer see an owner's name, if it does not. The id of the grant. Needs a transaction.
+    """Let a viewer see an owner's name. Return the grant's id. Needs a transaction.
 
-    A request of the viewer's is met thereby. It is told, unless the operator does it or an accepted
-    invitation says so.
+    Returns the live grant if there is one. Fulfills an open request by the viewer. Emails the
+    viewer, unless the operator does it or an accepted invitation causes it.
 
     Raises `Conflict` if the two are not connected.
     """
@@ -63,9 +63,9 @@ async def grant(
 async def revoke(
     connection: Connection, *, owner_id: UUID, viewer_id: UUID, actor: Actor = audit.OPERATOR
 ) -> None:
-    """Hide an owner's name from a viewer again, who is told of it. Needs a transaction.
+    """Hide an owner's name from a viewer again. Needs a transaction.
 
-    Raises `NotFound` if there is no such grant in force.
+    Emails the viewer, unless the operator does it. Raises `NotFound` if there is no live grant.
     """
     now = await queries.lock_pair(connection, owner_id, viewer_id)
     if not await queries.end_grant(connection, owner_id, viewer_id, now):
@@ -88,10 +88,10 @@ async def revoke(
 async def request_grant(
     connection: Connection, *, owner_id: UUID, viewer_id: UUID, actor: Actor
 ) -> bool:
-    """Ask an owner to let a viewer see its name, if that is not asked already. Needs a transaction.
+    """Ask an owner to let a viewer see its name, unless a request is open. Needs a transaction.
 
-    Whether it was not. Raises `Conflict` if the two are not connected, or the viewer sees the name, and
-    `LimitReached`.
+    Returns whether the request is new. Raises `LimitReached`, or `Conflict` if the two are not
+    connected or the viewer already sees the name.
     """
     now = await queries.lock_pair(connection, owner_id, viewer_id)
     connection_id = await queries.select_live_connection_between(connection, owner_id, viewer_id)
@@ -121,9 +121,9 @@ async def request_grant(
 async def end_request(
     connection: Connection, *, owner_id: UUID, viewer_id: UUID, actor: Actor
 ) -> bool:
-    """Decline a request for a grant as its owner, or withdraw it as its viewer. Needs a transaction.
+    """Decline a grant request as the owner, or withdraw it as the viewer. Needs a transaction.
 
-    Whether there was one.
+    Returns whether there was an open request.
     """
     now = await queries.lock_pair(connection, owner_id, viewer_id)
     outcome: Outcome = "declined" if actor.account_id == owner_id else "withdrawn"
@@ -148,11 +148,14 @@ async def show(connection: Connection, account_id: UUID, connection_id: UUID, ac
 
 
 async def hide(connection: Connection, account_id: UUID, connection_id: UUID, actor: Actor) -> None:
-    """Hide an account's name from a partner, if it is shown. Needs a transaction. Raises `NotFound`."""
+    """Hide an account's name from a partner if it is shown. Needs a transaction.
+
+    Raises `NotFound`.
+    """
     partner = await find_partner(connection, account_id, connection_id)
     if partner.name_shown_since is None:
         return
-    # It may have been hidden a moment ago.
+    # Another transaction may have hidden it meanwhile.
     with suppress(NotFound):
         await revoke(connection, owner_id=account_id, viewer_id=partner.partner_id, actor=actor)
 
@@ -160,7 +163,7 @@ async def hide(connection: Connection, account_id: UUID, connection_id: UUID, ac
 async def end_requests(
     connection: Connection, account_id: UUID, connection_id: UUID, actor: Actor
 ) -> None:
-    """Decline what a partner asks for, and withdraw what it was asked for. Needs a transaction.
+    """Decline a partner's request, and withdraw the account's own. Needs a transaction.
 
     Raises `NotFound`.
     """

@@ -1,4 +1,4 @@
-"""The pages about connections: who they are with, and what they show to whom."""
+"""The pages about connections: partners, and what each side sees."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -29,7 +29,7 @@ _ConnectionId = Annotated[UUID, PathParameter()]
 
 
 class _Side(msgspec.Struct, frozen=True):
-    """A connection as one account of a user sees it."""
+    """A connection as one of the user's accounts sees it."""
 
     account: Membership
     partner: Partner
@@ -42,7 +42,7 @@ async def show_connections(
     visitor: NamedDependency[Visitor],
     database: NamedDependency[Database],
 ) -> Page:
-    """The connections of all accounts that the user belongs to."""
+    """Show the connections of all accounts that the user belongs to."""
     if visitor.session is None:
         return go_on(request, "/sign-in")
     async with database.general.connection() as connection:
@@ -61,7 +61,7 @@ async def show_connection(
     connection_id: _ConnectionId,
     accepted: Annotated[str, QueryParameter()] = "",
 ) -> Page:
-    """A connection, what it shows to whom, and how to change that."""
+    """Show a connection, what each side sees, and how to change that."""
     if visitor.session is None:
         return go_on(request, f"/sign-in?next=/connections/{connection_id}")
     async with database.general.connection() as connection:
@@ -90,7 +90,7 @@ async def change_connection(
     database: NamedDependency[Database],
     connection_id: _ConnectionId,
 ) -> Page:
-    """Show one's name to a partner or hide it, decline to, or disconnect."""
+    """Show or hide the account's name, decline a request, or disconnect."""
     form = await form_of(request, visitor)
     if visitor.session is None:
         return go_on(request, f"/sign-in?next=/connections/{connection_id}")

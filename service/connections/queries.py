@@ -1,4 +1,4 @@
-"""The statements about connections, grants and invitations."""
+"""The SQL statements about connections, grants, and grant requests."""
 
 from datetime import datetime
 from uuid import UUID
@@ -9,7 +9,7 @@ from service.postgres.pools import Connection
 
 
 async def lock_pair(connection: Connection, one: UUID, other: UUID) -> datetime:
-    """Wait until no other transaction changes what is between two accounts. The time from then on."""
+    """Lock everything between two accounts. Return the time once the lock is held."""
     await connection.execute(
         "SELECT pg_advisory_xact_lock(hashtextextended('between ' || $1 || ' and ' || $2, 0))",
         *sorted((str(one), str(other))),
@@ -30,7 +30,7 @@ async def select_live_connection(
 async def select_live_connection_between(
     connection: Connection, one: UUID, other: UUID
 ) -> UUID | None:
-    """The longest-standing live connection of two accounts, whoever of them buys."""
+    """Return the oldest live connection of two accounts, no matter which one is the buyer."""
     return await connection.fetchval(
         """
         SELECT id FROM connection
@@ -99,7 +99,7 @@ async def insert_grant(
 async def end_grant(
     connection: Connection, owner_id: UUID, viewer_id: UUID, ended_at: datetime
 ) -> bool:
-    """Whether there was a live one."""
+    """End a live grant. Returns whether there was one."""
     ended = await connection.fetchval(
         """
         UPDATE visibility_grant SET ended_at = $3
@@ -156,9 +156,10 @@ async def select_partners(
     shown_to: bool = False,
     limit: int | None = None,
 ) -> list[Partner]:
-    """An account's live connections, the latest first: from before that one, in that role.
+    """Return an account's live connections, newest first.
 
-    Or only those to whose other side the account shows its name.
+    `before` is an id, `role` the account's own, and `shown_to` keeps only partners that see its
+    name. Filters combine.
     """
     rows = await connection.fetch(
         _PARTNERS
@@ -187,7 +188,7 @@ ORDER BY connection.id
 async def select_partners_of_email(
     connection: Connection, account_id: UUID, email: str
 ) -> list[Partner]:
-    """An account's live connections to accounts that speak for an address."""
+    """Return an account's live connections to accounts that speak for an address."""
     rows = await connection.fetch(
         _PARTNERS + _SPEAKING_FOR_EMAIL,
         account_id,
@@ -204,7 +205,7 @@ async def insert_grant_request(
     viewer_id: UUID,
     requested_at: datetime,
 ) -> bool:
-    """Whether there was none open."""
+    """Open a grant request. Returns False if one is already open."""
     inserted = await connection.fetchval(
         """
         INSERT INTO grant_request (id, connection_id, owner_id, viewer_id, requested_at)
@@ -224,7 +225,7 @@ async def insert_grant_request(
 async def end_grant_request(
     connection: Connection, owner_id: UUID, viewer_id: UUID, ended_at: datetime, outcome: Outcome
 ) -> bool:
-    """Whether there was an open one."""
+    """End an open grant request. Returns whether there was one."""
     ended = await connection.fetchval(
         """
         UPDATE grant_request SET ended_at = $3, outcome = $4
@@ -242,7 +243,10 @@ async def end_grant_request(
 async def select_told(
     connection: Connection, owner_id: UUID, viewer_id: UUID
 ) -> list[tuple[str, bool, Status, str | None]]:
-    """What a viewer is told of each domain of an owner: domain, coverage, status, and name."""
+    """Return what a viewer is told about each domain of an owner.
+
+    Each row is the domain, whether its subdomains are covered, the status, and the name.
+    """
     rows = await connection.fetch(
         """
         SELECT owned.domain, owned.covers_subdomains, told.status, told.owner_name

@@ -1,4 +1,4 @@
-"""What is on record about connections and grants."""
+"""The records of connections and grants."""
 
 from datetime import datetime
 from typing import Literal, TypeAlias
@@ -13,9 +13,10 @@ Outcome: TypeAlias = Literal["granted", "declined", "withdrawn", "disconnected"]
 
 
 class Partner(msgspec.Struct, frozen=True):
-    """A live connection, as one of its accounts sees it; `role` is that account's own.
+    """A live connection as one of its accounts sees it. `role` is that account's own.
 
-    Since when its own name is shown, or the partner's is, and since when that has been asked for.
+    The times say since when its name or the partner's is shown, and since when each has been asked
+    for. None means not now.
     """
 
     connection_id: UUID

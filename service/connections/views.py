@@ -1,4 +1,4 @@
-"""How connections and the accounts at their other end are told in the API."""
+"""How the API presents connections and partner accounts."""
 
 from datetime import datetime
 from uuid import UUID
@@ -9,17 +9,18 @@ from service.connections.records import Partner, Side
 
 
 class PartnerAccount(msgspec.Struct):
-    """Another account that is known to yours."""
+    """Another account that you know of."""
 
     id: UUID
     name: str
 
 
 class ConnectionView(msgspec.Struct):
-    """A live connection; `role` is your side of it. Times say since when, `null` that it is not so.
+    """A live connection. `role` is your side of it. A time is `null` if it doesn't apply now.
 
-    `name_shown_since`: your partner sees your name as an owner; `partner_name_shown_since`: you see its
-    name; `asked_by_partner_at`, `asked_at`: that was asked for by your partner, or by you.
+    `name_shown_since`: since when your partner sees your name as an owner.
+    `partner_name_shown_since`: since when you see its name. `asked_by_partner_at`: when your
+    partner asked to see your name. `asked_at`: when you asked to see its name.
     """
 
     id: UUID

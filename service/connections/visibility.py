@@ -1,4 +1,4 @@
-"""What an account shows: who sees its name, and what one partner is told of each of its domains."""
+"""What an account shows: who sees its name, and what a partner is told about its domains."""
 
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from service.postgres.pools import Connection
 
 
 class Told(msgspec.Struct, frozen=True):
-    """What a viewer is told of a domain that an account owns."""
+    """What a viewer is told about a domain that an account owns."""
 
     domain: str
     covers_subdomains: bool
@@ -19,12 +19,12 @@ class Told(msgspec.Struct, frozen=True):
 
 
 async def viewers_of(connection: Connection, account_id: UUID) -> list[Partner]:
-    """The partners that an account shows its name to."""
+    """Return the partners that see an account's name."""
     return await queries.select_partners(connection, account_id, shown_to=True)
 
 
 async def told_to(connection: Connection, owner_id: UUID, viewer_id: UUID) -> list[Told]:
-    """What a viewer is told of each domain that an owner has, by domain: decided as for any call."""
+    """Return what a viewer is told about each domain of an owner, by domain, as in any call."""
     return [
         Told(domain, covers_subdomains, told_of_owner(status, name))
         for domain, covers_subdomains, status, name in await queries.select_told(

@@ -1,1 +1,1 @@
-"""The demo: a few companies that show every kind of answer."""
+"""The demo: a few companies that demonstrate every kind of answer."""

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 @as_json_option
 @click.pass_obj
 def load_demo(settings: Settings, as_json: bool) -> None:
-    """Load a few companies, and show who sees whose name. Their API keys are public: not for
-    production. Loaded again, only the certificates are renewed."""
+    """Load a few demo companies, and show who sees whose name. Their API keys are public: don't use
+    them in production. Loading again only renews the certificates."""
     from service.demo import demo
 
     async def work(connection: "Connection") -> "Demo":

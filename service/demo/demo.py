@@ -1,6 +1,6 @@
-"""The demo: a few companies, what is between them, and certificates that show every kind of answer.
+"""The demo: a few companies, their connections, and certificates for every kind of answer.
 
-Its API keys are public, so it is not loaded into a database that other companies already use.
+Its API keys are public, so it refuses to load into a database that other companies already use.
 """
 
 import hashlib
@@ -40,10 +40,10 @@ _ROLES = {
     MUNICH: "seller",
 }
 
-# The event that tells a database with the demo from one with companies of its own.
+# This event distinguishes a database with the demo from one with other companies.
 _LOADED = "demo.loaded"
 
-# Owner, domain, and whether all its subdomains are covered.
+# Owner, domain, and whether its subdomains are covered.
 _DOMAINS = (
     (BRIGHT, "brightquote.example", True),
     (HERON, "partners.brightquote.example", False),
@@ -63,7 +63,7 @@ _CONNECTIONS = (
 
 
 class DemoAccount(msgspec.Struct):
-    """A company of the demo, and the key to call as it."""
+    """A demo company, and the key to call as it."""
 
     id: str
     api_key: str
@@ -71,7 +71,7 @@ class DemoAccount(msgspec.Struct):
 
 
 class DemoCertificate(msgspec.Struct):
-    """A certificate of the demo, and what each company is told of it as loaded; a 404 tells nothing."""
+    """A demo certificate. `expect` has each company's `confirmed_owner`, or None for a 404."""
 
     cert_id: str
     kind: str
@@ -90,7 +90,7 @@ class Demo(msgspec.Struct):
 
 
 class _Sample(msgspec.Struct):
-    """A certificate to be made, what it shows, and by hand: whose it is, and who is to see that."""
+    """A certificate to make, what it demonstrates, and the owner and viewers we expect for it."""
 
     shows: str
     properties: dict[str, object]
@@ -181,9 +181,9 @@ _SAMPLES = (
 
 
 async def load(connection: Connection, url: str) -> Demo:
-    """Load the demo, if it is not loaded, and let its certificates live on. Needs a transaction.
+    """Load the demo if it isn't there, and renew its certificates. Needs a transaction.
 
-    Raises `Conflict` where other companies are, and the demo is not.
+    Raises `Conflict` if the database has other companies but not the demo.
     """
     if not await audit.happened(connection, _LOADED):
         if await accounts.count_accounts(connection):
@@ -194,7 +194,7 @@ async def load(connection: Connection, url: str) -> Demo:
         await audit.record(connection, _LOADED)
     lines = [(number, _line(number, sample)) for number, sample in enumerate(_SAMPLES, start=1)]
     await import_lines(connection, lines)
-    # By their keys, since a company may have been renamed, and whether they are revoked or not.
+    # Found by key, revoked or not, since a company may have been renamed.
     holders = await keys.holders_of(connection, map(_key, _ROLES))
     return Demo(
         url=url,
@@ -223,7 +223,7 @@ async def _load_companies(connection: Connection) -> None:
 
 
 def show(demo: Demo, console: Console) -> None:
-    """Print who sees what, and how to ask."""
+    """Print who sees what, and how to call the service."""
     table = Table(title="Who is told what", show_lines=True)
     table.add_column("Certificate", ratio=5, overflow="fold")
     table.add_column("Owner, and who is told its name", ratio=4)

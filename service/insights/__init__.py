@@ -1,1 +1,1 @@
-"""What a call is told: the Certificate API, and the decision who owns a site."""
+"""The Certificate API, and the decision about who owns a site."""

@@ -49,7 +49,7 @@ from service.processes import metrics
 from service.web.bodies import JSON, HttpRequest, raw_body
 from service.web.documents import documented, inline_schema
 
-# Looked up once: finding a counter by its labels costs more than counting.
+# Looked up once, because finding a counter by its labels costs more than counting.
 _ANSWERED = metrics.REQUESTS.labels(200)
 _TOLD = {
     status: metrics.ANSWERS.labels(status or "not_asked") for status in (*get_args(Status), None)
@@ -59,7 +59,7 @@ _INTERNAL_ERROR = "An unexpected error occurred"
 
 @dataclass
 class _Operations(Operation):
-    """The request body of `POST /{cert_id}`, which the handler reads for itself."""
+    """The request body of `POST /{cert_id}`, which the handler reads itself."""
 
     def __post_init__(self) -> None:
         self.request_body = RequestBody(
@@ -71,7 +71,7 @@ class _Operations(Operation):
 
 
 def v4_error(request: HttpRequest, error: Exception) -> Response[bytes]:
-    """Any error, in the shape the Certificate API gives it."""
+    """Return any error in the shape the Certificate API gives it."""
     body: dict[str, object]
     match error:
         case InvalidCertificateId():
@@ -142,9 +142,9 @@ def _error(reason: str, detail: str | None = None) -> dict[str, object]:
                 413: "The body is longer than 64 KB",
                 415: "The body is not declared to be application/json",
                 422: "The body does not meet the schema, or the operations can't be run",
-                502: "The vendor behind this service failed",
-                503: "No answer could be had now; see Retry-After",
-                504: "The vendor behind this service took too long",
+                502: "The vendor failed",
+                503: "No answer right now; see Retry-After",
+                504: "The vendor took too long",
             }.items()
         },
     },
@@ -155,8 +155,8 @@ async def run_operations(
         str, PathParameter(schema_extra={"maxLength": MAX_CERT_ID, "pattern": f"^({CERT_ID})$"})
     ],
 ) -> Response[bytes]:
-    """Run the operations the body names on a certificate, as the vendor's Certificate API v4 does."""
-    # Taken from the state: injecting more than one dependency costs a call a quarter of its speed.
+    """Run operations on a certificate, like the vendor's Certificate API v4."""
+    # Read from the state, because injecting more than one dependency slows a call by a quarter.
     state = request.app.state
     started = time.perf_counter()
     key = key_of(request.headers.get("authorization"))
@@ -164,7 +164,7 @@ async def run_operations(
         checked_cert_id(cert_id)
         asked = state.operations.asked_of(cert_id, await raw_body(request, (JSON,)))
     except ServiceError:
-        # Whoever calls without a good key is told that, and nothing else.
+        # A caller without a valid key learns only that.
         async with state.database.general.connection() as connection:
             await authenticate(connection, key)
         raise
@@ -185,17 +185,18 @@ async def run_operations(
         200: documented(ValidateResponse, "OK"),
         401: documented(ErrorResponse, "Incorrect API key"),
         402: documented(ErrorResponse, "The account is inactive"),
-        502: documented(ErrorResponse, "The vendor behind this service failed"),
-        503: documented(ErrorResponse, "No answer could be had now; see Retry-After"),
-        504: documented(ErrorResponse, "The vendor behind this service took too long"),
+        502: documented(ErrorResponse, "The vendor failed"),
+        503: documented(ErrorResponse, "No answer right now; see Retry-After"),
+        504: documented(ErrorResponse, "The vendor took too long"),
     },
 )
 async def validate_certificate_id(
     request: HttpRequest, cert_id: Annotated[str, PathParameter()]
 ) -> Response[bytes]:
-    """Tell whether an id is that of a certificate, of which kind, and not too old.
+    """Check that an id belongs to a certificate, and that it is not too old.
 
-    Where a certificate is not known here, and there is no vendor to ask, the form of its id decides.
+    The reason names the kind of certificate. If we don't know the certificate and have no vendor to
+    ask, we check only the form of the id.
     """
     key = key_of(request.headers.get("authorization"))
     validity = await request.app.state.operations.validate(key, cert_id)
@@ -205,7 +206,7 @@ async def validate_certificate_id(
 
 @asynccontextmanager
 async def lifespan(app: Litestar) -> AsyncIterator[None]:
-    """What runs operations, from the application's start until the last of them has come to its end."""
+    """Provide what runs operations; at shutdown, wait until the last of them has ended."""
     state = app.state
     async with AsyncExitStack() as stack:
         vendor = None

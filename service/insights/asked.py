@@ -1,4 +1,4 @@
-"""What a request asks for, and everything that can be wrong with it before anybody is asked."""
+"""What a request asks for, and the checks it must pass before we look anything up."""
 
 import msgspec
 
@@ -19,10 +19,10 @@ from service.insights.queries import Labels
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """A request that can be carried out, and what follows from it.
+    """A valid request, and what follows from it.
 
-    `properties` are each there once, in the order asked; None without insights. The fingerprints to
-    look for are lower-case hex; None where no e-mail address, or phone number, was given.
+    `properties` are in the order asked, without duplicates; None without insights. Fingerprints to
+    look for are lowercase hex; None if the request has no email address, or no phone number.
     """
 
     request: OperationsRequest
@@ -32,12 +32,12 @@ class Asked(msgspec.Struct, frozen=True):
 
     @property
     def asks_for_owner(self) -> bool:
-        """Whether it has to be decided who the owner is."""
+        """Whether the owner has to be decided."""
         return not OWNER_PROPERTIES.isdisjoint(self.properties or ())
 
     @property
     def scans(self) -> ScanParameters | None:
-        """What to scan for, if that was asked for at all."""
+        """The scans the request asks for, if any."""
         return self.request.insights.scans if self.request.insights else None
 
     @property
@@ -50,7 +50,7 @@ class Asked(msgspec.Struct, frozen=True):
 
     @property
     def labels(self) -> Labels | None:
-        """What to note of a certificate to be retained. What is blank leaves room for a later call."""
+        """The labels to save with a retained certificate. Blank ones are left for a later call."""
         sent = self.request.retain
         if sent is None:
             return None
@@ -59,12 +59,12 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 def asked_of(cert_id: str, body: bytes, *, has_vendor: bool) -> Asked:
-    """What a request body asks for of a certificate.
+    """Return what a request body asks for about a certificate.
 
-    Of several things that are wrong with its operations the first is told, in the order match_lead,
-    retain, insights, verify.
+    If several operations are invalid, the error is about the first in the order match_lead, retain,
+    insights, verify.
 
-    Raises `MalformedBody`, `SchemaViolation`, `Unprocessable` or `ProductUnavailable`.
+    Raises `MalformedBody`, `SchemaViolation`, `Unprocessable`, or `ProductUnavailable`.
     """
     try:
         request = contract.decode_request(body or b"{}")
@@ -101,7 +101,7 @@ def asked_of(cert_id: str, body: bytes, *, has_vendor: bool) -> Asked:
 
 
 def not_a_web_certificate() -> Unprocessable:
-    """What is said to whoever wants a lead matched on another kind of certificate."""
+    """Return the error for matching a lead on another kind of certificate."""
     return Unprocessable(
         contract.NOT_A_WEB_CERTIFICATE,
         "this certificate comes from a mobile app or a Meta lead ad",
@@ -111,7 +111,7 @@ def not_a_web_certificate() -> Unprocessable:
 def _lead(
     sent: MatchLeadParameters,
 ) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
-    """The fingerprints of the e-mail addresses and of the phone numbers that are to be matched."""
+    """Return the fingerprints of the email addresses and of the phone numbers to match."""
     emails, phones = values_of(sent.email), values_of(sent.phone)
     for values, reason in ((phones, contract.TOO_MANY_PHONES), (emails, contract.TOO_MANY_EMAILS)):
         if len(values) > contract.MAX_MATCHED:
@@ -144,7 +144,7 @@ def _check_scans(scans: ScanParameters) -> None:
 
 
 def needed_for(cert_id: str, asked: Asked) -> frozenset[str]:
-    """What has to be known of a certificate for a call to be answered without the vendor."""
+    """Return what must be known about a certificate to answer a call without the vendor."""
     properties = frozenset(asked.properties or ())
     possible = frozenset[str]().union(*(PROPERTIES_OF[kind] for kind in kinds_of(cert_id)))
     needed = set((properties & possible) - OWNER_PROPERTIES)

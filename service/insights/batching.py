@@ -1,7 +1,7 @@
 """Natural batching: while one query is in flight, later calls queue up and share the next one.
 
-A lone call goes straight through; nobody ever waits for a timer. What a call gets is what it would
-have got alone, and every query starts after the calls it serves did.
+A lone call goes straight through, and no call waits for a timer. Each call gets what it would have
+gotten alone, and every query starts after the calls it serves.
 """
 
 import asyncio
@@ -16,10 +16,10 @@ Result = TypeVar("Result")
 
 
 class NaturalBatcher(Generic[Item, Result]):
-    """Gathers single calls into runs of `run`, which answers a sequence item by item.
+    """Batches single calls into runs of `run`, which returns one result per item.
 
-    At most `in_flight` runs of at most `largest` items go on at once, at most `longest_queue` items
-    wait for one, and none waits for its result longer than `deadline` seconds.
+    At most `in_flight` runs of at most `largest` items are active at once. At most `longest_queue`
+    items wait for a run, and none waits for its result longer than `deadline` seconds.
     """
 
     def __init__(
@@ -42,9 +42,9 @@ class NaturalBatcher(Generic[Item, Result]):
         self._workers: set[asyncio.Task[None]] = set()
 
     async def ask(self, item: Item) -> Result:
-        """The result for one item, or what `run` raised for it.
+        """Return the result for one item, or raise what `run` raised for it.
 
-        Raises `Unavailable` when too many wait already, or the deadline has passed.
+        Raises `Unavailable` if too many items are waiting or the deadline has passed.
         """
         if len(self._waiting) >= self._longest_queue:
             raise Unavailable("too many calls are waiting")
@@ -62,7 +62,7 @@ class NaturalBatcher(Generic[Item, Result]):
             timer.cancel()
 
     async def drain(self) -> None:
-        """Wait until every call that is waiting has its result."""
+        """Wait until every waiting call has its result."""
         while self._workers:
             await asyncio.wait(self._workers)
 
@@ -71,7 +71,7 @@ class NaturalBatcher(Generic[Item, Result]):
             batch: list[tuple[Item, asyncio.Future[Result]]] = []
             while self._waiting and len(batch) < self._largest:
                 entry = self._waiting.popleft()
-                # Whoever gave up meanwhile, cancelled or out of time, is asked about no more.
+                # Skip calls that were canceled or timed out while they waited.
                 if not entry[1].done():
                     batch.append(entry)
             if batch:
@@ -81,13 +81,13 @@ class NaturalBatcher(Generic[Item, Result]):
     async def _answer(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:
             results = await self._run([item for item, _ in batch])
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is given to those who asked
+        except Exception as error:  # noqa: BLE001 - passed on to the callers
             if len(batch) == 1 or isinstance(error, Unavailable):
                 for _, future in batch:
                     if not future.done():
                         future.set_exception(error)
             else:
-                # One item spoils the run. Halving finds it, and its neighbours get their results.
+                # One item broke the run. Halving isolates it, so the others get their results.
                 middle = len(batch) // 2
                 await self._answer(batch[:middle])
                 await self._answer(batch[middle:])

@@ -6,17 +6,18 @@
 | yes                             | the viewer itself               | named, the name          |
 | yes                             | connected, and a grant is live  | named, the name          |
 | yes                             | anything else                   | verified, the fixed text |
-| no host (mobile, Meta, masked): the certificate's own account plays the owner | as above | as above |
+| no host (mobile, Meta, masked): the certificate's account is the owner | as above | as above |
 | no host, and no account known   | –                               | not_applicable, null     |
 | a web certificate whose site is not known | –                     | not_applicable, null     |
 
-The owner of a host is whoever owns exactly the host, else its nearest ancestor whose ownership covers
-subdomains, never above the registrable domain. An owner whose account is suspended owns nothing.
+The owner of a host is the account that owns exactly that host. Otherwise it is the owner of the
+nearest ancestor whose ownership covers subdomains, never above the registrable domain. A suspended
+account owns nothing.
 
-The table stands once, as the SQL functions `confirmed_owner` and `owner_of_host`
-(sql/migrations/0006_decision.sql). Every statement that tells of an owner joins them. Whatever can
-change is read in one statement, in one snapshot that was taken after the call began. The answer is on
-record once that statement has committed. Nothing of it is ever cached.
+The table is implemented once, as the SQL functions `confirmed_owner` and `owner_of_host`
+(sql/migrations/0006_decision.sql). Every statement that names an owner joins them. Everything that
+can change is read in one statement, in one snapshot taken after the call began. The answer is on
+record once that statement has committed. None of it is ever cached.
 """
 
 from collections.abc import Sequence
@@ -33,10 +34,10 @@ _log = structlog.get_logger("service.insights")
 
 
 async def confirmed_owner(pool: Pool, questions: Sequence[Question]) -> list[Answer]:
-    """Answer questions, in order, and put each answer on record. Raises `Unavailable`.
+    """Answer questions in order, and put each answer on record. Raises `Unavailable`.
 
-    The verdict “outdated” is left where a certificate's host was found under another suffix list, and
-    could not be found anew now.
+    The verdict “outdated” remains if a certificate's host was found under another suffix list and
+    could not be recomputed now.
     """
     async with pool.connection() as connection:
         answers = await queries.insert_answers(connection, questions, SUFFIX_LIST_VERSION)
@@ -51,6 +52,6 @@ async def confirmed_owner(pool: Pool, questions: Sequence[Question]) -> list[Ans
                 )
             for i, answer in zip(outdated, again, strict=True):
                 answers[i] = answer
-        except Exception as error:  # noqa: BLE001 - the other answers are on record, and stay so
+        except Exception as error:  # noqa: BLE001 - the other answers are already on record
             _log.warning("hosts not found anew", error=type(error).__qualname__)
     return answers

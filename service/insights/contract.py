@@ -1,7 +1,7 @@
 """The Certificate API v4 as the vendor publishes it: ids, requests, responses, texts.
 
-The vendor's OpenAPI document is the source of names and types; what it leaves open is said where
-it is decided. Absent and null are told apart by `UNSET`.
+Names and types come from the vendor's OpenAPI document. Where it leaves something open, a comment
+says what we decided. `UNSET` tells an absent field from a null one.
 """
 
 from typing import Annotated, Any, Literal, TypeAlias
@@ -16,7 +16,7 @@ Outcome: TypeAlias = Literal["success", "failure", "error"]
 
 MAX_BODY = 64 * 1024
 MAX_MATCHED = 3
-# Where the vendor publishes no limit, ours.
+# Our own limits, where the vendor publishes none.
 MAX_LABEL = 1000
 MAX_TERMS = 100
 MAX_DELIMITER = 10
@@ -41,8 +41,8 @@ VALID_ID: dict[Kind, str] = {
     "mobile": "This is a valid Mobile certificate id",
     "meta": "This is a valid Facebook certificate id",
 }
-# All that the vendor publishes as reasons of errors (“possible failure outcomes on
-# API v4.0” and the errors of its OpenAPI document).
+# Every error reason the vendor publishes (“possible failure outcomes on API v4.0” and the errors in
+# its OpenAPI document).
 PUBLISHED_ERRORS = frozenset(
     {
         SCHEMA,
@@ -69,20 +69,20 @@ PUBLISHED_ERRORS = frozenset(
         "Unavailable product requested: Verify",
     }
 )
-# Not published: without fingerprints, or text, it can't be told whether they would match.
+# Our own reasons: without fingerprints or text, we can't tell whether they would match.
 NO_FINGERPRINTS = "Lead matching could not be performed: no fingerprints are on record"
 NO_PAGE_TEXT = "Page scans could not be performed: no page text is on record"
 
 
 def values_of(given: str | list[str] | UnsetType | None) -> list[str]:
-    """What was given as one value or several, as a list."""
+    """Return a value that may be single or several as a list."""
     if not given:
         return []
     return [given] if isinstance(given, str) else given
 
 
 class ConfirmedOwnerDetail(Struct):
-    """`confirmed_owner` for programs. What identifies the owner is there only if it may be named."""
+    """`confirmed_owner` for programs. The owner's details are set only if you may see its name."""
 
     status: Status
     domain: str | None
@@ -96,7 +96,7 @@ OptInType: TypeAlias = Literal["manual", "pre-selected", "non-interactive"]
 
 
 class Properties(Facts):
-    """What an `insights` operation returns: the properties that were asked for, no others."""
+    """The properties you asked for, and no others."""
 
     age_seconds: int | None | UnsetType = UNSET
     confirmed_owner: str | None | UnsetType = UNSET
@@ -106,21 +106,21 @@ class Properties(Facts):
 PROPERTIES = frozenset(Properties.__struct_fields__)
 OWNER_PROPERTIES = frozenset({"confirmed_owner", "confirmed_owner_detail"})
 
-# The properties that certificates of a kind have; the others are answered null.
+# The properties each kind of certificate has; any other is answered with null.
 PROPERTIES_OF: dict[str, frozenset[str]] = {
     kind: facts | OWNER_PROPERTIES for kind, facts in FACTS_OF.items()
 }
 
 
-# How many values there may be is checked apart, since it has a published reason of its own.
+# The number of values is checked separately, because it has its own published reason.
 MatchValues: TypeAlias = Annotated[
     str | list[str] | None,
     Meta(
-        description="One value or up to three, each as it is or its SHA-1 in hex or base64.",
+        description="One value or up to three, each as plain text or its SHA-1 in hex or base64.",
         extra_json_schema={"maxItems": MAX_MATCHED},
     ),
 ]
-# PostgreSQL keeps no NUL characters.
+# PostgreSQL can't store NUL characters.
 Label: TypeAlias = Annotated[str, Meta(max_length=MAX_LABEL, pattern="^[^\\u0000]*$")]
 Terms: TypeAlias = Annotated[
     str | list[str] | None, Meta(extra_json_schema={"maxItems": MAX_TERMS})
@@ -131,14 +131,14 @@ Delimiter: TypeAlias = Annotated[
 
 
 class MatchLeadParameters(Struct, omit_defaults=True):
-    """The lead to be found on the certificate: an e-mail address, a phone number, or both."""
+    """The lead to find on the certificate: an email address, a phone number, or both."""
 
     email: MatchValues | UnsetType = UNSET
     phone: MatchValues | UnsetType = UNSET
 
 
 class RetainParameters(Struct, omit_defaults=True):
-    """What to note about the certificate in the caller's account; no other account here sees it."""
+    """Labels to save with the certificate in your account. No other account here sees them."""
 
     reference: Label | None | UnsetType = UNSET
     vendor: Label | None | UnsetType = UNSET
@@ -146,7 +146,7 @@ class RetainParameters(Struct, omit_defaults=True):
 
 
 class ScanParameters(Struct, omit_defaults=True):
-    """What the recorded page must and must not contain."""
+    """Terms that the recorded page must contain, and terms it must not contain."""
 
     required: Terms | UnsetType = UNSET
     forbidden: Terms | UnsetType = UNSET
@@ -154,14 +154,14 @@ class ScanParameters(Struct, omit_defaults=True):
 
 
 class InsightsParameters(Struct, omit_defaults=True):
-    """What to tell about the certificate, and what to look for on the recorded page."""
+    """The properties to return, and the terms to look for on the recorded page."""
 
     properties: list[Annotated[str, Meta(extra_json_schema={"enum": sorted(PROPERTIES)})]]
     scans: ScanParameters | None = None
 
 
 class VerifyParameters(Struct, omit_defaults=True):
-    """The criteria of consent, in place of those set with the vendor, who applies them."""
+    """Consent criteria, in place of those configured with the vendor. The vendor applies them."""
 
     advertiser_name: str | None | UnsetType = UNSET
     min_font_size_px_required: float | None | UnsetType = UNSET
@@ -179,7 +179,7 @@ def _gives(name: str) -> dict[str, object]:
     return {"required": [name], "properties": {name: values}}
 
 
-# What a JSON Schema can say of the rules between fields, for whoever makes requests from it.
+# The rules between fields that a JSON Schema can express, for clients that generate requests.
 REQUEST_RULES: dict[str, object] = {
     "anyOf": [_asks_for(name) for name in ("insights", "match_lead", "verify")],
     "if": _asks_for("retain"),
@@ -195,7 +195,7 @@ REQUEST_RULES: dict[str, object] = {
 
 
 class OperationsRequest(Struct, omit_defaults=True):
-    """The operations to perform on one certificate, at least one. `retain` needs `match_lead`."""
+    """The operations to run on one certificate, at least one. `retain` needs `match_lead`."""
 
     match_lead: MatchLeadParameters | None = None
     retain: RetainParameters | None = None
@@ -204,7 +204,7 @@ class OperationsRequest(Struct, omit_defaults=True):
 
 
 class MatchLeadOutcome(Struct):
-    """Whether the lead was found: null where that kind was not given, or could not be looked for."""
+    """Whether the lead was found. Null where you sent no such value, or we could not check it."""
 
     success: bool | None = None
     email_match: bool | None = None
@@ -212,13 +212,13 @@ class MatchLeadOutcome(Struct):
 
 
 class MatchLeadResult(MatchLeadParameters):
-    """The parameters, and what came of them."""
+    """The parameters you sent, and the result."""
 
     result: MatchLeadOutcome | UnsetType = UNSET
 
 
 class Kept(Struct, omit_defaults=True):
-    """What stays noted, where an earlier call had noted something else."""
+    """The labels that stay because an earlier call already saved different ones."""
 
     reference: str | UnsetType = UNSET
     vendor: str | UnsetType = UNSET
@@ -226,7 +226,7 @@ class Kept(Struct, omit_defaults=True):
 
 
 class RetainOutcome(Struct, omit_defaults=True):
-    """That the certificate is retained. `expires_at` is when it can't be asked about any more."""
+    """The retained certificate. You can't ask about it after `expires_at`."""
 
     expires_at: str | None
     masked_cert_url: str | None
@@ -236,20 +236,20 @@ class RetainOutcome(Struct, omit_defaults=True):
 
 
 class RetainResult(RetainParameters):
-    """The parameters, and what came of them."""
+    """The parameters you sent, and the result."""
 
     results: RetainOutcome | UnsetType = UNSET
 
 
 class Found(Struct, frozen=True):
-    """Terms as they were sent: those the text contains, and the others."""
+    """The terms that the text contains, and those it doesn't, as you sent them."""
 
     found: list[str]
     not_found: list[str]
 
 
 class ScansOutcome(Struct):
-    """Whether all that is required was found and nothing forbidden; null if nothing was looked for."""
+    """Whether every required term and no forbidden term was found; null if nothing was scanned."""
 
     success: bool | None
     required: Found
@@ -257,20 +257,20 @@ class ScansOutcome(Struct):
 
 
 class ScansResult(ScanParameters):
-    """The parameters, and what came of them."""
+    """The parameters you sent, and the result."""
 
     result: ScansOutcome | UnsetType = UNSET
 
 
 class InsightsResult(Struct, omit_defaults=True):
-    """What the `insights` operation found."""
+    """The result of the `insights` operation."""
 
     properties: Properties
     scans: ScansResult | UnsetType = UNSET
 
 
 class OperationsResponse(Struct, omit_defaults=True):
-    """The outcome of all operations together, and the result of each that was asked for."""
+    """The overall outcome, and the result of each operation you asked for."""
 
     outcome: Outcome
     reason: str | None
@@ -281,7 +281,7 @@ class OperationsResponse(Struct, omit_defaults=True):
 
 
 class ValidateResponse(Struct):
-    """Whether an id is that of a certificate."""
+    """Whether the id belongs to a certificate."""
 
     outcome: Literal["success", "failure"]
     reason: str
@@ -294,7 +294,7 @@ class ErrorDetail(Struct):
 
 
 class ErrorResponse(Struct, omit_defaults=True):
-    """Any answer that is not a 200. `errors` and `message` come where there is more to say."""
+    """Any response other than a 200. `errors` and `message` are present if there is more to say."""
 
     outcome: Literal["error"]
     reason: str

@@ -1,8 +1,8 @@
-"""Lead matching: whether a lead's e-mail address or phone number was recorded on a certificate.
+"""Lead matching: whether a lead's email address or phone number was recorded on a certificate.
 
-A certificate keeps SHA-1 fingerprints of normalised values. An e-mail address is lower-cased, nothing
-else; of a phone number all white space, hyphens, brackets and parentheses are removed, nothing else
-(“Match Lead” in the vendor's OpenAPI document). What is asked about may come hashed already.
+A certificate keeps SHA-1 fingerprints of normalized values. An email address is lowercased, nothing
+else. A phone number loses all white space, hyphens, brackets, and parentheses, nothing else (“Match
+Lead” in the vendor's OpenAPI document). Callers may send values already hashed.
 """
 
 import hashlib
@@ -15,12 +15,12 @@ _NOT_OF_A_PHONE_NUMBER = re.compile(r"[\s\-\u2010\u2011\[\]()]")
 
 
 def email_fingerprints(values: Iterable[str]) -> list[str]:
-    """The fingerprints of e-mail addresses, raw or hashed, as lower-case hex; blank ones have none."""
+    """Return the fingerprints of raw or hashed email addresses as lowercase hex, without blanks."""
     return [fingerprint_in(value) or _sha1(value.lower()) for value in values if value.strip()]
 
 
 def phone_fingerprints(values: Iterable[str]) -> list[str]:
-    """The fingerprints of phone numbers, raw or hashed, as lower-case hex; blank ones have none."""
+    """Return the fingerprints of raw or hashed phone numbers as lowercase hex, without blanks."""
     return [
         fingerprint_in(value) or _sha1(_NOT_OF_A_PHONE_NUMBER.sub("", value))
         for value in values

@@ -1,7 +1,7 @@
-"""The operations of one call: who is asked, and in which order.
+"""The operations of one call: whom to ask, and in which order.
 
-An error, which is a request that can't be carried out, refuses the whole call; unless the vendor was
-asked to run it and failed half-way, nothing is done.
+An error means that a request can't be carried out, and refuses the whole call. Then nothing is
+done, unless the vendor was asked to run it and failed halfway.
 """
 
 import asyncio
@@ -40,13 +40,13 @@ from service.insights.results import bought_body, recorded_body
 from service.insights.upstream import Vendor
 from service.postgres.pools import Database
 
-# Texts longer than so many characters are made ready and scanned one at a time; who waits for that
-# longer than so many seconds is told so.
+# Texts longer than this many characters are prepared and scanned one at a time. A call that waits
+# for that longer than this many seconds fails.
 _LONG_TEXT = 50_000
 _LONG_TEXT_DEADLINE = 4.0
 
-# Texts made ready for scanning, by revision, so none is ever another than the one on record: about so
-# many bytes of them, for so many seconds.
+# The cache of prepared texts: about how many bytes it holds, and for how many seconds. Its key is
+# the revision, so that a cached text is always the one on record.
 _TEXTS_KEPT = 64_000_000
 _TEXTS_KEPT_FOR = 600.0
 
@@ -57,7 +57,7 @@ _PROBLEMS: dict[str, Callable[[], ServiceError]] = {
     "inactive": InactiveAccount,
     "not_found": CertificateNotFound,
     "expired": CertificateNotFound,
-    # Asked again, the vendor named no later end.
+    # We asked again, and the vendor gave no later end.
     "overdue": CertificateNotFound,
     "not_web": not_a_web_certificate,
     "outdated": partial(Unavailable, "the certificate's domain can't be read now"),
@@ -65,7 +65,7 @@ _PROBLEMS: dict[str, Callable[[], ServiceError]] = {
 
 
 class Operations:
-    """Runs operations for callers, with the vendor behind us if there is one."""
+    """Runs operations for callers, with the vendor if one is configured."""
 
     def __init__(
         self,
@@ -83,14 +83,14 @@ class Operations:
         )
 
     def asked_of(self, cert_id: str, body: bytes) -> Asked:
-        """What a request body asks for, as `asked.asked_of`."""
+        """Return what a request body asks for; see `asked.asked_of`."""
         return asked_of(cert_id, body, has_vendor=self._vendor is not None)
 
     async def run(self, key: str, cert_id: str, asked: Asked) -> tuple[bytes, Answer]:
-        """The body of a 200, and the answer on record that it tells.
+        """Return the body of a 200, and the recorded answer behind it.
 
         Raises `Unauthorized`, `InactiveAccount`, `CertificateNotFound`, `Unprocessable`,
-        `Unavailable`, or with a vendor behind us what `purchases.buy` does.
+        `Unavailable`, or, with a vendor, what `Purchases.buy` raises.
         """
         question = question_of(key, cert_id, asked)
         if self._purchases is None:
@@ -105,10 +105,12 @@ class Operations:
         return recorded_body(asked, answer, scanned, bought), answer
 
     async def validate(self, key: str, cert_id: str) -> ValidateResponse:
-        """Whether that is the id of a certificate, of which kind, and not too old.
+        """Check that an id belongs to a certificate, of which kind, and that it is not too old.
 
-        Raises `Unauthorized`, `InactiveAccount`, `Unavailable`, or `VendorFailed`. Where the
-        certificate is not on record and there is no vendor to ask, its form decides.
+        If the certificate is not on record and there is no vendor to ask, the form of the id
+        decides.
+
+        Raises `Unauthorized`, `InactiveAccount`, `Unavailable`, or `VendorFailed`.
         """
         async with self._database.general.connection() as connection:
             caller = await authenticate(connection, key)
@@ -125,7 +127,7 @@ class Operations:
         return ValidateResponse("success", contract.VALID_ID[kind])
 
     async def drain(self) -> None:
-        """Wait for what is under way at the vendor, and for every answer."""
+        """Wait for everything in progress at the vendor, and for every answer."""
         if self._purchases is not None:
             await self._purchases.drain()
         await self._resolver.drain()
@@ -133,7 +135,7 @@ class Operations:
     async def _with_vendor(
         self, purchases: Purchases, question: Question, asked: Asked
     ) -> tuple[Answer, Bought | None]:
-        """The answer, once what it needs beyond what is on record was asked of the vendor."""
+        """Return the answer, after asking the vendor for what the record lacks."""
         needed = needed_for(question.cert_id, asked)
         answer = await self._resolver.ask(msgspec.structs.replace(question, needed=needed))
         known = None if answer.known is None else frozenset(answer.known)
@@ -149,7 +151,7 @@ class Operations:
             case _:
                 return answer, None
         bought = await purchases.buy(question, asked, lacking, known)
-        # What the vendor left out is not waited for, and what moves was true when it told so.
+        # Don't insist on what the vendor left out. What moves was true when the vendor told it.
         question = msgspec.structs.replace(question, needed=needed & bought.known - MOVING)
         if bought.ran_operations:
             retain = bought.response.retain
@@ -179,7 +181,7 @@ class Operations:
             length = len(ready.folded)
         if length is None or length <= _LONG_TEXT:
             return scan_page(ready, scans)
-        # In a thread, and one at a time: each look through a long text stops the rest of the process.
+        # In a thread and one at a time: each search in a long text blocks the whole process.
         try:
             async with asyncio.timeout(_LONG_TEXT_DEADLINE), self._long_texts:
                 ready = self._texts.get(answer.revision)
@@ -199,7 +201,7 @@ class Operations:
 
 
 def question_of(key: str, cert_id: str, asked: Asked) -> Question:
-    """The question that a call puts, under an id of its own."""
+    """Return the question a call asks, with a new answer id."""
     return Question(
         answer_id=uuid7(),
         key_digest=digest_of(key),

@@ -1,13 +1,12 @@
 """Page scans: which terms the text recorded on a certificate contains.
 
-Case does not count, every run of white space equals every other, and punctuation counts exactly. A
-term may hold wildcards, `{{*}}` or `*` between two of the caller's delimiters, each of which stands for
-any text, also none. White space at the ends of a term does not count, and a term of nothing else is
-passed over: it is no term.
+Case is ignored, any run of white space equals any other, and punctuation must match exactly.
+Wildcards in a term stand for any text, including none. A wildcard is `{{*}}`, or `*` between two of
+the caller's delimiters. White space at the ends of a term is ignored, and a blank term is skipped.
 
-Each term costs one pass over the text: its parts are looked for one after the other, the first
-occurrence of each being as good as any. CPython looks for a part in linear time (the two-way
-algorithm), so no pattern is hostile.
+Each term costs one pass over the text: we look for its parts in order, and the first match of each
+part is as good as any. CPython finds a part in linear time (the two-way algorithm), so no crafted
+term can make a scan slow.
 """
 
 from collections.abc import Iterable
@@ -20,20 +19,20 @@ WILDCARD = "{{*}}"
 
 
 class ScanText(msgspec.Struct, frozen=True):
-    """A recorded text, made ready for being scanned many times."""
+    """A recorded text, prepared for repeated scans."""
 
     folded: str
 
     @classmethod
     def of(cls, recorded: str) -> "ScanText":
-        """Case folded, and each run of white space one space."""
+        """Fold case, and turn each run of white space into one space."""
         return cls(" ".join(recorded.casefold().split()))
 
 
 def scan_page(text: ScanText | None, scans: ScanParameters) -> ScansOutcome:
-    """What a page has of what it must and must not contain; None if no text of it is on record.
+    """Scan a page for what it must and must not contain; `text` is None if none is on record.
 
-    `success` is None where there was nothing to look for, or nothing to look at.
+    `success` is None if there was nothing to look for, or no text.
     """
     if text is None:
         return ScansOutcome(None, Found([], []), Found([], []))
@@ -47,7 +46,7 @@ def scan_page(text: ScanText | None, scans: ScanParameters) -> ScansOutcome:
 
 
 def scan(text: ScanText, terms: Iterable[str], delimiter: str | None = None) -> Found:
-    """Look for each term in the text."""
+    """Return which of the terms the text contains."""
     result = Found([], [])
     for term in terms:
         if term.strip():
@@ -66,7 +65,7 @@ def _contains(text: ScanText, term: str, delimiter: str | None) -> bool:
 
 
 def _parts(term: str, delimiter: str | None) -> list[str]:
-    """The parts of a term between its wildcards, folded as the text is."""
+    """Return the parts of a term between its wildcards, folded like the text."""
     parts = term.strip().split(WILDCARD)
     if delimiter:
         parts = [piece for part in parts for piece in part.split(f"{delimiter}*{delimiter}")]
@@ -74,7 +73,7 @@ def _parts(term: str, delimiter: str | None) -> list[str]:
 
 
 def _folded_part(part: str) -> str:
-    # White space beside a wildcard has to be there: “of {{*}} at” is not in “often at”.
+    # White space next to a wildcard has to match: “of {{*}} at” is not in “often at”.
     words = " ".join(part.casefold().split())
     if not words:
         return " " if part else ""

@@ -1,7 +1,7 @@
-"""What is asked of the vendor behind us for a call, and whether what it answers will do.
+"""What to ask the vendor for a call, and whether its answer is usable.
 
-What is on record is not asked for again. What the vendor tells is recorded, for every caller, before
-anybody is told of it; no connection to the database is held while the vendor is waited for.
+We don't ask again for what is on record. What the vendor tells is recorded, for every caller,
+before anyone sees it. We hold no database connection while we wait for the vendor.
 """
 
 import asyncio
@@ -28,19 +28,22 @@ from service.postgres.pools import Database
 
 JUST_BOUGHT_FOR = 2.0
 
-# Of one key, so that whoever asks much waits for itself and leaves connections to others.
+# Per key, so that a busy caller waits for itself and leaves connections to others.
 MOST_PER_CALLER = MAX_CONNECTIONS // 4
 
 _Purchase: TypeAlias = tuple[VendorResponse, Certificate]
 _Result = TypeVar("_Result")
 
-# What the operations need to be run here; the last two never are.
+# What operations need to run here. The last two always need the vendor.
 _TO_RUN_HERE = frozenset({"fingerprints", "page_text", "retain", "verify"})
 
 
 class Bought(msgspec.Struct, frozen=True):
-    """What the vendor answered: whether it ran the operations, whether it told of insights, which of the
-    properties it left out, and what is known of the certificate now."""
+    """The vendor's response, and what follows from it.
+
+    Whether the vendor ran the operations, whether it returned insights, which of the requested
+    properties it left out, and what is now known about the certificate.
+    """
 
     response: VendorResponse
     ran_operations: bool
@@ -50,13 +53,13 @@ class Bought(msgspec.Struct, frozen=True):
 
 
 class Purchases:
-    """Buys from the vendor, the same for several callers at once no more than once."""
+    """Buys from the vendor, and the same thing only once for concurrent callers."""
 
     def __init__(self, vendor: Vendor, database: Database) -> None:
         self._vendor = vendor
         self._database = database
         self._under_way: dict[tuple[str, bytes], asyncio.Task[_Purchase]] = {}
-        # Who found nothing on record a moment before something was recorded need not buy it again.
+        # A caller who found nothing on record just before it was recorded need not buy it again.
         self._just_bought: TTLCache[tuple[str, bytes], _Purchase] = TTLCache(
             10_000, JUST_BOUGHT_FOR
         )
@@ -67,13 +70,13 @@ class Purchases:
     async def buy(
         self, question: Question, asked: Asked, lacking: Set[str], known: Set[str] | None
     ) -> Bought:
-        """Have the vendor do and tell what is lacking, and record what it tells.
+        """Have the vendor run and tell what is missing, and record what it tells.
 
-        `lacking` and `known` are as in `Answer.known`; `known` is None where nothing is on record.
-        Goes on when its caller does not, so that what was paid for is to be had.
+        `lacking` and `known` are as in `Answer.known`; `known` is None if nothing is on record. The
+        purchase continues if its caller leaves, so that what we pay for is recorded.
 
-        Raises what `Vendor.run` does, `VendorFailed` for an answer that will not do, `Unprocessable`
-        for an error that is all the vendor answers, and `Unavailable`.
+        Raises what `Vendor.run` raises, `VendorFailed` if the answer is unusable, `Unprocessable`
+        if the vendor returns nothing but an error, and `Unavailable`.
         """
         caller = question.key_digest
         if self._callers[caller] >= MOST_PER_CALLER:
@@ -84,7 +87,7 @@ class Purchases:
         return await asyncio.shield(task)
 
     async def drain(self) -> None:
-        """Wait for the purchases under way; none takes much longer than the vendor's budget."""
+        """Wait for purchases in progress; none takes much longer than the vendor's budget."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -101,7 +104,7 @@ class Purchases:
 
     def _end(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        # Read, so that an error is not reported as lost when every caller has gone.
+        # Read, so that asyncio doesn't report the error as lost when every caller is gone.
         if not task.cancelled():
             task.exception()
 
@@ -114,12 +117,12 @@ class Purchases:
         check_complete(request, response)
         has_insights = request.insights is None or response.insights is not None
         if "host" in lacking and "host" not in record.known and has_insights:
-            # A token for a domain, or none at all: rare, so not paid for before it is the case.
+            # The domain is a token or missing: rare, so we pay for more only when it happens.
             further = lacking_for_host(record.cert_id, record.kind, record.facts, record.known)
             if request.insights is None or further.isdisjoint(request.insights.properties):
                 more = OperationsRequest(insights=InsightsParameters(sorted(further)))
                 _, record = await self._shared(question, more, spent=time.monotonic() - started)
-            # What was asked for and not told will not be told for being asked again.
+            # Asking again won't make the vendor tell what it just left out.
             if "host" not in record.known:
                 raise VendorFailed(NONSENSE)
         left_out = frozenset[str]()
@@ -138,7 +141,7 @@ class Purchases:
     async def _shared(
         self, question: Question, request: OperationsRequest, *, spent: float = 0.0
     ) -> _Purchase:
-        """What the vendor answers, and what is recorded then. Shared, unless it retains."""
+        """Ask the vendor and record what it tells; shared by all callers unless it retains."""
         if request.retain is not None:
             return await self._ask_and_record(question, request, spent)
         same = (question.cert_id, msgspec.json.encode(request))
@@ -157,18 +160,18 @@ class Purchases:
     async def _ask_and_record(
         self, question: Question, request: OperationsRequest, spent: float
     ) -> _Purchase:
-        # Before the call, so that nothing is taken to be newer than it is.
+        # Taken before the call, so that nothing counts as newer than it is.
         at = datetime.now(UTC)
         response = await self._vendor.run(question.cert_id, request, spent=spent)
         if response.retain is not None and response.retain.results and request.retain is not None:
-            # Before anything can go wrong with the rest: it is retained, and may be paid for.
+            # Recorded before anything else can fail: it is retained, and may be paid for.
             async with self._database.general.connection() as connection:
                 await queries.insert_retained(connection, question)
         told: dict[str, object] = {}
         if request.insights is not None and response.insights is not None:
             given = response.insights.properties
             told = {name: given[name] for name in request.insights.properties if name in given}
-        # One after the other: of several who record the same certificate at once, one would prevail.
+        # One at a time: of several who record the same certificate at once, only one succeeds.
         recording = self._recording.setdefault(question.cert_id, asyncio.Lock())
         try:
             async with recording, self._database.general.connection() as connection:
@@ -180,14 +183,17 @@ class Purchases:
 def request_for(
     cert_id: str, asked: Asked, lacking: Set[str], known: Set[str] | None
 ) -> OperationsRequest:
-    """What to ask of the vendor: all operations of a call, unless what is on record suffices for them,
-    and those properties that are lacking."""
+    """Return the request to send to the vendor.
+
+    It has the missing properties, and all operations of the call unless the record is enough to run
+    them here.
+    """
     properties = set(lacking & PROPERTIES)
     if "host" in lacking and "web" in kinds_of(cert_id):
         on_record = known or frozenset[str]()
         properties |= TELLS_HOST - on_record
         if "domain" in on_record:
-            # That did not tell the host.
+            # The domain on record did not give the host.
             properties |= TELLS_HOST_OTHERWISE - on_record
     sent = asked.request
     request = OperationsRequest()
@@ -201,10 +207,10 @@ def request_for(
 
 
 def check_complete(request: OperationsRequest, response: VendorResponse) -> None:
-    """See that the vendor's answer holds what its outcome says.
+    """Check that the vendor's answer contains what its outcome says.
 
-    Raises `Unprocessable` for an error without any result, and `VendorFailed` where a result is
-    missing, or says otherwise.
+    Raises `Unprocessable` for an error without any result, and `VendorFailed` if a result is
+    missing or contradicts the outcome.
     """
     if response.outcome == "error":
         blocks = (
@@ -223,7 +229,7 @@ def check_complete(request: OperationsRequest, response: VendorResponse) -> None
 
 
 def asks_to_scan(request: OperationsRequest) -> bool:
-    """Whether a request is for scans, too."""
+    """Whether a request asks for scans."""
     return request.insights is not None and request.insights.scans is not None
 
 
@@ -232,7 +238,7 @@ def _runs_operations(lacking: Set[str], known: Set[str] | None) -> bool:
 
 
 def _has_succeeded(request: OperationsRequest, response: VendorResponse) -> bool:
-    """Whether each operation has a result, and none that says otherwise."""
+    """Whether each operation has a result, and none reports a failure."""
     match, retain, verify = response.match_lead, response.retain, response.verify
     if request.match_lead is not None and not (match and match.result and match.result.success):
         return False

@@ -1,4 +1,4 @@
-"""The statement that answers, and what it reads and records."""
+"""The statement that answers calls, and what it reads and records."""
 
 from collections.abc import Sequence, Set
 from datetime import datetime
@@ -25,7 +25,7 @@ Verdict: TypeAlias = Literal[
 
 
 class Labels(msgspec.Struct, frozen=True):
-    """What an account notes about a certificate that it retains."""
+    """What an account notes about a certificate it retains."""
 
     reference: str | None
     vendor: str | None
@@ -35,8 +35,8 @@ class Labels(msgspec.Struct, frozen=True):
 class Question(msgspec.Struct, frozen=True):
     """What one call asks about one certificate, and the id its answer will have.
 
-    `needed` names what has to be known; None if nothing can be asked elsewhere. Fingerprints are
-    lower-case hex; None where there are none to look for.
+    `needed` names what must be known; None if there is no vendor to ask. Fingerprints are lowercase
+    hex; None if there are none to look for.
     """
 
     answer_id: UUID
@@ -51,13 +51,13 @@ class Question(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What one call is told about one certificate; `facts` is JSON. If it is not answered, only why.
+    """What one call is told about one certificate, or why it is not answered; `facts` is JSON.
 
-    The owner's name, id, domain and time of verification are there only if the caller may see them.
-    `known` is there where the vendor is to be asked: about what is needed beyond it if the verdict is
-    “incomplete”, and about the end of the certificate's window if it is “overdue”. Where that
-    `has_lapsed`, what moves is not known any more.
-    `email_match` and `phone_match` are None where nothing was looked for, or could be.
+    The owner's name, id, domain, and verification time are set only if the caller may see them.
+    `known` is set if the vendor has to be asked: for what else is needed if the verdict is
+    “incomplete”, and also for the end of the certificate's window if it is “overdue”. If
+    `has_lapsed`, `MOVING` properties no longer count as known. `email_match` and `phone_match` are
+    None if nothing was or could be looked for.
     """
 
     answer_id: UUID
@@ -85,7 +85,7 @@ class Answer(msgspec.Struct, frozen=True):
     previously_retained: bool | None
 
 
-# The statement that answers, step by step. Each is found by index however large the tables are.
+# The statement that answers, step by step. Every step uses indexes, however large the tables are.
 
 # What is asked, and by whom.
 _ASKED = """
@@ -101,8 +101,8 @@ asked AS (
     LEFT JOIN account AS viewer ON viewer.id = api_key.account_id
 )"""
 
-# What is on record of the certificate: the service's own record if there is one, else the caller's; with
-# a vendor behind us the one that holds all that is needed.
+# What is on record about the certificate: the service's own record if there is one, otherwise the
+# caller's. With a vendor, a record with everything that is needed comes first.
 _HELD = """
 held AS (
     SELECT asked.*, record.*
@@ -124,17 +124,17 @@ held AS (
     ) AS record ON true
 )"""
 
-# Whether it can be answered, and if not, why: worked out once, for much follows from it.
+# Whether the call can be answered, and if not, why. Computed once, because much depends on it.
 _JUDGED = """
 judged AS MATERIALIZED (
     SELECT held.*, timing.has_lapsed, CASE
         WHEN held.viewer_id IS NULL THEN 'unauthorized'
         WHEN held.suspended_at IS NOT NULL THEN 'inactive'
         WHEN held.is_on_record IS NULL THEN 'not_found'
-        -- What the caller told itself does, or does not; nothing is bought to add to it.
+        -- What the caller imported is enough, or it isn't: we buy nothing to add to it.
         WHEN held.imported_by IS NOT NULL AND held.needed IS NOT NULL
             AND (timing.is_over OR NOT held.is_enough) THEN 'not_found'
-        -- A window is lengthened while a certificate is young, and then to its longest.
+        -- The window of a young certificate can still be extended, but not past the longest.
         WHEN timing.is_over AND (
             held.needed IS NULL
             OR timing.is_settled
@@ -156,12 +156,12 @@ judged AS MATERIALIZED (
         SELECT
             age.is_settled,
             now() >= coalesce(held.expires_at, held.made_at + $8::interval) AS is_over,
-            -- What moves need not be any more what the vendor told then.
+            -- `MOVING` properties may have changed since the vendor told them.
             held.fetched_at < now() - $10::interval AND NOT age.is_settled AS has_lapsed
     ) AS timing
 )"""
 
-# What it is answered, and who owns the site. Whoever is not answered is told nothing of the certificate.
+# The answer, and who owns the site. A call without an answer learns nothing about the certificate.
 _TOLD = """
 told AS MATERIALIZED (
     SELECT
@@ -211,8 +211,8 @@ recorded AS (
     WHERE verdict = 'answered'
 )"""
 
-# One row for all calls at once that retain the same, the first of them first; in an order in which no
-# two statements wait for each other.
+# One row for all calls of a batch that retain the same certificate; the first label of each kind
+# wins. The order keeps concurrent statements from deadlocking.
 _RETAINED = """
 retained AS (
     INSERT INTO retained_certificate AS kept (
@@ -259,9 +259,9 @@ _INSERT_ANSWERS = f"WITH {','.join(_STEPS)}{_ANSWERS}"
 async def insert_answers(
     connection: Connection, questions: Sequence[Question], suffix_list: str
 ) -> list[Answer]:
-    """Decide and record, in one statement. Only questions with the verdict “answered” are recorded.
+    """Decide and record answers in one statement.
 
-    So are the certificates that are to be retained with them.
+    Only questions with the verdict “answered” are recorded, with the certificates they retain.
     """
     rows = await connection.fetch(
         _INSERT_ANSWERS,
@@ -284,7 +284,7 @@ async def insert_answers(
 
 
 def _more(question: Question) -> str | None:
-    """What few questions have, as one value: each further array costs the statement a scan."""
+    """Return what few questions have as one value: each extra array costs the statement a scan."""
     more: dict[str, object] = {}
     if question.needed is not None:
         more["needed"] = ",".join(question.needed)
@@ -307,9 +307,9 @@ _NOTHING_TO_NOTE = Labels(None, None, None)
 
 
 async def insert_retained(connection: Connection, question: Question) -> None:
-    """Note that the vendor has retained a certificate, before anything else can go wrong with a call.
+    """Record that the vendor retained a certificate, before anything else in the call can fail.
 
-    The statement that answers finds it under the answer's own id, and takes it for its own.
+    The statement that answers finds the row under its answer's id and treats it as its own.
     """
     labels = question.retain or _NOTHING_TO_NOTE
     await connection.execute(

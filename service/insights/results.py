@@ -1,7 +1,7 @@
 """What an answer says, in the shape of the contract.
 
-A failure is an operation that was run to no avail; the others are run as well. Of several reasons the
-first counts, in the order match_lead, retain, insights, verify.
+A failure is an operation that ran without success; the others run as well. The first reason counts,
+in the order match_lead, retain, insights, verify.
 """
 
 from collections.abc import Set
@@ -42,7 +42,7 @@ class _Insights(Struct, omit_defaults=True):
 
 
 class _Response(Struct, omit_defaults=True):
-    # As `OperationsResponse`, but that the properties are those asked for, in the order asked.
+    # Like `OperationsResponse`, but with only the properties asked for, in the order asked.
     outcome: Outcome
     reason: str | None
     match_lead: MatchLeadResult | UnsetType = UNSET
@@ -54,7 +54,7 @@ class _Response(Struct, omit_defaults=True):
 def recorded_body(
     asked: Asked, answer: Answer, scanned: ScansOutcome | None, bought: Bought | None
 ) -> bytes:
-    """The body of a 200, where the operations, if not all properties, could be had from the record."""
+    """Return the body of a 200 whose operations ran here, even if some properties were bought."""
     left_out = bought.left_out if bought else frozenset[str]()
     response = _Response("success", None)
     failures: list[str] = []
@@ -81,11 +81,11 @@ def recorded_body(
 
 
 def bought_body(asked: Asked, answer: Answer, bought: Bought) -> bytes:
-    """The body of a 200, where the vendor ran the operations.
+    """Return the body of a 200 whose operations the vendor ran.
 
-    What is echoed is what the caller sent: the vendor's account being the service's own, what it
-    would echo of a retention may be another caller's. Only of `verify` the whole block is the
-    vendor's, for the criteria in it are that account's.
+    We echo what the caller sent. The vendor's account is the service's own, so its echo of a
+    retention may be another caller's. Only the `verify` block is entirely the vendor's, because its
+    criteria belong to that account.
     """
     sent, told = asked.request, bought.response
     response = _Response(told.outcome, told.reason)
@@ -106,7 +106,10 @@ def bought_body(asked: Asked, answer: Answer, bought: Bought) -> bytes:
 
 
 def _retained(asked: Asked, answer: Answer, results: VendorRetained | None) -> RetainResult:
-    """The block of `retain`. Whether it was retained before is for the caller's own account to say."""
+    """Return the `retain` block.
+
+    `previously_retained` is about the caller's own account, not the vendor's.
+    """
     sent, labels = asked.request.retain, asked.labels
     assert sent is not None
     assert labels is not None
@@ -131,12 +134,12 @@ def _retained(asked: Asked, answer: Answer, results: VendorRetained | None) -> R
 
 
 def _echo(block: type[_Block], sent: Struct, **results: object) -> _Block:
-    """The parameters of an operation as they were sent, and its results."""
+    """Return an operation's parameters as sent, with its results."""
     return block(**msgspec.structs.asdict(sent), **results)
 
 
 def _properties(asked: tuple[str, ...], answer: Answer, left_out: Set[str]) -> dict[str, object]:
-    """Those asked for; null is what the kind does not have, and what the vendor left out just now."""
+    """Return the properties asked for; null if the kind has none or the vendor just left it out."""
     properties: dict[str, object] = dict.fromkeys(asked)
     has = PROPERTIES_OF[answer.kind]
     facts = msgspec.json.decode(answer.facts) if answer.facts else {}
@@ -155,7 +158,7 @@ def _match(answer: Answer) -> MatchLeadOutcome:
 
 
 def _end(answer: Answer) -> str | None:
-    """When a certificate can't be asked about any more."""
+    """Return when a certificate can no longer be asked about."""
     if answer.expires_at is not None:
         return _time(answer.expires_at)
     return None if answer.created_at is None else _time(answer.created_at + LONGEST_WINDOW)
@@ -187,7 +190,7 @@ def _confirmed_owner_detail(answer: Answer) -> dict[str, object]:
 
 
 def _time(value: datetime | None) -> str | None:
-    """A time as the vendor writes it: UTC, whole seconds."""
+    """Format a time as the vendor does: UTC, whole seconds."""
     return None if value is None else value.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -1,13 +1,14 @@
-"""The vendor behind us: its Certificate API, called with this service's own key.
+"""The vendor's Certificate API, called with this service's own key.
 
-Where we connect is decided by the settings alone; of a certificate nothing but its id goes into the
-URL. Every wait has a deadline, and the whole call a budget. A call is repeated only where that is safe:
-when it never reached the vendor, or when the vendor says that it did not take it and the call retains
-nothing; and no more than a tenth of all calls are. After several failures in a row callers are told at
-once, until a single call, let through from time to time, succeeds.
+Only the settings decide where we connect, and only the certificate's id goes into the URL. Every
+wait has a deadline, and the whole call has a budget. We retry a call only if that is safe: if it
+never reached the vendor, or if the vendor says it did not accept it and the call retains nothing.
+At most a tenth of all calls are retried. After several failures in a row, the circuit breaker
+opens: callers get an error at once, until one of the single calls it lets through now and then
+succeeds.
 
-Neither the key nor anything the vendor or a caller sent gets into an error: those are worded here, or
-published.
+Errors never contain the key, or anything the vendor or a caller sent. Their texts are ours or
+published by the vendor.
 """
 
 import asyncio
@@ -52,18 +53,20 @@ from service.settings import TrustedForm
 CONNECT_DEADLINE = 2.0
 READ_DEADLINE = 5.0
 MAX_CONNECTIONS = 128
-# With less time than this left a call would fail for want of it, which says nothing of the vendor.
+# With less time left than this, a call would fail for lack of it, which says nothing about the
+# vendor.
 _LEAST_BUDGET = 0.25
 
 MAX_RESPONSE = 1024 * 1024
 
-# A certificate may be asked about the moment it is made, before all of the vendor's servers know it.
+# How long we remember that there is no such certificate. Calls can come as soon as it is made,
+# before all of the vendor's servers know it.
 NOT_FOUND_FOR = 15.0
 
 FAILURES_BEFORE_OPEN = 5
 OPEN_FOR = 5
 
-# How many calls may be repeated for each that is made, and how many at once after a quiet time.
+# How many retries each call adds to the allowance, and the most it holds after a quiet time.
 _REPEATS_PER_CALL = 0.1
 _MOST_REPEATS = 10.0
 
@@ -74,7 +77,7 @@ _BUSY = "the vendor's service is busy"
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 _Default = TypeVar("_Default")
 
-# What is said with a status where the vendor gives no published reason.
+# The reason for a status if the vendor gives no published one.
 _REFUSED: dict[int, tuple[type[Refused], str]] = {
     402: (PaymentRequired, "Account is inactive"),
     405: (NotClaimable, "Certificate is not claimable"),
@@ -84,13 +87,13 @@ _ERROR = "An unexpected error occurred in one or more of the operations"
 
 
 class VendorMatch(msgspec.Struct):
-    """The vendor's `match_lead` block, without what it echoes."""
+    """The vendor's `match_lead` block, without the parameters it echoes."""
 
     result: MatchLeadOutcome | None = None
 
 
 class VendorRetained(msgspec.Struct):
-    """What the vendor says of a certificate that it has retained."""
+    """What the vendor says about a certificate it has retained."""
 
     expires_at: str | None = None
     masked_cert_url: str | None = None
@@ -98,13 +101,13 @@ class VendorRetained(msgspec.Struct):
 
 
 class VendorRetain(msgspec.Struct):
-    """The vendor's `retain` block, without what it echoes."""
+    """The vendor's `retain` block, without the parameters it echoes."""
 
     results: VendorRetained | None = None
 
 
 class VendorScans(msgspec.Struct):
-    """The vendor's `scans` block, without what it echoes."""
+    """The vendor's `scans` block, without the parameters it echoes."""
 
     result: dict[str, Any] | None = None
 
@@ -117,7 +120,7 @@ class VendorInsights(msgspec.Struct):
 
 
 class VendorResponse(msgspec.Struct):
-    """What the vendor's Certificate API answers."""
+    """A response of the vendor's Certificate API."""
 
     outcome: Outcome
     reason: str | None = None
@@ -132,7 +135,7 @@ class _Refusal(msgspec.Struct):
 
 
 class _Failed(Exception):
-    """A call failed on the vendor's side: what its caller is told, and when it may be repeated."""
+    """A call failed on the vendor's side: what to tell the caller, and when to retry."""
 
     def __init__(
         self,
@@ -163,9 +166,9 @@ class Vendor:
     async def run(
         self, cert_id: str, request: OperationsRequest, *, spent: float = 0.0
     ) -> VendorResponse:
-        """Run operations on a certificate. `spent` seconds of the budget are gone already.
+        """Run operations on a certificate. `spent` seconds of the budget are already used.
 
-        Raises `CertificateNotFound`, `InvalidCertificateId`, `Refused`, `VendorFailed` or
+        Raises `CertificateNotFound`, `InvalidCertificateId`, `Refused`, `VendorFailed`, or
         `Unavailable`.
         """
         retains = request.retain is not None
@@ -197,7 +200,7 @@ class Vendor:
         return response
 
     async def validate(self, cert_id: str) -> ValidateResponse:
-        """Whether that is the id of a certificate. Raises `VendorFailed` or `Unavailable`."""
+        """Ask whether an id belongs to a certificate. Raises `VendorFailed` or `Unavailable`."""
         status, content = await self._call(
             "GET",
             f"/{quote(cert_id, safe='')}/validate",
@@ -215,7 +218,7 @@ class Vendor:
     async def _call(
         self, method: str, path: str, body: bytes, *, retains: bool, budget: float
     ) -> tuple[int, bytes]:
-        """The status and body of what the vendor answers, if that is 200 or about the call."""
+        """Return the status and body of the vendor's answer if it is 200 or about the call."""
         if budget < _LEAST_BUDGET:
             raise VendorTimedOut(_TOO_SLOW)
         with self._admitted():
@@ -238,13 +241,13 @@ class Vendor:
 
     @contextmanager
     def _admitted(self) -> Iterator[None]:
-        """Let a call through, if there is a connection for it and the breaker does not forbid it.
+        """Admit a call if a connection is free and the circuit breaker allows it.
 
         Raises `Unavailable`.
         """
         is_probe = self._breaker.state == STATE_HALF_OPEN
         if self._under_way >= MAX_CONNECTIONS:
-            # Nobody waits for a connection, and that there is none says nothing of the vendor.
+            # No call waits for a connection. That none is free says nothing about the vendor.
             metrics.UPSTREAM.labels("not_tried").inc()
             raise Unavailable("too many calls are waiting for the vendor")
         if self._breaker.opened or (is_probe and self._is_probing):
@@ -260,7 +263,7 @@ class Vendor:
             self._is_probing &= not is_probe
 
     def _may_repeat(self, error: Exception, *, retains: bool) -> bool:
-        """Whether a call may be repeated after that error; if so, that is one repetition fewer left."""
+        """Whether to retry a call after this error. If so, use up one retry."""
         if not isinstance(error, _Failed) or self._repeats < 1:
             return False
         if error.repeat == "never" or (error.repeat == "unless it retains" and retains):
@@ -297,13 +300,13 @@ class Vendor:
 
 @asynccontextmanager
 async def open_vendor(settings: TrustedForm) -> AsyncIterator[Vendor]:
-    """The vendor, as the settings say. Nothing is connected yet."""
+    """Open a client for the vendor in the settings. Nothing connects yet."""
     async with httpx.AsyncClient(
         base_url=settings.url,
         auth=httpx.BasicAuth("X", settings.api_key),
         headers={
             "Accept": "application/json",
-            # A body that unpacks to a thousand times its length is not worth the bytes saved.
+            # Saving bytes is not worth a body that unpacks to a thousand times its length.
             "Accept-Encoding": "identity",
             "Api-Version": "4.0",
             "Content-Type": "application/json",
@@ -314,7 +317,7 @@ async def open_vendor(settings: TrustedForm) -> AsyncIterator[Vendor]:
             max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS
         ),
         follow_redirects=False,
-        # Nothing the vendor says to one caller is to go with the call of another.
+        # Nothing the vendor says to one caller may go into another's call.
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
     ) as client:
         yield Vendor(client, settings.budget)
@@ -330,7 +333,7 @@ async def _within(seconds: float) -> AsyncIterator[None]:
 
 
 def _check_status(response: httpx.Response) -> None:
-    """Raise what is not about the call but about the vendor, or about our standing with it."""
+    """Raise what is not about the call but about the vendor, or our standing with it."""
     match response.status_code:
         case 200 | 400 | 402 | 404 | 405 | 422:
             return
@@ -339,7 +342,7 @@ def _check_status(response: httpx.Response) -> None:
         case 429:
             raise Unavailable(_BUSY, _seconds(response.headers.get("retry-after")))
         case 503:
-            # It says itself that it did not take the call.
+            # The vendor itself says that it did not accept the call.
             busy = Unavailable(_BUSY, _seconds(response.headers.get("retry-after")))
             raise _Failed(busy, "unless it retains")
         case 504:
@@ -347,7 +350,7 @@ def _check_status(response: httpx.Response) -> None:
         case status if status >= 500:
             raise _Failed(VendorFailed("the vendor failed"))
         case _:
-            # Whatever it is, it may be for this call alone, and does not keep the others waiting.
+            # It may be about this call alone, so it must not open the circuit breaker for others.
             raise VendorFailed(NONSENSE)
 
 
@@ -366,7 +369,7 @@ async def _content(response: httpx.Response) -> bytes:
 
 
 def _seconds(retry_after: str | None) -> int:
-    """What a Retry-After header says, where it says it in seconds; no longer than a minute."""
+    """Return the seconds in a Retry-After header, at most a minute; 1 if it gives none."""
     if retry_after is None or not re.fullmatch(r"[0-9]{1,5}", retry_after):
         return 1
     return min(60, max(1, int(retry_after)))

@@ -1,1 +1,1 @@
-"""Who was asked for what: invitations by e-mail, and what became of them."""
+"""Who was asked for what: email invitations and their outcomes."""

@@ -1,4 +1,4 @@
-"""The management API about invitations, to connect or to join an account."""
+"""The management API for invitations to connect or to join an account."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -46,7 +46,7 @@ ReasonToConnect = Literal[
 
 
 class NewInvitations(msgspec.Struct, forbid_unknown_fields=True):
-    """Whom to invite, and to what. `vendor_label` is yours alone, and kept for linking later."""
+    """Whom to invite, and why. We keep `vendor_label` for linking later; only you see it."""
 
     emails: Annotated[list[str], msgspec.Meta(min_length=1, max_length=MAX_EMAILS)]
     reason: ReasonToConnect
@@ -55,7 +55,7 @@ class NewInvitations(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class NewMembers(msgspec.Struct, forbid_unknown_fields=True):
-    """Which colleagues to invite into your account, and what they may do there."""
+    """Which colleagues to invite to your account, and in which role."""
 
     emails: Annotated[list[str], msgspec.Meta(min_length=1, max_length=MAX_EMAILS)]
     role: Role = "member"
@@ -63,9 +63,10 @@ class NewMembers(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Acceptance(msgspec.Struct, forbid_unknown_fields=True):
-    """Whether the inviter may see your name, where it asks for that: yes, unless you say no.
+    """How you accept an invitation.
 
-    `terms` are those of the invitation as you saw it; where they are others by now, nothing is accepted.
+    `shows_name`: whether the inviter may see your name, if it asks to. Yes, unless you say no.
+    `terms`: the `terms` of the invitation you saw. If they have changed, nothing is accepted.
     """
 
     shows_name: bool | None = None
@@ -73,14 +74,14 @@ class Acceptance(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Delivery(msgspec.Struct, omit_defaults=True):
-    """What became of the latest mail. It is `suppressed` where the recipient wants none."""
+    """What happened to the latest email. It is `suppressed` if the recipient opted out."""
 
     state: MailState
     error: str | UnsetType = UNSET
 
 
 class InvitationItem(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What became of an address: an invitation, or a partner that was asked for a grant, or an error."""
+    """The result for one address: an invitation, a grant request to a partner, or an error."""
 
     email: str
     status: int | UnsetType = UNSET
@@ -105,7 +106,7 @@ class InvitationItem(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class InvitationView(InvitationItem, kw_only=True, omit_defaults=True):
-    """An invitation, as the account that sent it sees it, or one whose member received it."""
+    """An invitation that your account sent, or that a member of your account received."""
 
     id: UUID
     direction: Literal["sent", "received"]
@@ -117,19 +118,19 @@ class InvitationView(InvitationItem, kw_only=True, omit_defaults=True):
 
 
 class InvitationReport(msgspec.Struct):
-    """What became of each address, in order: an invitation, or why there is none."""
+    """The result for each address, in the order you sent them."""
 
     items: list[InvitationItem]
 
 
 class NobodyInvited(Problem, omit_defaults=True):
-    """Why nobody could be invited; where it was the addresses, each says what is wrong with it."""
+    """Why nobody was invited. If it's because of the addresses, each item has its own error."""
 
     items: list[InvitationItem] | UnsetType = UNSET
 
 
 class InvitationList(msgspec.Struct):
-    """Invitations, the latest first, and the cursor of those before, if there are any."""
+    """Invitations, newest first. `next` is the cursor for older ones, or `null`."""
 
     items: list[InvitationView]
     next: UUID | None
@@ -144,9 +145,9 @@ class InvitationList(msgspec.Struct):
     security=[{"Basic": []}],
     request_max_body_size=MAX_BODY,
     responses={
-        200: documented(InvitationReport, "All were invited, or asked, before"),
-        201: documented(InvitationReport, "All are invited, or asked"),
-        207: documented(InvitationReport, "It differs; each item says what became of it"),
+        200: documented(InvitationReport, "You already invited or asked everyone"),
+        201: documented(InvitationReport, "Everyone is invited or asked"),
+        207: documented(InvitationReport, "Mixed: see the status of each item"),
         **_WITH_BODY,
         **problems(409, 422, 429, kind=NobodyInvited),
     },
@@ -157,11 +158,11 @@ async def invite(
     database: NamedDependency[Database],
     idempotency_key: IdempotencyKey = None,
 ) -> Response[bytes]:
-    """Invite up to 50 e-mail addresses to connect.
+    """Invite up to 50 email addresses to connect.
 
-    An address that is invited already for that reason is not invited again: its item is that invitation.
-    Where you are connected already with an account of an address, the two reasons that are about domain
-    ownership become a request for a grant (`grant_requested`), and the others say so.
+    If an invitation for the same reason is pending, you get that invitation back. If you are
+    already connected to the address's account, the two reasons about domain ownership ask it for a
+    grant instead (`grant_requested`). Other reasons fail if you are already connected in that role.
     """
     wanted = await json_of(request, NewInvitations)
     return await _invite_all(
@@ -185,9 +186,9 @@ async def invite(
     security=[{"Basic": []}],
     request_max_body_size=MAX_BODY,
     responses={
-        200: documented(InvitationReport, "All were invited before"),
-        201: documented(InvitationReport, "All are invited"),
-        207: documented(InvitationReport, "It differs; each item says what became of it"),
+        200: documented(InvitationReport, "You already invited everyone"),
+        201: documented(InvitationReport, "Everyone is invited"),
+        207: documented(InvitationReport, "Mixed: see the status of each item"),
         **_WITH_BODY,
         **problems(409, 422, 429, kind=NobodyInvited),
     },
@@ -198,7 +199,7 @@ async def invite_members(
     database: NamedDependency[Database],
     idempotency_key: IdempotencyKey = None,
 ) -> Response[bytes]:
-    """Invite up to 50 colleagues into your account; they belong to it once they accept."""
+    """Invite up to 50 colleagues to your account. They become members when they accept."""
     wanted = await json_of(request, NewMembers)
     return await _invite_all(
         request,
@@ -229,7 +230,7 @@ async def list_invitations(
     cursor: IdCursor = None,
     limit: Limit = 50,
 ) -> InvitationList:
-    """The invitations that your account sent, or that were sent to its members; the latest first."""
+    """List the invitations that your account sent or that its members received, newest first."""
     select = (
         queries.select_sent_invitations
         if direction == "sent"
@@ -261,7 +262,7 @@ async def get_invitation(
     database: NamedDependency[Database],
     invitation_id: _InvitationId,
 ) -> InvitationView:
-    """An invitation that your account sent, or that was sent to one of its members."""
+    """Get an invitation that your account sent or that one of its members received."""
     async with database.general.connection() as connection:
         found = await queries.select_invitation(connection, invitation_id)
         if found is None or found.inviter_id != caller.account_id:
@@ -289,7 +290,7 @@ async def resend_invitation(
     invitation_id: _InvitationId,
     idempotency_key: IdempotencyKey = None,
 ) -> Response[bytes]:
-    """Send a pending or expired invitation again. It is open for 30 days from now, by the new link."""
+    """Resend a pending or expired invitation. It gets a new link, which works for 30 days."""
 
     async def work(connection: Connection) -> Answered:
         sent = await invitations.resend(
@@ -317,7 +318,7 @@ async def cancel_invitation(
     database: NamedDependency[Database],
     invitation_id: _InvitationId,
 ) -> InvitationView:
-    """Withdraw a pending invitation; its link is good no more. Again, it changes nothing."""
+    """Cancel a pending invitation. Canceling it again changes nothing."""
     async with database.general.transaction() as connection:
         cancelled = await invitations.cancel(
             connection, caller.account_id, invitation_id, actor_of(caller)
@@ -345,7 +346,7 @@ async def accept_invitation(
     database: NamedDependency[Database],
     invitation_id: _InvitationId,
 ) -> InvitationView:
-    """Accept an invitation that was sent to a member of your account. Again, it changes nothing."""
+    """Accept an invitation that a member received. Accepting it again changes nothing."""
     acceptance = await json_of(request, Acceptance)
     async with database.general.transaction() as connection:
         own = await queries.select_invitation(connection, invitation_id)
@@ -375,7 +376,7 @@ async def decline_invitation(
     database: NamedDependency[Database],
     invitation_id: _InvitationId,
 ) -> InvitationView:
-    """Decline an invitation that was sent to a member of your account. Again, it changes nothing."""
+    """Decline an invitation that a member received. Declining it again changes nothing."""
     async with database.general.transaction() as connection:
         await _received(connection, caller, invitation_id)
         await invitations.decline(connection, invitation_id)

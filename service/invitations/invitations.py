@@ -1,14 +1,14 @@
-"""Invitations: one account asks whoever reads a mailbox to connect, or to join it.
+"""Invitations: an account asks whoever reads a mailbox to connect, or to join the account.
 
-pending → accepted | declined | cancelled | expired, and by being sent again expired → pending. Each
-change is made under the lock of the invitation's row, with its effect, its events and its mails.
+pending → accepted | declined | cancelled | expired. Resending: expired → pending. Each change holds
+the lock on the invitation's row, and commits together with its effect, its events, and its emails.
 
 | reason                      | inviter is the | effect of accepting                               |
 |-----------------------------|----------------|---------------------------------------------------|
 | receive_leads               | buyer          | connection                                        |
 | send_leads                  | seller         | connection                                        |
 | domain_ownership_visibility | buyer          | connection, and a grant: acceptor → inviter       |
-| confirm_domain_ownership    | buyer          | connection, and that grant unless it is unticked  |
+| confirm_domain_ownership    | buyer          | connection, and that grant unless it is unchecked |
 | share_lead_quality_reports  | buyer          | connection                                        |
 | join_account                | –              | the user becomes a member of the inviting account |
 """
@@ -39,20 +39,20 @@ from service.tokens import digest_of, link_token
 
 LASTS = timedelta(days=30)
 
-# How many invitations a day may be sent by one account, by it to one address, to one address at all, and
-# to one mail domain: so many that one account alone keeps no other from inviting.
+# Invitations per day: by one account, by one account to one address, to one address by anyone, and
+# to one mail domain. High enough that one account alone can't keep the others from inviting.
 PER_INVITER = 200
 PER_INVITER_AND_RECIPIENT = 5
 PER_RECIPIENT = 20
 PER_DOMAIN = 2000
 
 SIGN_UPS_A_DAY = 20
-"""How often a name may be tried with one invitation: each attempt tells whether a name is taken."""
+"""Sign-up attempts with one invitation: each reveals whether an account name is taken."""
 
 MAX_NOTE = 500
 MAX_LABEL = 1000
 
-# Those that ask the acceptor to let the inviter see its name, and whether it may accept without that.
+# Reasons that ask to see the acceptor's name, and whether it may accept without showing it.
 ASK_FOR_NAME: dict[Reason, bool] = {
     "domain_ownership_visibility": False,
     "confirm_domain_ownership": True,
@@ -67,18 +67,18 @@ _ENDED = {
 
 
 class TermsChanged(Conflict):
-    """What was accepted is not what there is to accept."""
+    """The invitation changed after the acceptor read it."""
 
 
 class Sent(msgspec.Struct, frozen=True):
-    """An invitation that is pending, and whether it is new."""
+    """A pending invitation, and whether it is new."""
 
     invitation: Invitation
     is_new: bool
 
 
 class GrantRequested(msgspec.Struct, frozen=True):
-    """In place of an invitation: a partner was asked for a grant, and whether that is new."""
+    """A partner that was asked for a grant instead of invited, and whether that is new."""
 
     partner: Partner
     is_new: bool
@@ -101,15 +101,16 @@ async def invite(
 ) -> Invited:
     """Invite an address. Needs a transaction.
 
-    One that is invited already, for the same reason, is not invited again. Where the two are connected
-    already, a reason that asks for a name becomes a request for a grant. Who has opted out is not sent
-    the mail.
+    Returns the pending invitation if there is one for the same reason. If the two are already
+    connected, a reason that asks for a name becomes a request for a grant. A recipient who opted
+    out gets no email.
 
-    Raises `InvalidInput`, `LimitReached`, and `Conflict` where there is nothing to invite to any more.
+    Raises `InvalidInput`, `LimitReached`, or `Conflict` if the address is already invited in
+    another role, a member, or connected, or its account already shows its name.
     """
     email = checked_email(email)
     note, vendor_label = checked_note(note), _checked_label(vendor_label)
-    # One at a time for an inviter: so there is one pending invitation, and whoever asks again gets it.
+    # One at a time per inviter, so that only one invitation is pending and a repeat finds it.
     await queries.lock_inviter(connection, inviter_id)
     pending = await queries.select_pending_invitation(connection, inviter_id, email, reason)
     if pending is not None:
@@ -168,11 +169,12 @@ async def invite(
 async def resend(
     connection: Connection, secret: bytes, inviter_id: UUID, invitation_id: UUID, actor: Actor
 ) -> Invitation:
-    """Send a pending or expired invitation again, for its whole time. Needs a transaction.
+    """Resend a pending or expired invitation, and restart its lifetime. Needs a transaction.
 
-    The link in former mails is good no more.
+    The links in earlier emails stop working.
 
-    Raises `NotFound`, `LimitReached`, and `Conflict` where it was answered, withdrawn, or made anew.
+    Raises `NotFound`, `LimitReached`, or `Conflict` if it was answered, canceled, or replaced by a
+    newer one.
     """
     await queries.lock_inviter(connection, inviter_id)
     invitation = await _locked_of(connection, inviter_id, invitation_id)
@@ -208,9 +210,9 @@ async def resend(
 async def cancel(
     connection: Connection, inviter_id: UUID, invitation_id: UUID, actor: Actor
 ) -> Invitation:
-    """Withdraw an invitation; a mail that was not sent yet is not sent. Needs a transaction.
+    """Cancel an invitation, and its email if that is still unsent. Needs a transaction.
 
-    Withdrawing again changes nothing. Raises `NotFound` or `NoLongerOpen`.
+    Canceling again changes nothing. Raises `NotFound` or `NoLongerOpen`.
     """
     invitation = await _locked_of(connection, inviter_id, invitation_id)
     if invitation.state == "cancelled":
@@ -221,9 +223,9 @@ async def cancel(
 
 
 async def decline(connection: Connection, invitation_id: UUID) -> None:
-    """Decline an invitation; the inviter is told. Needs a transaction. Again, it changes nothing.
+    """Decline an invitation, and email the inviter's admins. Needs a transaction.
 
-    Raises `NotFound` or `NoLongerOpen`.
+    Declining again changes nothing. Raises `NotFound` or `NoLongerOpen`.
     """
     invitation = await _locked(connection, invitation_id)
     if invitation.state == "declined":
@@ -233,9 +235,9 @@ async def decline(connection: Connection, invitation_id: UUID) -> None:
 
 
 async def opt_out(connection: Connection, invitation_id: UUID, *, of_all: bool) -> None:
-    """Let an invitation's recipient have no more of them, from that inviter or at all, for good.
+    """Opt an invitation's recipient out, from this inviter or `of_all`, for good.
 
-    What is pending of those is declined. Needs a transaction. Raises `NotFound`.
+    Pending invitations from them are declined. Needs a transaction. Raises `NotFound`.
     """
     invitation = await _existing(connection, invitation_id)
     inviter_id = None if of_all else invitation.inviter_id
@@ -255,15 +257,15 @@ async def accept(
     shows_name: bool | None = None,
     terms: str | None = None,
 ) -> Invitation:
-    """Accept an invitation to connect for an account, with all that follows. Needs a transaction.
+    """Accept an invitation to connect for an account, with all its effects. Needs a transaction.
 
-    `shows_name` is whether the inviter may see the acceptor's name, where it asks for that; None means
-    what it asks for. `terms` are those of what was shown, and None of who does not say. Accepting
-    again for the same account changes nothing. That the acceptor may accept what was sent to this
-    address is for the caller to see to.
+    `shows_name` is whether the inviter may see the acceptor's name, if it asks to; None means what
+    the inviter asks for. `terms` are those the acceptor saw; None skips that check. Accepting again
+    for the same account changes nothing. The caller must check that the acceptor may answer for
+    this address.
 
-    Raises `NotFound`, `NoLongerOpen`, `InvalidInput`, and `Conflict` where the inviter is the acceptor
-    or is suspended.
+    Raises `NotFound`, `NoLongerOpen`, `InvalidInput`, `TermsChanged`, or `Conflict` if it invites
+    to join an account, or if the inviter is the acceptor or is suspended.
     """
     invitation = await _locked(connection, invitation_id)
     if invitation.reason == "join_account":
@@ -318,12 +320,12 @@ async def accept(
 async def sign_up(
     connection: Connection, invitation_id: UUID, user: User | None, company: str, your_name: str
 ) -> tuple[User, Account]:
-    """A new account for the recipient of an invitation to connect. Needs a transaction.
+    """Create an account for the recipient of an invitation to connect. Needs a transaction.
 
-    `user` is the recipient, if it is signed in; otherwise it becomes a user.
+    `user` is the recipient if signed in; without it, a user is created.
 
-    Raises `NotFound`, `NoLongerOpen`, `InvalidInput`, and `Forbidden` for who is a user without being
-    signed in, or belongs to an account.
+    Raises `NotFound`, `NoLongerOpen`, `InvalidInput`, `Conflict` if the inviter is suspended, or
+    `Forbidden` if the recipient is a user who isn't signed in, or belongs to an account.
     """
     invitation = await _locked(connection, invitation_id)
     _require_acceptable(invitation)
@@ -337,13 +339,13 @@ async def sign_up(
 async def join(
     connection: Connection, invitation_id: UUID, user: User | None, your_name: str | None
 ) -> User:
-    """Make the recipient of an invitation to join an account a member of it. Needs a transaction.
+    """Add the recipient of an invitation to join an account to that account. Needs a transaction.
 
-    `user` is the recipient, if it is signed in; otherwise it becomes a user. `your_name` is that of a
-    user who has none yet.
+    `user` is the recipient if signed in; without it, a user is created. `your_name` is the name of
+    a user who has none yet.
 
-    Raises `NotFound`, `NoLongerOpen`, `InvalidInput`, and `Forbidden` for who is a user without being
-    signed in.
+    Raises `NotFound`, `NoLongerOpen`, `InvalidInput`, `Conflict` if the inviter is suspended, or
+    `Forbidden` if the recipient is a user who isn't signed in.
     """
     invitation = await _locked(connection, invitation_id)
     _require_acceptable(invitation)
@@ -367,7 +369,7 @@ async def join(
 
 
 async def expire_due(connection: Connection) -> int:
-    """Note which invitations are past their end: how many, of a bounded number. Needs a transaction."""
+    """Mark a batch of overdue invitations as expired. Return how many. Needs a transaction."""
     expired = await queries.expire_invitations(connection)
     for invitation_id, inviter_id, email in expired:
         await audit.record(
@@ -382,7 +384,7 @@ async def expire_due(connection: Connection) -> int:
 
 
 async def find_by_token(connection: Connection, token: str) -> Invitation:
-    """The invitation that a mailed link leads to, open or not. Raises `NotFound`."""
+    """Return the invitation that an emailed link leads to, open or not. Raises `NotFound`."""
     invitation = await queries.select_invitation_of_token(connection, digest_of(token))
     if invitation is None:
         raise NotFound("invitation", "…")
@@ -390,7 +392,7 @@ async def find_by_token(connection: Connection, token: str) -> Invitation:
 
 
 def terms_of(invitation: Invitation) -> str:
-    """What stands for all that an invitation shows: who accepts, accepts these terms and no others."""
+    """Return a hash of what an invitation offers: accepting covers these terms and no others."""
     shown = (
         invitation.id,
         invitation.mail_id,
@@ -402,7 +404,7 @@ def terms_of(invitation: Invitation) -> str:
 
 
 def checked_note(note: str | None) -> str | None:
-    """A personal note as it is kept; None if it is blank. Raises `InvalidInput`."""
+    """Return a personal note as we store it, or None if it is blank. Raises `InvalidInput`."""
     if note is None or not note.strip():
         return None
     lines = note.replace("\r\n", "\n").strip().split("\n")
@@ -454,7 +456,7 @@ async def _existing(connection: Connection, invitation_id: UUID) -> Invitation:
 
 
 async def _locked(connection: Connection, invitation_id: UUID) -> Invitation:
-    """The invitation as it is, and stays until this transaction ends."""
+    """Return the invitation, locked until the transaction ends."""
     await queries.lock_invitation(connection, invitation_id)
     return await _existing(connection, invitation_id)
 
@@ -469,7 +471,10 @@ async def _locked_of(connection: Connection, inviter_id: UUID, invitation_id: UU
 async def _ask_partner(
     connection: Connection, inviter_id: UUID, actor: Actor, email: str, reason: Reason
 ) -> GrantRequested | None:
-    """What becomes of an invitation to someone whose account the inviter is connected to."""
+    """Ask an already connected account for a grant, if the reason asks for a name.
+
+    Returns None if the address is to be invited instead. Raises `Conflict` if neither makes sense.
+    """
     partners = await partners_of_email(connection, inviter_id, email)
     if reason not in ASK_FOR_NAME:
         own_side = "seller" if reason == "send_leads" else "buyer"
@@ -489,7 +494,7 @@ async def _ask_partner(
 
 
 async def _spend(connection: Connection, inviter_id: UUID, email: str) -> None:
-    """Count an invitation to that address. Raises `LimitReached`, without saying which."""
+    """Count an invitation to that address. Raises `LimitReached`, without saying which limit."""
     domain = email.rpartition("@")[2]
     await allowance.take(connection, "invitations by", str(inviter_id), PER_INVITER)
     await allowance.take(
@@ -510,7 +515,7 @@ async def _send(
     note: str | None,
     is_reminder: bool,
 ) -> datetime:
-    """Have the mail sent, unless it is not wanted; when the invitation expires."""
+    """Queue the email, unless the recipient opted out. Return when the invitation expires."""
     inviter = await name_of(connection, inviter_id)
     expires_at = await queries.select_end(connection, LASTS)
     await queue_mail(
@@ -548,7 +553,7 @@ async def _end(
 
 
 async def _decline(connection: Connection, invitation: Invitation) -> None:
-    """Whoever declined: whether that was by an account is not for the inviter to know."""
+    """Record the recipient as the one who declined: the inviter must not learn of an account."""
     await _end(connection, invitation, "declined", audit.RECIPIENT)
     await members.mail_admins(
         connection,
@@ -566,7 +571,7 @@ async def _accept_crossing(
     connection_id: UUID,
     actor: Actor,
 ) -> None:
-    """What the acceptor asked of the inviter, if it was to be connected the same way, is had as well."""
+    """Also accept what the acceptor sent to the inviter, if it leads to the same connection."""
     reasons: list[Reason] = (
         ["receive_leads", "share_lead_quality_reports"]
         if invitation.reason == "send_leads"

@@ -1,4 +1,4 @@
-"""Invitations that have passed their end."""
+"""Expiry of invitations."""
 
 from functools import partial
 
@@ -9,7 +9,7 @@ from service.settings import Settings
 
 
 def jobs(database: Database, settings: Settings) -> Jobs:
-    """Notes which invitations have expired."""
+    """Return the schedule that marks overdue invitations as expired."""
     del settings
     return [Schedule("expire_invitations", EVERY_FIVE_MINUTES, partial(_expire_all, database))]
 

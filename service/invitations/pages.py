@@ -1,4 +1,4 @@
-"""The pages that invitations lead to, and what becomes of them there."""
+"""The pages that invitations lead to, where recipients answer them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, TypeAlias
@@ -25,16 +25,16 @@ from service.postgres.pools import Connection, Database
 from service.web.bodies import HttpRequest
 from service.web.pages import Page, page_router
 
-# What whoever looks at an open invitation can do about it.
+# What a visitor can do about an open invitation.
 Way: TypeAlias = Literal[
-    "sign_up",  # nobody has this address: a new user, and a new account
-    "sign_in",  # somebody has, and has to show it
+    "sign_up",  # no user has this address: create a user and an account
+    "sign_in",  # a user has this address and must sign in
     "choose",  # the recipient is signed in, and an admin of accounts that can accept
     "join",  # the recipient is signed in, and can join the account
-    "not_admin",  # the recipient is signed in, and no admin of any
-    "own",  # the recipient is signed in, and belongs to the inviter's account alone
-    "suspended",  # the recipient is signed in, and belongs to accounts that are suspended alone
-    "other_user",  # somebody else is signed in
+    "not_admin",  # the recipient is signed in, but not an admin of any account that can accept
+    "own",  # the recipient is signed in, but belongs only to the inviter's account
+    "suspended",  # the recipient is signed in, but belongs only to suspended accounts
+    "other_user",  # someone else is signed in
 ]
 
 
@@ -42,7 +42,7 @@ _Token = Annotated[str, PathParameter()]
 
 
 class _Account(msgspec.Struct, frozen=True):
-    """An account that can accept, and the domains as whose owner its name would be shown."""
+    """An account that can accept, and the domains it would be named as the owner of."""
 
     id: UUID
     name: str
@@ -50,7 +50,7 @@ class _Account(msgspec.Struct, frozen=True):
 
 
 class _Seen(msgspec.Struct, frozen=True):
-    """An invitation as it is shown to one visitor."""
+    """An invitation as one visitor sees it."""
 
     invitation: Invitation
     way: Way
@@ -64,7 +64,7 @@ async def show_invitation(
     database: NamedDependency[Database],
     token: _Token,
 ) -> Page:
-    """Show who invites to what, and what accepting would show to whom. Nothing is done by looking."""
+    """Show who invites to what, and what accepting would reveal. Opening the page does nothing."""
     async with database.general.connection() as connection:
         seen = await _look(connection, visitor, token)
     return _invitation(request, visitor, token, seen)
@@ -77,18 +77,18 @@ async def accept(
     database: NamedDependency[Database],
     token: _Token,
 ) -> Page:
-    """Accept what was shown, for the account that was chosen, or for a new one."""
+    """Accept what was shown, for the chosen account or a new one."""
     form = await form_of(request, visitor)
     async with database.general.connection() as connection:
         seen = await _look(connection, visitor, token)
         if seen.way == "sign_up":
-            # For itself, so that attempts that come to nothing count.
+            # Outside the transaction below, so that failed attempts count too.
             await allowance.take(
                 connection, "sign-ups tried", str(seen.invitation.id), SIGN_UPS_A_DAY
             )
     try:
         async with database.general.transaction() as connection:
-            # As it is from here on: what was looked at before may have changed.
+            # Look again under the locks: the invitation or the memberships may have changed.
             await queries.lock_invitation(connection, seen.invitation.id)
             await queries.lock_parties(
                 connection,
@@ -117,7 +117,7 @@ async def decline(
     database: NamedDependency[Database],
     token: _Token,
 ) -> Page:
-    """Decline. Whoever has the mail can, without an account."""
+    """Decline an invitation. The link is enough; no account is needed."""
     await form_of(request, visitor)
     async with database.general.transaction() as connection:
         invitation = await invitations.find_by_token(connection, token)
@@ -135,7 +135,7 @@ async def stop(
     database: NamedDependency[Database],
     token: _Token,
 ) -> Page:
-    """Have no more invitations: from this inviter, or at all."""
+    """Opt out of invitations, from this inviter or from everyone."""
     form = await form_of(request, visitor)
     of_all = form.get("scope") == "all"
     async with database.general.transaction() as connection:
@@ -147,7 +147,7 @@ async def stop(
 
 @get("/invitations/{token:str}/unsubscribe")
 async def show_stop(request: HttpRequest, token: _Token) -> Page:
-    """Lead whoever opens the link in the mail's header to where it can be said."""
+    """Redirect whoever opens the link in the email's header to the opt-out form."""
     return go_on(request, f"/invitations/{token}#stop")
 
 
@@ -158,7 +158,7 @@ async def unsubscribe(
     database: NamedDependency[Database],
     token: _Token,
 ) -> Page:
-    """What a mail program sends at one click (RFC 8058), from no page: the token alone has to do."""
+    """Handle a mail program's one-click opt-out (RFC 8058). No page sends it: the token must do."""
     if (await request.form()).get("List-Unsubscribe") != "One-Click":
         raise InvalidInput("List-Unsubscribe", "…", "“One-Click” (RFC 8058)")
     async with database.general.transaction() as connection:
@@ -174,7 +174,7 @@ async def ask_for_link(
     database: NamedDependency[Database],
     token: _Token,
 ) -> Page:
-    """Mail a link to sign in to the address that was invited, which leads back to the invitation."""
+    """Email a sign-in link to the invited address. It leads back to the invitation."""
     await form_of(request, visitor)
     async with database.general.transaction() as connection:
         invitation = await invitations.find_by_token(connection, token)
@@ -188,7 +188,7 @@ async def ask_for_link(
 
 
 async def _look(connection: Connection, visitor: Visitor, token: str) -> _Seen:
-    """An invitation, and what this visitor can do about it. Raises `NotFound`."""
+    """Return an invitation, and what this visitor can do about it. Raises `NotFound`."""
     invitation = await invitations.find_by_token(connection, token)
     user = visitor.session.user if visitor.session else None
     if user is None:
@@ -224,7 +224,7 @@ async def _accept(
     seen: _Seen,
     form: Mapping[str, str],
 ) -> Page:
-    """Do what was asked for in the way that is open to this visitor."""
+    """Accept in the way that is open to this visitor."""
     invitation, session = seen.invitation, visitor.session
     signed_in = session.user if session else None
     token: str | None = None
@@ -277,7 +277,7 @@ def _invitation(
     error: str | None = None,
     form: Mapping[str, str] | None = None,
 ) -> Page:
-    """The page of an invitation: open, with what can be done about it, or what became of it."""
+    """Return the page of an invitation: what the visitor can do, or how it ended."""
     if seen.invitation.state != "pending":
         status = 410
     return page(

@@ -1,4 +1,4 @@
-"""The statements about invitations."""
+"""The SQL statements about invitations."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -50,7 +50,7 @@ CROSS JOIN LATERAL (
 
 
 async def lock_inviter(connection: Connection, inviter_id: UUID) -> None:
-    """Wait until no other transaction invites for an account, and keep others from it."""
+    """Wait for other transactions that invite for an account, and keep new ones waiting."""
     await connection.execute(
         "SELECT pg_advisory_xact_lock(hashtextextended('invitations of ' || $1, 0))",
         str(inviter_id),
@@ -58,18 +58,18 @@ async def lock_inviter(connection: Connection, inviter_id: UUID) -> None:
 
 
 async def select_end(connection: Connection, lasts: timedelta) -> datetime:
-    """When ends what begins now and lasts so long."""
+    """Return when something ends that starts now and lasts that long."""
     return await connection.fetchval("SELECT now() + $1::interval", lasts)
 
 
 async def lock_parties(connection: Connection, inviter_id: UUID, user_id: UUID | None) -> None:
-    """Keep an inviter's name, and what a user may do for accounts, as they are."""
+    """Keep others from changing an inviter's name and a user's memberships."""
     await connection.execute("SELECT FROM account WHERE id = $1 FOR SHARE", inviter_id)
     await connection.execute("SELECT FROM membership WHERE user_id = $1 FOR SHARE", user_id)
 
 
 async def lock_invitation(connection: Connection, invitation_id: UUID) -> None:
-    """Wait until no other transaction changes an invitation, and keep others from it."""
+    """Wait for other transactions that change an invitation, and keep new ones waiting."""
     await connection.execute("SELECT FROM invitation WHERE id = $1 FOR UPDATE", invitation_id)
 
 
@@ -90,7 +90,7 @@ async def select_invitation_of_token(
 async def select_pending_invitation(
     connection: Connection, inviter_id: UUID, email: str, reason: Reason
 ) -> Invitation | None:
-    """The one that is noted as pending, though it may be past its end."""
+    """Return the invitation stored as pending, even if it is overdue."""
     row = await connection.fetchrow(
         _INVITATIONS
         + """
@@ -114,7 +114,7 @@ async def select_sent_invitations(
     email: str | None,
     limit: int,
 ) -> list[Invitation]:
-    """What an account sent, the latest first: before that one, in that state, and so on."""
+    """Return what an account sent, newest first. `before` is an id; filters combine."""
     rows = await connection.fetch(
         _INVITATIONS
         + """
@@ -136,8 +136,8 @@ async def select_sent_invitations(
     return [Invitation(*row) for row in rows]
 
 
-# What others sent to members of an account, other than to join some account, and that it may still
-# accept or has dealt with. Of what another account of that member accepted it learns nothing.
+# Invitations to connect that others sent to addresses the account speaks for. It must not learn of
+# those that another account of the same member accepted.
 _RECEIVED = """
   AND invitation.inviter_id <> $1
   AND invitation.reason <> 'join_account'
@@ -157,7 +157,7 @@ async def select_received_invitations(
     email: str | None,
     limit: int,
 ) -> list[Invitation]:
-    """What an account's members received, in the same way."""
+    """Return what an account's members received, with the same filters."""
     rows = await connection.fetch(
         _INVITATIONS
         + """
@@ -230,9 +230,9 @@ async def update_invitation_resent(
     mail_id: UUID,
     token_digest: bytes,
 ) -> None:
-    """Open an invitation again, for its whole time and with another token.
+    """Reopen an invitation with a new expiry and token.
 
-    Raises `Conflict` if there is another like it that is pending.
+    Raises `Conflict` if another like it is pending.
     """
     try:
         await connection.execute(
@@ -278,7 +278,7 @@ async def accept_crossing_invitations(
     reasons: Sequence[Reason],
     connection_id: UUID,
 ) -> list[UUID]:
-    """Take what an account invited another to as accepted: the ids. Those being changed are left."""
+    """Accept an account's invitations to another. Return their ids. Skips locked rows."""
     rows = await connection.fetch(
         """
         UPDATE invitation SET state = 'accepted', ended_at = clock_timestamp(), acceptor_id = $2,
@@ -305,7 +305,7 @@ async def accept_crossing_invitations(
 
 
 async def expire_invitations(connection: Connection) -> list[tuple[UUID, UUID, str]]:
-    """Note which pending ones are past their end: their ids, inviters and addresses."""
+    """Mark a batch of overdue invitations. Return their ids, inviters, and addresses."""
     rows: list[Any] = await connection.fetch(
         """
         UPDATE invitation SET state = 'expired', ended_at = clock_timestamp(),
@@ -326,7 +326,7 @@ async def expire_invitations(connection: Connection) -> list[tuple[UUID, UUID, s
 async def select_pending_ids(
     connection: Connection, email: str, inviter_id: UUID | None
 ) -> list[UUID]:
-    """The pending invitations to an address, from that account or from any, locked."""
+    """Lock the pending invitations to an address from one account or any. Return their ids."""
     rows = await connection.fetch(
         """
         SELECT id FROM invitation

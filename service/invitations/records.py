@@ -1,4 +1,4 @@
-"""What is on record about invitations."""
+"""The records of invitations."""
 
 from datetime import datetime
 from typing import Literal, TypeAlias
@@ -22,7 +22,7 @@ Reason: TypeAlias = Literal[
 
 
 class Invitation(msgspec.Struct, frozen=True):
-    """An invitation, and what became of its mails. One past its end is “expired”, noted so or not."""
+    """An invitation and its emails. An overdue one is “expired” even before a job marks it so."""
 
     id: UUID
     inviter_id: UUID

@@ -1,1 +1,1 @@
-"""Mail: queued in the transaction that decides on it, and sent by a background job."""
+"""Email: queued in the transaction that causes it, and sent by a background job."""

@@ -1,4 +1,4 @@
-"""Sending mails, and forgetting them."""
+"""The jobs that send emails and delete old ones."""
 
 from datetime import timedelta
 from functools import partial
@@ -20,14 +20,14 @@ from service.processes.jobs import (
 from service.settings import Settings
 from service.tokens import load_secret
 
-# A mail that can't be handed over is tried again after 5 s, 10 s and so on up to an hour, for a day.
+# An email that can't be handed over is retried after 5 s, 10 s, and so on up to an hour, for a day.
 RETRY = Retry(attempts=34, first=timedelta(seconds=5), last=timedelta(hours=1))
 
 _AT_ONCE = 8
 
 
 def jobs(database: Database, settings: Settings) -> Jobs:
-    """Sends what is queued, and forgets what was sent long ago."""
+    """Return the jobs that send queued emails and delete old ones."""
     mailer = Mailer(
         public_url=settings.public_url,
         secret=load_secret(settings.secret_key, settings.state_dir),

@@ -1,7 +1,7 @@
-"""What mails say: for each kind the words, put into one plain and one HTML form.
+"""What emails say: the words of each kind, rendered as plain text and as HTML.
 
-Each subject names the company or the domain that the mail is about. No mail program makes a link of what
-companies wrote (names, notes).
+Each subject, except for sign-in links, names the company, address, or domain it is about. Text that
+companies wrote (names, notes) is altered so that no mail program turns it into a link.
 """
 
 import re
@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 from jinja2 import Environment, PackageLoader, select_autoescape
 
-# What mail programs make links of: dots and at signs within words.
+# What mail programs turn into links: dots, at signs, colons, and slashes within words.
 _LINKABLE = re.compile(r"(?<=\w)([.@:/])(?=[\w/])")
 _ZERO_WIDTH_SPACE = "\u200b"
 
@@ -34,7 +34,7 @@ _WANTS = {
     "join_account": "{inviter} wants you to work with it in its account.",
 }
 
-# What accepting shows to the inviter.
+# What the inviter sees once the recipient accepts.
 _CONNECTS = (
     "If you accept, {inviter} learns that your company is its partner. It won’t see your name as the "
     "owner of your domains."
@@ -53,7 +53,7 @@ _SHOWS = {
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):
-    """A mail's words. Actions are labels and URLs; `unsubscribe` is the URL that ends such mails."""
+    """An email's words. Actions are labels and URLs. `unsubscribe` is the URL to opt out."""
 
     subject: str
     heading: str
@@ -66,22 +66,22 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def letter_of(kind: str, params: Mapping[str, Any], public_url: str, token: str) -> Letter:
-    """The words of a mail of that kind; `token` is that of its link."""
+    """Return the words of an email of that kind. `token` goes into its link."""
     return _LETTERS[kind](params, public_url, token)
 
 
 def plain_text(letter: Letter) -> str:
-    """A letter as plain text."""
+    """Return a letter as plain text."""
     return _environment.get_template("letter.txt").render(letter=letter).strip() + "\n"
 
 
 def html(letter: Letter) -> str:
-    """A letter as an HTML document without anything to be loaded."""
+    """Return a letter as an HTML document that loads nothing."""
     return _environment.get_template("letter.html").render(letter=letter)
 
 
 def unlinked(text: str) -> str:
-    """A text in which no mail program finds an address to link to; it reads the same."""
+    """Return a text that looks the same, but in which no mail program finds anything to link."""
     return _LINKABLE.sub(rf"\1{_ZERO_WIDTH_SPACE}", text)
 
 
@@ -131,11 +131,11 @@ def _sign_in(params: Mapping[str, Any], public_url: str, token: str) -> Letter:
 def _notice(
     subject: str, text: str, label: str, path: str = "/connections/{connection_id}"
 ) -> Callable[[Mapping[str, Any], str, str], Letter]:
-    """A letter to the admins of an account about a partner or a domain. Its heading is its subject."""
+    """Make a letter to an account's admins, such as about a partner. Its subject is its heading."""
 
     def letter(params: Mapping[str, Any], public_url: str, token: str) -> Letter:
         words = {
-            # These are to be copied as they are.
+            # Readers copy these, so they stay unaltered.
             name: value if name in ("email", "code", "host", "hint") else unlinked(value)
             for name, value in params.items()
         }
@@ -238,5 +238,5 @@ _environment = Environment(
 
 
 def message_id(mail_id: UUID, host: str) -> str:
-    """The Message-ID of a mail: the same each time it is sent (RFC 5322, section 3.6.4)."""
+    """Return an email's Message-ID, the same for every attempt (RFC 5322, section 3.6.4)."""
     return f"<{mail_id}@{host}>"

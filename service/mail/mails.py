@@ -1,7 +1,7 @@
-"""Mails: decided on in a transaction, sent by a background job, at least once and rarely twice.
+"""Emails: queued in a transaction, sent by a background job, at least once and rarely twice.
 
-A mail is queued with the change that causes it, so what is rolled back sends nothing, and it is not sent
-any more once its subject is gone. Sent again after a crash, it is the same mail, of the same Message-ID.
+An email is queued with the change that causes it, so a rollback sends nothing. It can be canceled
+when its subject ends. If a crash makes it go out twice, both copies have the same Message-ID.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ _log = structlog.get_logger("service.mail")
 
 
 class Mailer(msgspec.Struct, frozen=True):
-    """How mails are made and handed over; without an SMTP server they become files in the outbox."""
+    """How emails are made and handed over. Without an SMTP server, they become outbox files."""
 
     public_url: str
     secret: bytes
@@ -51,9 +51,10 @@ async def queue_mail(
     suppressed: bool = False,
     params: Mapping[str, object],
 ) -> UUID:
-    """Have a mail sent once this transaction has committed, or only note that it would have been.
+    """Queue an email to be sent when this transaction commits. Return its id.
 
-    `params` are what its words are made of. What is about the same `subject_id` can be cancelled.
+    If `suppressed`, it is only recorded. `params` fill in its words. `cancel_mails` cancels by
+    `subject_id`.
     """
     mail_id = mail_id or uuid7()
     await queries.insert_mail(
@@ -72,14 +73,15 @@ async def queue_mail(
 
 
 async def cancel_mails(connection: Connection, subject_id: UUID) -> None:
-    """Have no mail sent any more that is about that, once this transaction has committed."""
+    """Cancel the unsent emails about a subject when this transaction commits."""
     await queries.update_mail_cancelled(connection, subject_id)
 
 
 async def send_mail(database: Database, mailer: Mailer, mail_id: UUID, *, is_last: bool) -> None:
-    """Send a queued mail, if it is still to be sent.
+    """Send a queued email, unless it was sent, canceled, or suppressed meanwhile.
 
-    Raises `MailFailed` if it is to be tried again; when this `is_last`, it has failed.
+    Raises `MailFailed` if a retry can help. On the last attempt (`is_last`), it is marked as failed
+    instead.
     """
     async with database.general.connection() as connection:
         mail = await queries.update_mail_sending(connection, mail_id)
@@ -104,7 +106,7 @@ async def send_mail(database: Database, mailer: Mailer, mail_id: UUID, *, is_las
 
 
 async def purge(connection: Connection) -> None:
-    """Forget mails after a month, but for those that invitations tell of."""
+    """Delete emails after a month, except those whose delivery invitations report."""
     await queries.delete_mails(connection, _KEPT)
 
 
@@ -117,7 +119,7 @@ async def _hand_over(mailer: Mailer, mail: Mail) -> None:
         subject=letter.subject,
         message_id=message_id(mail.id, parseaddr(mailer.sender)[1].rpartition("@")[2]),
         date=mail.created_at,
-        # One click ends them (RFC 2369, RFC 8058).
+        # One-click unsubscribe (RFC 2369, RFC 8058).
         headers={}
         if letter.unsubscribe is None
         else {

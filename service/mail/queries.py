@@ -1,4 +1,4 @@
-"""The statements about mails."""
+"""The SQL statements about emails."""
 
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -33,11 +33,11 @@ async def insert_mail(
 
 
 async def update_mail_sending(connection: Connection, mail_id: UUID) -> Mail | None:
-    """Begin to send a mail. None if it was sent, or is not to be.
+    """Mark an email as being sent and return it, or None if it was sent or must not be.
 
-    A mail that is being sent is sent again: whoever began it has not come to its end. A link to sign in
-    goes to users alone; whoever asks for one is not told, and does not wait for, whether it does. An
-    invitation goes to nobody who has opted out meanwhile.
+    One that is already being sent is sent again, since the earlier attempt didn't finish. Sign-in
+    links go to users only; checking that here keeps the answer, and its timing, from whoever asked
+    for the link. Invitations don't go to recipients who have opted out meanwhile.
     """
     await connection.execute(
         """
@@ -67,7 +67,7 @@ async def update_mail_sending(connection: Connection, mail_id: UUID) -> Mail | N
 async def update_mail_state(
     connection: Connection, mail_id: UUID, state: MailState, error: str | None
 ) -> None:
-    """Say what became of a mail that was being sent."""
+    """Record the outcome of an attempt to send an email."""
     await connection.execute(
         """
         UPDATE mail SET state = $2, error = $3,
@@ -81,7 +81,7 @@ async def update_mail_state(
 
 
 async def update_mail_cancelled(connection: Connection, subject_id: UUID) -> None:
-    """What is about that, and still waits to be sent, is not to be."""
+    """Cancel the unsent emails about a subject."""
     await connection.execute(
         """
         UPDATE mail SET state = 'cancelled'
@@ -92,7 +92,7 @@ async def update_mail_cancelled(connection: Connection, subject_id: UUID) -> Non
 
 
 async def delete_mails(connection: Connection, age: timedelta) -> None:
-    """Forget some mails of that age, but those whose subject says what became of them."""
+    """Delete a batch of emails older than `age`, except those whose subject reports delivery."""
     await connection.execute(
         """
         DELETE FROM mail WHERE id IN (

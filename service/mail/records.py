@@ -1,4 +1,4 @@
-"""What is on record about mails."""
+"""The records of emails."""
 
 from datetime import datetime
 from typing import Literal, TypeAlias
@@ -12,7 +12,7 @@ MailState: TypeAlias = Literal[
 
 
 class Mail(msgspec.Struct, frozen=True):
-    """A mail that is to be sent now; `params` is JSON."""
+    """An email to send now. `params` is JSON."""
 
     id: UUID
     kind: str

@@ -1,4 +1,4 @@
-"""Handing mails over: to an SMTP server, or to files where there is none."""
+"""Hands emails over to an SMTP server, or writes them to files if there is none."""
 
 import re
 from collections.abc import Mapping
@@ -14,16 +14,16 @@ import aiosmtplib
 from service.errors import ServiceError
 from service.settings import Smtp
 
-# For connecting and each command; a worker has other mails to send.
+# Seconds to connect, and for each command. Short, since a worker has other emails to send.
 _DEADLINE = 15.0
 
 
 class _Policy(EmailPolicy):
-    """How headers are folded into lines, and what is not ASCII in them encoded (RFC 2047).
+    """How headers are folded into lines, and non-ASCII text in them is encoded (RFC 2047).
 
-    Text is folded, because an encoded word has at most 75 characters. Long links and ids stay in one
-    piece: folding would encode them, and readers of List-Unsubscribe do not undo that. 998 is the limit
-    of RFC 5322, section 2.1.1.
+    Text is folded, since an encoded word has at most 75 characters. Long links and ids stay in one
+    piece: folding would encode them, and readers of List-Unsubscribe don't decode that. 998 is the
+    limit of RFC 5322, section 2.1.1.
     """
 
     def fold(self, name: str, value: str) -> str:
@@ -42,7 +42,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class MailFailed(ServiceError):
-    """A mail could not be handed over. `is_final` if no later attempt can do better."""
+    """An email could not be handed over. `is_final` if a retry can't help."""
 
     def __init__(self, why: str, *, is_final: bool) -> None:
         self.is_final = is_final
@@ -50,13 +50,13 @@ class MailFailed(ServiceError):
 
 
 class HeaderInjection(ServiceError):
-    """A mail's header would have held what ends it, or another control character."""
+    """A header value has a line break or another control character."""
 
 
 def checked_header(name: str, value: str) -> str:
-    """A header's value, if it is one line. Raises `HeaderInjection`.
+    """Return a header's value if it is one line. Raises `HeaderInjection`.
 
-    The standard library refuses CR and LF since certain versions only (CVE-2024-6923, CVE-2026-1299).
+    Only recent versions of the standard library refuse CR and LF (CVE-2024-6923, CVE-2026-1299).
     """
     if _CONTROL.search(value):
         raise HeaderInjection(f"the header {name} would contain a control character")
@@ -74,29 +74,29 @@ def message(
     text: str,
     html: str,
 ) -> EmailMessage:
-    """A mail in its final form. Raises `HeaderInjection`."""
+    """Return an email ready to send. Raises `HeaderInjection`."""
     name, address = parseaddr(checked_header("From", sender))
     composed = EmailMessage(policy=_POLICY)
     composed["From"] = Address(display_name=name, addr_spec=address)
     for header, value in {
         "To": recipient,
-        # An encoded word that is not one of ours would be decoded all the same.
+        # Mail programs would also decode an encoded word that someone else put here.
         "Subject": subject.replace("=?", "= ?"),
         "Date": format_datetime(date),
         "Message-ID": message_id,
-        # Nobody's vacation notice is to answer (RFC 3834).
+        # Keeps vacation responders from answering (RFC 3834).
         "Auto-Submitted": "auto-generated",
         **headers,
     }.items():
         composed[header] = checked_header(header, value)
-    # As any server takes it, with 8BITMIME or without.
+    # Any server accepts this encoding, with or without 8BITMIME.
     composed.set_content(text, cte="quoted-printable")
     composed.add_alternative(html, subtype="html", cte="quoted-printable")
     return composed
 
 
 async def send_by_smtp(server: Smtp, composed: EmailMessage, recipient: str) -> None:
-    """Hand a mail to the server. Raises `MailFailed`."""
+    """Hand an email to the server. Raises `MailFailed`."""
     _, sender = parseaddr(str(composed["From"]))
     try:
         await aiosmtplib.send(
@@ -121,7 +121,7 @@ async def send_by_smtp(server: Smtp, composed: EmailMessage, recipient: str) -> 
             f"the mail server refused the mail ({error.code})", is_final=error.code >= 500
         ) from error
     except aiosmtplib.SMTPResponseException as error:
-        # Of the sender, its user or the server's state: the operator's to mend, so it is tried again.
+        # About the sender, the login, or the server's state: the operator can fix it, so retry.
         raise MailFailed(
             f"the mail server can't take mail now ({error.code})", is_final=False
         ) from error
@@ -130,7 +130,7 @@ async def send_by_smtp(server: Smtp, composed: EmailMessage, recipient: str) -> 
 
 
 def write_to_outbox(outbox: Path, name: str, composed: EmailMessage) -> None:
-    """Write a mail to a file of its own; again, to the same. Raises `MailFailed`."""
+    """Write an email to its own file, which a repeat overwrites. Raises `MailFailed`."""
     try:
         outbox.mkdir(parents=True, exist_ok=True)
         unfinished = outbox / f".{name}"

@@ -1,4 +1,4 @@
-"""The management API about domains: claims, their verification by DNS, and its evidence."""
+"""The management API for domains: claims, their verification by DNS, and its evidence."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -32,20 +32,20 @@ _Name = Annotated[str, PathParameter(schema_extra={"maxLength": 253}, descriptio
 
 
 class NewDomains(msgspec.Struct, forbid_unknown_fields=True):
-    """Which domains you own, and whether with all their subdomains."""
+    """The domains you own, and whether you own all their subdomains."""
 
     names: Annotated[list[str], msgspec.Meta(min_length=1, max_length=MAX_NAMES)]
     covers_subdomains: bool = False
 
 
 class DomainChange(msgspec.Struct, forbid_unknown_fields=True):
-    """What is to be changed of a claim."""
+    """What to change about a domain."""
 
     covers_subdomains: bool
 
 
 class Record(msgspec.Struct):
-    """A DNS record to be made; `relative_host` is what panels want that add the zone by themselves."""
+    """A DNS record to create. Use `relative_host` if your DNS panel adds the zone by itself."""
 
     host: str
     relative_host: str
@@ -56,7 +56,7 @@ class Record(msgspec.Struct):
 
 
 class DomainItem(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What became of a name: a claim, or an error."""
+    """The result for a name: a domain, or an error."""
 
     name: str
     status_code: int | UnsetType = UNSET
@@ -77,10 +77,10 @@ class DomainItem(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class Domain(DomainItem, kw_only=True, omit_defaults=True):
-    """A domain that you claim, and how that stands. One of `records` is enough.
+    """A domain that you claim, and its status. You need only one of the `records`.
 
-    `reason` and `hint` say what is wrong, also for a verified one whose latest check failed.
-    `at_risk`: its name servers are others than when it was proven.
+    `reason` and `hint` say what is wrong, even for a verified domain whose latest check failed.
+    `at_risk` means that its name servers have changed since it was proven.
     """
 
     status: Literal["Verified", "Unverified"]
@@ -93,26 +93,26 @@ class Domain(DomainItem, kw_only=True, omit_defaults=True):
 
 
 class DomainReport(msgspec.Struct):
-    """What became of each name, in order: a claim, or why there is none."""
+    """The result for each name, in order: a domain, or why there is none."""
 
     items: list[DomainItem]
 
 
 class NothingAdded(Problem, omit_defaults=True):
-    """Why nothing was added; where it was the names, each says what is wrong with it."""
+    """Why nothing was added. If the names were at fault, each item says what is wrong."""
 
     items: list[DomainItem] | UnsetType = UNSET
 
 
 class DomainList(msgspec.Struct):
-    """Domains by name, and the cursor of those after, if there are any."""
+    """A page of domains by name. `next` is the cursor of the next page, if there is one."""
 
     items: list[Domain]
     next: str | None
 
 
 class EvidenceList(msgspec.Struct):
-    """What was found otherwise than before, the latest first, and the cursor of what was before."""
+    """A page of changes, latest first. `next` is the cursor of the next page, if there is one."""
 
     items: list[Evidence]
     next: int | None
@@ -127,9 +127,9 @@ class EvidenceList(msgspec.Struct):
     security=[{"Basic": []}],
     request_max_body_size=MAX_BODY,
     responses={
-        200: documented(DomainReport, "All were added before"),
+        200: documented(DomainReport, "You already added all of them"),
         201: documented(DomainReport, "All are added"),
-        207: documented(DomainReport, "It differs; each item says what became of it"),
+        207: documented(DomainReport, "Mixed: see the status of each item"),
         **_COMMON,
         **problems(400, 413, 415),
         **problems(409, 422, 429, kind=NothingAdded),
@@ -141,10 +141,10 @@ async def add_domains(
     database: NamedDependency[Database],
     idempotency_key: IdempotencyKey = None,
 ) -> Response[bytes]:
-    """Say that you own up to 100 domains; at most 20 new ones an hour.
+    """Add up to 100 domains that you own, at most 20 new ones per hour.
 
-    That reserves nothing, and nobody else sees it. Make one of the `records`, then begin the
-    verification.
+    Adding a domain reserves nothing, and nobody else sees it. Create one of the `records`, then
+    start the verification.
     """
     wanted = await json_of(request, NewDomains)
 
@@ -168,7 +168,7 @@ async def add_domains(
         wanted.names,
         add,
         lambda name, error: DomainItem(name=name, status_code=error.status, error=error),
-        # One by one as they stand: only the account itself could wait for them.
+        # In the order given, because only the account's own requests could wait for them.
         order=wanted.names.index,
     )
 
@@ -184,14 +184,14 @@ async def list_domains(
     caller: NamedDependency[Caller],
     database: NamedDependency[Database],
     verified: Annotated[
-        bool | None, QueryParameter(description="Only those that are verified, or are not.")
+        bool | None, QueryParameter(description="Only verified, or only unverified domains.")
     ] = None,
     cursor: Annotated[
-        str | None, QueryParameter(max_length=253, description="The `next` of an earlier page.")
+        str | None, QueryParameter(max_length=253, description="`next` from the previous page.")
     ] = None,
     limit: Limit = 50,
 ) -> DomainList:
-    """The domains that you claim, by name."""
+    """List the domains that you claim, by name."""
     async with database.general.connection() as connection:
         found = await queries.select_claims(
             connection, caller.account_id, after=cursor, is_verified=verified, limit=limit + 1
@@ -210,7 +210,7 @@ async def list_domains(
 async def get_domain(
     caller: NamedDependency[Caller], database: NamedDependency[Database], name: _Name
 ) -> Domain:
-    """A domain that you claim."""
+    """Get a domain that you claim."""
     async with database.general.connection() as connection:
         return _domain(await claims.find(connection, caller.account_id, name))
 
@@ -234,7 +234,10 @@ async def change_domain(
     database: NamedDependency[Database],
     name: _Name,
 ) -> Domain:
-    """Let a claim cover all subdomains, or not. Less is in force at once, more once it is proven."""
+    """Change whether a domain covers all its subdomains.
+
+    Turning coverage off takes effect at once. Turning it on takes effect once it is proven.
+    """
     change = await json_of(request, DomainChange)
     async with database.general.transaction() as connection:
         return _domain(
@@ -258,7 +261,7 @@ async def change_domain(
 async def remove_domain(
     caller: NamedDependency[Caller], database: NamedDependency[Database], name: _Name
 ) -> None:
-    """Give a claim up, and the ownership with it. Added again, it has another code."""
+    """Remove a domain and your ownership of it. If you add it again, it gets a new code."""
     async with database.general.transaction() as connection:
         await claims.remove(connection, caller.account_id, name, actor_of(caller))
 
@@ -277,7 +280,10 @@ async def verify_domain(
     database: NamedDependency[Database],
     name: _Name,
 ) -> Domain:
-    """Look for the code now, and go on looking; at most 50 times an hour. The answer is the outcome."""
+    """Verify a domain now. We keep checking it from then on.
+
+    The response shows the result. At most 50 calls per hour.
+    """
     async with database.general.transaction() as connection:
         claim = await claims.begin(connection, caller.account_id, name, actor_of(caller))
     await claims.check(database, request.app.state.resolvers, claim.id)
@@ -297,11 +303,11 @@ async def get_domain_history(
     database: NamedDependency[Database],
     name: _Name,
     cursor: Annotated[
-        int | None, QueryParameter(ge=1, le=2**63 - 1, description="The `next` of an earlier page.")
+        int | None, QueryParameter(ge=1, le=2**63 - 1, description="`next` from the previous page.")
     ] = None,
     limit: Limit = 50,
 ) -> EvidenceList:
-    """What a domain's checks found otherwise than before: what was asked, of whom, and the replies."""
+    """List what changed in a domain's checks: what we asked, which resolvers, and their replies."""
     async with database.general.connection() as connection:
         claim = await claims.find(connection, caller.account_id, name)
         found = await queries.select_evidence(connection, claim.id, before=cursor, limit=limit + 1)
@@ -352,7 +358,7 @@ def _records(claim: Claim) -> list[Record]:
 
 @asynccontextmanager
 async def lifespan(app: Litestar) -> AsyncIterator[None]:
-    """The DNS resolvers that the application asks."""
+    """Set the DNS resolvers that the application asks."""
     app.state.resolvers = app.state.settings.dns_resolvers or tuple(system_resolvers())
     yield
 

@@ -1,8 +1,8 @@
 """Claims: accounts say that they own domains, and prove it by DNS.
 
-A claim reserves nothing and hides from everyone but its account. Fresh proof wins: whoever proves a
-domain that another account owns supersedes it, and to win it back the other needs a new code. Whoever
-wins or loses learns nothing of the other.
+A claim reserves nothing, and only its account sees it. Fresh proof wins: an account that proves a
+domain supersedes its owner, who needs a new code to win it back. Neither learns anything about the
+other.
 """
 
 import random
@@ -36,9 +36,9 @@ from service.settings import DnsServer
 NEW_NAMES_AN_HOUR = 20
 CHECKS_AN_HOUR = 50
 
-# Whoever has taken a claim to check it has this long, before another does.
+# How long a worker that takes a claim has to check it, before another may take it.
 LEASE = timedelta(minutes=30)
-# When a domain has other name servers than before, it is soon looked at again.
+# How soon to check a domain again when its name servers change.
 SOON = timedelta(minutes=1)
 
 _MAILS: dict[Change, str] = {
@@ -52,9 +52,9 @@ _MAILS: dict[Change, str] = {
 async def add(
     connection: Connection, account_id: UUID, text: str, actor: Actor, *, covers_subdomains: bool
 ) -> tuple[Claim, bool]:
-    """A claim of an account to a domain, and whether it is new. Needs a transaction.
+    """Return an account's claim to a domain, and whether it is new. Needs a transaction.
 
-    Raises `InvalidHostname`, `LimitReached`, and `Conflict` for one it has with another coverage.
+    Raises `InvalidHostname`, `LimitReached`, or `Conflict` if it exists with another coverage.
     """
     name = claimable_name(text, covers_subdomains=covers_subdomains)
     await queries.lock_claim(connection, account_id, name)
@@ -79,8 +79,8 @@ async def add(
 
 
 async def find(connection: Connection, account_id: UUID, text: str) -> Claim:
-    """An account's claim to a domain. Raises `InvalidHostname` or `NotFound`."""
-    # A name that another release of the suffix list forbids to be claimed is there all the same.
+    """Return an account's claim to a domain. Raises `InvalidHostname` or `NotFound`."""
+    # A claim stays findable even if a newer suffix list no longer allows its name.
     name = canonical_host(text)
     claim = await queries.select_claim(connection, account_id, name)
     if claim is None:
@@ -89,9 +89,9 @@ async def find(connection: Connection, account_id: UUID, text: str) -> Claim:
 
 
 async def begin(connection: Connection, account_id: UUID, text: str, actor: Actor) -> Claim:
-    """Have a claim's checks begin, if they have not. Needs a transaction.
+    """Begin a claim's checks, if they have not begun yet. Needs a transaction.
 
-    Raises `InvalidHostname`, `NotFound` or `LimitReached`.
+    Raises `InvalidHostname`, `NotFound`, or `LimitReached`.
     """
     claim = await find(connection, account_id, text)
     await allowance.take(connection, "domains checked", str(account_id), CHECKS_AN_HOUR, per="hour")
@@ -116,10 +116,10 @@ async def check(
     claim_id: UUID,
     unless_since: datetime | None = None,
 ) -> None:
-    """Look for a claim's code, and let what is found take effect with the next call anywhere.
+    """Look for a claim's code, and apply what is found, effective with the next call anywhere.
 
-    A claim that is removed, or has another code, meanwhile is left alone; so is one that was checked
-    since a time that may be given. Raises `Unavailable`.
+    Skips a claim that is removed or gets another code in the meantime, or that was checked since
+    `unless_since`. Raises `Unavailable`.
     """
     async with database.general.connection() as connection:
         claim = await queries.select_claim_by_id(connection, claim_id)
@@ -134,7 +134,7 @@ async def check(
 
 
 async def apply(connection: Connection, asked: Claim, finding: Finding) -> None:
-    """Let what was found for a claim, as it was then, take effect. Needs a transaction."""
+    """Apply what was found for a claim as it was when asked. Needs a transaction."""
     now = await queries.lock_domain(connection, asked.name)
     claim = await queries.select_claim_by_id(connection, asked.id)
     if claim is None or claim.code != asked.code or claim.standing.begun_at is None:
@@ -143,7 +143,7 @@ async def apply(connection: Connection, asked: Claim, finding: Finding) -> None:
         finding.outcome != "found"
         and claim.standing.last_checked_at != asked.standing.last_checked_at
     ):
-        # A look-up that began later has come to its end before.
+        # Another check of this claim finished in the meantime, so this finding may be older.
         return
     step, proves = _stepped(claim, finding, now)
     values = {value for reply in finding.replies for value in reply.values} - {claim.code}
@@ -174,12 +174,12 @@ async def apply(connection: Connection, asked: Claim, finding: Finding) -> None:
 
 
 def _stepped(claim: Claim, finding: Finding, now: datetime) -> tuple[Step, bool]:
-    """What a check makes of a claim, and whether all subdomains are proven then.
+    """Return what a check makes of a claim, and whether all subdomains are then proven.
 
-    Where a verified claim's domain is found, and what proved its subdomains is missing, they are lost
-    as a domain is: in three days, with mails.
+    If a verified claim's domain is found but the proof of its subdomains is missing, the subdomains
+    lapse as a domain does: in three days, with emails.
     """
-    spread = random.random()  # noqa: S311 - nothing depends on nobody knowing it
+    spread = random.random()  # noqa: S311 - it need not be secret
     is_missing = (
         finding.proves_subdomains is False
         and claim.standing.is_verified
@@ -200,9 +200,10 @@ def _stepped(claim: Claim, finding: Finding, now: datetime) -> tuple[Step, bool]
 async def change_coverage(
     connection: Connection, account_id: UUID, text: str, actor: Actor, *, covers_subdomains: bool
 ) -> Claim:
-    """Let a claim cover all subdomains, or not any more. Needs a transaction.
+    """Change whether a claim covers all subdomains. Needs a transaction.
 
-    Less is in force at once; more once the code is found where it proves that, which is looked for now.
+    Narrowing takes effect at once. Widening takes effect once the code is found where it proves
+    that; a check for it is due now.
 
     Raises `InvalidHostname` or `NotFound`.
     """
@@ -233,7 +234,9 @@ async def change_coverage(
 
 
 async def remove(connection: Connection, account_id: UUID, text: str, actor: Actor) -> None:
-    """Give up a claim, and the ownership with it; added again, it has another code. Needs a transaction.
+    """Remove a claim and its ownership. Needs a transaction.
+
+    If added again, it has another code.
 
     Raises `InvalidHostname` or `NotFound`.
     """
@@ -247,12 +250,15 @@ async def remove(connection: Connection, account_id: UUID, text: str, actor: Act
 
 
 async def take_due(connection: Connection, limit: int) -> list[UUID]:
-    """Claims whose check is due, each for one taker, who has a while for it. Needs a transaction."""
+    """Return claims due for a check, each to one worker for a while. Needs a transaction."""
     return await queries.take_due_claims(connection, limit, LEASE)
 
 
 async def supersede(connection: Connection, account_id: UUID, name: str, now: datetime) -> None:
-    """Tell an account that another has proven its domain; the code it had proves it no more."""
+    """Tell an account that another proved its domain, and give its claim a new code.
+
+    The old code no longer proves the domain.
+    """
     claim = await queries.select_claim(connection, account_id, name)
     if claim is not None:
         await queries.update_claim_superseded(connection, claim.id, new_code(), SUPERSEDED)
@@ -275,7 +281,7 @@ async def _own(connection: Connection, claim: Claim, now: datetime) -> None:
 def _with_nameservers(
     claim: Claim, finding: Finding, change: Change | None, now: datetime
 ) -> Claim:
-    """A verified claim, and whether its domain has other name servers than when it was proven."""
+    """Return a claim, at risk if its name servers are not those from when it was proven."""
     seen = finding.nameservers
     if seen is None or not claim.standing.is_verified:
         return claim
@@ -295,14 +301,14 @@ async def _note(
     finding: Finding,
     now: datetime,
 ) -> None:
-    """Keep the evidence of what is otherwise than before, and tell the account of what matters to it."""
+    """Save evidence of what changed, and tell the account what matters to it."""
     what: str | None = change
     if what is None and after.at_risk != before.at_risk:
         what = "nameservers_changed" if after.at_risk else "nameservers_proven"
     elif what is None and after.proves_subdomains != before.proves_subdomains:
         what = "coverage_proven" if after.proves_subdomains else "coverage_lost"
     elif what is None and after.standing.reason != before.standing.reason:
-        # Of one that was never verified, not each time that the DNS lookup failed.
+        # For an unverified claim, don't record every failed DNS lookup.
         is_telling = CONNECTION_ERROR not in (before.standing.reason, after.standing.reason)
         what = finding.outcome if is_telling or after.standing.is_verified else None
     if what is None:

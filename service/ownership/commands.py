@@ -1,4 +1,4 @@
-"""The command about domains."""
+"""The commands about domains."""
 
 from typing import TYPE_CHECKING
 
@@ -18,19 +18,22 @@ if TYPE_CHECKING:
 
 @click.group()
 def domain() -> None:
-    """Domains: who owns them."""
+    """Manage who owns domains."""
 
 
 @domain.command("attest")
 @account_argument
 @click.argument("name", metavar="DOMAIN")
-@click.option("--covers-subdomains", is_flag=True, help="It owns all its subdomains, too.")
+@click.option("--covers-subdomains", is_flag=True, help="ACCOUNT owns all subdomains, too.")
 @as_json_option
 @click.pass_obj
 def attest_domain(
     settings: Settings, account_called: str, name: str, covers_subdomains: bool, as_json: bool
 ) -> None:
-    """Vouch as the operator that ACCOUNT (an id or exact name) owns DOMAIN; recorded as such."""
+    """Vouch, as the operator, that ACCOUNT (an id or exact name) owns DOMAIN.
+
+    The ownership is recorded as attested.
+    """
     from service.accounts.accounts import find_account
     from service.ownership import ownerships
 

@@ -1,15 +1,15 @@
-"""Looking for a claim's code in the DNS: found, absent, or not to be told.
+"""Look for a claim's code in DNS: found, absent, or failed.
 
-Every resolver is asked; the code is found, or absent, where most of them say so, and it can't be told
-where they do not agree or do not answer. Absent is only what an answer says: a timeout, SERVFAIL
-(which a validating resolver gives for bogus DNSSEC), REFUSED, or an answer of a server that is neither
-an authority nor asks one, are failures.
+We ask every resolver. The code is found or absent if most of them say so. If they don't agree or
+don't answer, the lookup failed. Only an answer can say that the code is absent: a timeout, SERVFAIL
+(which a validating resolver returns for bogus DNSSEC), REFUSED, or an answer from a server that is
+neither authoritative nor recursive is a failure.
 
-The code may stand at two places:
+The code may be in two places:
 
 - as a TXT record of the registrable domain, which proves that domain and all names below it;
-- at `_domain-verification.` before the claimed name, which proves that name alone. There a TXT record
-  that any other name beside it has as well, a wildcard, proves nothing.
+- at `_domain-verification.` before the claimed name, which proves only that name. There, a wildcard
+  TXT record, which any other name beside it has as well, proves nothing.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ Verdict: TypeAlias = Literal["answer", "no_data", "no_domain", "failed"]
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """What one resolver said to one question; `values` as text, `detail` why it failed."""
+    """One resolver's reply to one question; `values` as text, `detail` says why it failed."""
 
     resolver: str
     name: str
@@ -60,10 +60,9 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """What a check found: the outcome, and every reply that it rests on.
+    """What a check found: the outcome, and every reply it is based on.
 
-    `hint` says what is there instead and how to mend it, where that can be told. `nameservers` are
-    those of the registrable domain, None where they could not be told.
+    `nameservers` are those of the registrable domain; None if we could not tell.
     """
 
     outcome: Outcome
@@ -76,21 +75,22 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Places(msgspec.Struct, frozen=True):
-    """Where a claim's code may stand: at the registrable domain, or below the claimed name."""
+    """Where a claim's code may be: at the registrable domain, or below the claimed name."""
 
     registrable: str
     label: str
 
 
 def new_code() -> str:
-    """A code that nobody can guess: 192 random bits after the vendor's prefix."""
+    """Return a code nobody can guess: 192 random bits after the vendor's prefix."""
     return PREFIX + secrets.token_urlsafe(24)
 
 
 def places_of(name: str) -> Places:
-    """Where the code for a claimed name may stand.
+    """Return where the code for a claimed name may be.
 
-    Below a suffix of the list's PRIVATE division every name, also that label, belongs to another.
+    If the name is a suffix in the PRIVATE division of the Public Suffix List, every name below it
+    belongs to someone else, including the one with our label.
     """
     registrable = registrable_domain(name)
     if registrable is None:
@@ -99,7 +99,7 @@ def places_of(name: str) -> Places:
 
 
 def system_resolvers() -> list[DnsServer]:
-    """The resolvers that this machine uses; none if it is not set up for any."""
+    """Return the resolvers this machine uses; none if none are configured."""
     try:
         configured = dns.resolver.Resolver()
     except dns.resolver.NoResolverConfiguration:
@@ -108,7 +108,7 @@ def system_resolvers() -> list[DnsServer]:
 
 
 async def look_up(resolvers: Sequence[DnsServer], name: str, code: str) -> Finding:
-    """Look for the code of a claim to that name; where it is absent, also where it may be by mistake."""
+    """Look for the code of a claim to that name; if absent, also where it may be by mistake."""
     places = places_of(name)
     probe = f"{secrets.token_hex(8)}.{name}"
     questions = [
@@ -153,7 +153,7 @@ async def _ask_all(resolver: DnsServer, questions: Sequence[tuple[str, str]]) ->
 
 
 async def _ask(resolver: DnsServer, name: str, kind: str) -> Reply:
-    """Ask one question, and follow what is only referred to; whatever goes wrong is in the reply."""
+    """Ask one question, following CNAMEs; whatever goes wrong is in the reply."""
     started = time.monotonic()
 
     def reply(verdict: Verdict, **found: object) -> Reply:
@@ -202,7 +202,7 @@ async def _ask(resolver: DnsServer, name: str, kind: str) -> Reply:
 def _walk(
     response: dns.message.Message, name: dns.name.Name, rdtype: dns.rdatatype.RdataType
 ) -> tuple[list[str], dns.name.Name]:
-    """The values at the end of the CNAMEs that an answer holds, and the name at that end."""
+    """Follow an answer's CNAMEs, and return the values at their end and the name there."""
     seen = set()
     while name not in seen:
         seen.add(name)
@@ -218,10 +218,10 @@ def _walk(
 
 
 def _text(rdata: object, rdtype: dns.rdatatype.RdataType) -> str:
-    """A record's value. The strings of a TXT record are one text (as in RFC 7208, section 3.3)."""
+    """Return a record's value. A TXT record's strings are one text (see RFC 7208, section 3.3)."""
     if rdtype == dns.rdatatype.TXT:
         text: bytes = b"".join(rdata.strings)  # type: ignore[attr-defined] # of TXT
-        # Neither text nor JSON of the database's holds a NUL.
+        # PostgreSQL can't store a NUL in text or JSON.
         return text.decode("utf-8", "backslashreplace").replace("\0", "\\000")
     return str(rdata).rstrip(".").lower()
 
@@ -234,14 +234,14 @@ def _refusal(response: dns.message.Message) -> str:
 def _judge(
     code: str, at_domain: Reply, at_label: Reply, at_probe: Reply
 ) -> tuple[Outcome, bool | None]:
-    """What one resolver's replies amount to, and whether they prove all subdomains, if that is told."""
+    """Return what one resolver's replies mean, and whether they prove all subdomains, if known."""
     if code in at_domain.values:
         return "found", True
     is_told = at_domain.verdict != "failed"
     if code in at_label.values:
         if at_probe.verdict == "failed":
             return "failed", None
-        # A CNAME of every name leads to a zone that can answer this one otherwise than that.
+        # A wildcard CNAME leads to a zone that can answer these two names differently.
         is_wildcard = code in at_probe.values or (
             at_label.cname is not None and at_probe.cname is not None
         )
@@ -253,7 +253,7 @@ def _judge(
 
 
 def _nameservers(replies: Sequence[Reply]) -> list[str] | None:
-    """The name servers that most resolvers tell of."""
+    """Return the name servers that most resolvers report."""
     told = Counter(tuple(sorted(each.values)) for each in replies if each.verdict == "answer")
     for servers, count in told.items():
         if count > len(replies) // 2:
@@ -262,7 +262,7 @@ def _nameservers(replies: Sequence[Reply]) -> list[str] | None:
 
 
 def _usual_mistakes(name: str, places: Places) -> list[tuple[str, str]]:
-    """Where codes are put by mistake, in the order in which they are worth telling of."""
+    """Return where codes are put by mistake, in the order they are worth reporting."""
     registrable = places.registrable
     questions = [
         (f"{registrable}.{registrable}", "TXT"),
@@ -279,7 +279,7 @@ def _usual_mistakes(name: str, places: Places) -> list[tuple[str, str]]:
 
 
 def kept_evidence(finding: Finding) -> Finding:
-    """What is kept of a finding: of each reply so many values, and so much of each."""
+    """Return what is kept of a finding: a limited number of values per reply, each shortened."""
     return msgspec.structs.replace(
         finding,
         replies=[
@@ -292,9 +292,9 @@ def kept_evidence(finding: Finding) -> Finding:
 
 
 def hint_of(finding: Finding, name: str, code: str, own_codes: Collection[str]) -> str | None:
-    """Why the code of a claim to that name was not found, and how to mend it, where that can be told.
+    """Return why the code of a claim to that name was not found and how to fix it, if we can tell.
 
-    `own_codes` are codes of the account's other claims, as far as they were found.
+    `own_codes` are those codes of the account's other claims that were found.
     """
     match finding.outcome:
         case "found":
@@ -308,7 +308,7 @@ def hint_of(finding: Finding, name: str, code: str, own_codes: Collection[str]) 
 def _mistake(
     replies: Sequence[Reply], name: str, code: str, own_codes: Collection[str]
 ) -> str | None:
-    """What is there instead of the code at its place, and how to mend it."""
+    """Return what is there instead of the code, and how to fix it."""
     places = places_of(name)
     elsewhere = [
         each for each in replies if (each.name, each.kind) in _usual_mistakes(name, places)
@@ -360,7 +360,7 @@ def _mistake(
 
 
 def _mistaken(value: str, code: str, token: str, own_codes: Collection[str]) -> str | None:
-    """What is wrong with a TXT record that was meant to be the code; None if it was not."""
+    """Return what is wrong with a TXT record that was meant to be the code; None if it was not."""
     if value.strip() == code:
         return "remove the spaces around it"
     if value.strip().strip("\"'“”") == code:
@@ -381,7 +381,7 @@ def _mistaken(value: str, code: str, token: str, own_codes: Collection[str]) -> 
 
 
 def _failure(finding: Finding) -> str:
-    """Why it can't be told whether the code is there."""
+    """Return why we can't tell whether the code is there."""
     if not finding.asked:
         return "no DNS resolver is configured"
     details = Counter(

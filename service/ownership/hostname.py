@@ -1,9 +1,8 @@
 """Host names: their one canonical form, and which names cover them.
 
-Pure functions over text. The canonical form follows UTS 46 as browsers apply it (the URL
-Standard, "domain to ASCII", not strict), because certificates record what browsers loaded:
-underscores and hyphens anywhere in a label occur there. What may be *claimed* is stricter: see
-`claimable_name`.
+Pure functions over text. The canonical form follows UTS 46 as browsers apply it (the URL Standard,
+"domain to ASCII", not strict), because certificates record what browsers loaded: there, underscores
+and hyphens occur anywhere in a label. What may be *claimed* is stricter: see `claimable_name`.
 """
 
 import ipaddress
@@ -27,8 +26,8 @@ from service.errors import (
     UrlNotHostname,
 )
 
-# Covering names are stored with certificates, so what computed them is stored beside them: a new
-# release of the list can move a boundary, and they are then worked out anew.
+# Stored beside a certificate's covering names. A new release of the list can move a boundary, and
+# then they are recomputed.
 SUFFIX_LIST_VERSION = version("publicsuffixlist")
 
 _SUFFIXES = PublicSuffixList()
@@ -40,19 +39,19 @@ _LABEL = re.compile(r"[a-z0-9_-]{1,63}")
 _STRICT_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 _NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _PORT = re.compile(r":[0-9]{1,5}$")
-# Reserved for documentation and tests (RFC 2606, RFC 6761), so in no suffix list, yet no opaque token.
+# Reserved for documentation and tests (RFC 2606, RFC 6761): in no suffix list, but no opaque token.
 _RESERVED_SUFFIXES = frozenset({"example", "test"})
 
 
 @lru_cache(maxsize=65536)
 def canonical_host(text: str) -> str:
-    """The canonical form of a host name: lower-case A-labels, no port, no final dot, no first `www.`.
+    """Return the canonical form of a host name.
 
-    A leading `www.` stays where dropping it would leave a public suffix (`www.co.uk` and
-    `www.github.io` are registrable names of their own) or another `www.`: so the form of a canonical
-    host is that host itself.
+    That is lowercase A-labels without a port, a final dot, or a leading `www.`. The `www.` stays if
+    dropping it would leave a public suffix (`www.co.uk` and `www.github.io` are registrable names
+    of their own) or another `www.`, so that the form of a canonical host is that host itself.
 
-    Raises `NotAHostname`, `IPAddressHost` or `SingleLabelHost`.
+    Raises `NotAHostname`, `IPAddressHost`, or `SingleLabelHost`.
     """
     if len(text) > _MAX_TEXT:
         raise NotAHostname(text)
@@ -70,7 +69,7 @@ def canonical_host(text: str) -> str:
     if len(labels) == 1:
         raise SingleLabelHost(text)
     if _NUMERIC_LABEL.fullmatch(labels[-1]):
-        # Browsers read a name that ends in a number as an IPv4 address (URL Standard, host parsing).
+        # Browsers read a name that ends in a number as an IPv4 address (URL Standard).
         raise IPAddressHost(text)
     bare = host.removeprefix("www.")
     if "." not in bare or bare.startswith("www.") or _SUFFIXES.is_public(bare):
@@ -79,7 +78,7 @@ def canonical_host(text: str) -> str:
 
 
 def host_in_url(url: str) -> str | None:
-    """The host a browser goes to for an http or https URL (URL Standard); None if there is none."""
+    """Return the host a browser visits for an http or https URL (URL Standard); None if none."""
     try:
         parsed = ada_url.URL(url)
     except ValueError:
@@ -89,13 +88,13 @@ def host_in_url(url: str) -> str | None:
 
 @lru_cache(maxsize=65536)
 def has_known_suffix(host: str) -> bool:
-    """Whether a canonical host ends in a suffix that exists, and so is no token that has dots."""
+    """Whether a canonical host ends in a suffix that exists, and so is not a token with dots."""
     known = _SUFFIXES.publicsuffix(host, accept_unknown=False) is not None
     return known or host.rpartition(".")[2] in _RESERVED_SUFFIXES
 
 
 def registrable_domain(host: str) -> str | None:
-    """The public suffix of a canonical host plus one label, or None if the host is itself a suffix.
+    """Return a canonical host's public suffix plus one label; None if the host is itself a suffix.
 
     Suffixes of both divisions count, so every `NAME.github.io` is a registrable domain.
     """
@@ -104,10 +103,10 @@ def registrable_domain(host: str) -> str | None:
 
 @lru_cache(maxsize=65536)
 def covering_names(host: str) -> tuple[str, ...]:
-    """The names whose owner may own a host, most specific first.
+    """Return the names whose owner may own a host, most specific first.
 
-    The host itself, then each ancestor down to its registrable domain. A PRIVATE suffix has only
-    itself; an ICANN suffix, and what is no canonical host, nothing.
+    These are the host itself, then each ancestor up to its registrable domain. A PRIVATE suffix has
+    only itself. An ICANN suffix, or a host that is not canonical, has none.
     """
     try:
         if canonical_host(host) != host:
@@ -124,10 +123,11 @@ def covering_names(host: str) -> tuple[str, ...]:
 
 
 def claimable_name(text: str, *, covers_subdomains: bool = False) -> str:
-    """The canonical form of a domain that an account may claim.
+    """Return the canonical form of a domain that an account may claim.
 
-    Labels must be letters, digits and inner hyphens (RFC 1123), A-labels valid under IDNA 2008. An
-    ICANN suffix can't be claimed; a PRIVATE one only without its subdomains, which belong to others.
+    Labels must be letters, digits, and inner hyphens (RFC 1123), and A-labels must be valid under
+    IDNA 2008. An ICANN suffix can't be claimed. A PRIVATE suffix can be claimed only without its
+    subdomains, which belong to others.
 
     Raises a subclass of `InvalidHostname`.
     """
@@ -146,7 +146,7 @@ def claimable_name(text: str, *, covers_subdomains: bool = False) -> str:
             except idna.IDNAError:
                 raise NotAHostname(text) from None
     if not has_known_suffix(host):
-        # Names that only some networks know, such as those below “internal”, are nobody's here.
+        # Names that only some networks know, such as under “internal”, belong to nobody here.
         raise UnknownSuffixHost(text)
     if not covering_names(host):
         raise PublicSuffixHost(text)
@@ -156,7 +156,7 @@ def claimable_name(text: str, *, covers_subdomains: bool = False) -> str:
 
 
 def is_mixed_script(host: str) -> bool:
-    """Whether a label of a canonical host has letters of several scripts (UTS 39), as disguises have."""
+    """Whether a label of a canonical host mixes scripts (UTS 39), as disguised names do."""
     return any(
         disarm.is_mixed_script(label[4:].encode().decode("punycode"))
         for label in host.split(".")

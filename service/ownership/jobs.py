@@ -1,6 +1,6 @@
-"""Checking claims to domains when they are due.
+"""Check claims to domains when they are due.
 
-Many checks are one job: to take one from the queue costs more than to check.
+A job holds many checks, because taking a job from the queue costs more than a check.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ _log = structlog.get_logger("service.worker")
 
 
 def jobs(database: Database, settings: Settings) -> Jobs:
-    """Puts the checks that are due into the queue every minute, and does them."""
+    """Return the jobs that queue due checks every minute, and run them."""
     resolvers = settings.dns_resolvers or tuple(system_resolvers())
     under_way = asyncio.Semaphore(_CHECKS_AT_ONCE)
 
@@ -43,7 +43,7 @@ def jobs(database: Database, settings: Settings) -> Jobs:
         checks = await asyncio.gather(*map(check, ids), return_exceptions=True)
         for error in checks:
             if error is not None:
-                # Its turn comes again.
+                # It will be due again.
                 _log.warning("domain not checked", error=type(error).__qualname__)
 
     return [
@@ -53,7 +53,7 @@ def jobs(database: Database, settings: Settings) -> Jobs:
 
 
 async def enqueue_due_checks(database: Database) -> None:
-    """Have every claim checked whose check is due, each once; not more than are soon done."""
+    """Queue each claim that is due for a check once, and no more than will soon be done."""
     taken = [UUID(int=0)]
     while taken:
         async with database.general.transaction() as connection:
@@ -64,5 +64,5 @@ async def enqueue_due_checks(database: Database) -> None:
                 msgspec.json.encode(taken[start : start + _CHECKS_A_JOB])
                 for start in range(0, len(taken), _CHECKS_A_JOB)
             ]
-            # After mails, which somebody waits for.
+            # After emails, which people wait for.
             await enqueue(connection, CHECKS, *payloads, priority=-1)

@@ -1,7 +1,7 @@
-"""Ownerships: periods during which an account owns a domain.
+"""Ownerships: periods in which an account owns a domain.
 
-At most one is live for a domain. A fresh proof by another account supersedes the live one; what
-changes ends a period and starts another, so the past stays as it was.
+At most one is live per domain. A fresh proof by another account supersedes it. A change ends one
+period and starts another, so the past stays as it was.
 """
 
 from datetime import datetime
@@ -27,10 +27,11 @@ async def attest(
 ) -> Ownership:
     """Let an account own a domain because an operator vouches for it. Needs a transaction.
 
-    Another account's attested ownership ends as superseded. Attesting what stands changes nothing, and
-    another coverage keeps the time of verification. What is proven by DNS stays as it is.
+    Another account's attested ownership ends as superseded. Attesting the same again changes
+    nothing, and a change of coverage keeps the verification time. An ownership proven by DNS stays
+    as it is.
 
-    Raises `InvalidHostname`, and `Conflict` where another account has proven by DNS that it is the
+    Raises `InvalidHostname`, or `Conflict` if another account has proven by DNS that it is the
     owner.
     """
     name = claimable_name(domain, covers_subdomains=covers_subdomains)
@@ -40,7 +41,7 @@ async def attest(
         if live.account_id != account_id:
             raise Conflict(f"another account verified {name} by DNS")
         return live
-    # It is among the account's domains as any other, and can be proven by DNS on top.
+    # It is listed with the account's other domains, and can still be proven by DNS.
     await queries.lock_claim(connection, account_id, name)
     if await queries.select_claim(connection, account_id, name) is None:
         await queries.insert_claim(
@@ -55,9 +56,9 @@ async def attest(
 async def prove(
     connection: Connection, claim: Claim, now: datetime, *, covers_subdomains: bool
 ) -> UUID | None:
-    """Let a claim's account own its domain, as was found in the DNS. Needs the domain's lock.
+    """Let a claim's account own its domain, as found in DNS. Needs the domain's lock.
 
-    The account whose ownership that supersedes, if there is one.
+    Return the account whose ownership this supersedes, if any.
     """
     _, former = await _own(
         connection,
@@ -73,7 +74,7 @@ async def prove(
 
 
 async def narrow(connection: Connection, claim: Claim, now: datetime, actor: Actor) -> None:
-    """Let an attested ownership cover its subdomains no more. Needs the domain's lock."""
+    """Stop an attested ownership from covering subdomains. Needs the domain's lock."""
     await _own(
         connection,
         claim.account_id,
@@ -93,23 +94,23 @@ async def end_owned(
     reason: str,
     actor: Actor,
 ) -> None:
-    """End an account's ownership of exactly that domain, if it has it. Needs the domain's lock."""
+    """End an account's ownership of exactly that domain, if any. Needs the domain's lock."""
     live = await queries.select_live_ownership(connection, name)
     if live is not None and live.account_id == account_id:
         await _end(connection, live, now, reason, actor)
 
 
 async def end_proven(connection: Connection, claim: Claim, now: datetime, reason: str) -> None:
-    """End the ownership that a claim has proven, if it is live. Needs the domain's lock."""
+    """End the live ownership that a claim has proven, if any. Needs the domain's lock."""
     live = await queries.select_live_ownership(connection, claim.name)
     if live is not None and live.claim_id == claim.id:
         await _end(connection, live, now, reason, audit.SERVICE)
 
 
 async def lapse(connection: Connection, domain: str, *, reason: str) -> Ownership:
-    """End the owner of a domain, whose claim begins anew. Needs a transaction.
+    """End the ownership of a domain, and restart its claim. Needs a transaction.
 
-    Raises `InvalidHostname`, or `NotFound` where nobody owns exactly that domain.
+    Raises `InvalidHostname`, or `NotFound` if nobody owns exactly that domain.
     """
     name = claimable_name(domain)
     now = await queries.lock_domain(connection, name)
@@ -134,7 +135,7 @@ async def _own(
     claim_id: UUID | None = None,
     actor: Actor = audit.OPERATOR,
 ) -> tuple[Ownership, UUID | None]:
-    """The ownership that is live from now on, and the account whose it ends, if there is one."""
+    """Return the ownership now live, and the account whose ownership it supersedes, if any."""
     live = await queries.select_live_ownership(connection, name)
     verified_at, former = now, None
     if live is not None:

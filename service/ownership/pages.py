@@ -13,7 +13,7 @@ from service.postgres.pools import Database
 from service.web.bodies import HttpRequest
 from service.web.pages import Page, page_router
 
-# More are for programs to read.
+# To see more, use the API.
 _SHOWN = 200
 
 
@@ -21,7 +21,7 @@ _SHOWN = 200
 async def show_domains(
     request: HttpRequest, visitor: NamedDependency[Visitor], database: NamedDependency[Database]
 ) -> Page:
-    """The domains of all accounts that the user belongs to."""
+    """Show the domains of all the user's accounts."""
     if visitor.session is None:
         return go_on(request, "/sign-in?next=/domains")
     return await _domains(request, visitor, database)
@@ -31,7 +31,7 @@ async def show_domains(
 async def change_domains(
     request: HttpRequest, visitor: NamedDependency[Visitor], database: NamedDependency[Database]
 ) -> Page:
-    """Add a domain, look for its code, let it cover its subdomains or not, or give it up."""
+    """Add, verify, or remove a domain, or change whether it covers its subdomains."""
     form = await form_of(request, visitor)
     if visitor.session is None:
         return go_on(request, "/sign-in?next=/domains")

@@ -1,4 +1,4 @@
-"""The statements about claims and ownerships."""
+"""The SQL statements about claims and ownerships."""
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
@@ -13,7 +13,7 @@ from service.postgres.pools import Connection
 
 
 async def lock_domain(connection: Connection, domain: str) -> datetime:
-    """Wait until no other transaction changes who owns the domain. The time from then on."""
+    """Wait until no other transaction changes the domain's owner; return the time from then on."""
     await connection.execute(
         "SELECT pg_advisory_xact_lock(hashtextextended('ownership of ' || $1, 0))", domain
     )
@@ -32,7 +32,7 @@ async def select_live_ownership(connection: Connection, domain: str) -> Ownershi
 
 
 async def select_live_ownerships_of(connection: Connection, account_id: UUID) -> list[Ownership]:
-    """What an account owns, by domain."""
+    """Return what an account owns, by domain."""
     rows = await connection.fetch(
         """
         SELECT id, account_id, domain, covers_subdomains, verified_at, method, claim_id
@@ -106,7 +106,7 @@ def _claim(row: Any) -> Claim:
 
 
 async def lock_claim(connection: Connection, account_id: UUID, name: str) -> None:
-    """Wait until no other transaction adds that claim of an account."""
+    """Wait until no other transaction adds this claim."""
     await connection.execute(
         "SELECT pg_advisory_xact_lock(hashtextextended('claim of ' || $1 || ' to ' || $2, 0))",
         str(account_id),
@@ -134,7 +134,7 @@ async def select_claims(
     is_verified: bool | None,
     limit: int,
 ) -> list[Claim]:
-    """An account's claims by name: after that one, verified or not."""
+    """Return an account's claims by name, starting after `after`; verified, unverified, or all."""
     rows = await connection.fetch(
         _CLAIMS
         + """
@@ -155,7 +155,7 @@ async def select_claims(
 async def select_codes(
     connection: Connection, account_id: UUID, values: Collection[str]
 ) -> list[str]:
-    """Which of these values are codes of an account's claims."""
+    """Return which of these values are codes of the account's claims."""
     rows = await connection.fetch(
         """
         SELECT code FROM domain_claim
@@ -189,7 +189,7 @@ async def insert_claim(
 
 
 async def update_claim(connection: Connection, claim: Claim) -> None:
-    """Note how a claim stands, and what it covers."""
+    """Save a claim's standing and coverage."""
     standing = claim.standing
     await connection.execute(
         """
@@ -234,7 +234,7 @@ async def update_claim_removed(
 async def update_claim_superseded(
     connection: Connection, claim_id: UUID, code: str, reason: str
 ) -> None:
-    """Another account has proven the domain: this claim begins anew, with another code."""
+    """Restart a claim with another code, because its account lost the domain."""
     await connection.execute(
         """
         UPDATE domain_claim SET code = $2, reason = $3, begun_at = NULL, is_verified = false,
@@ -249,7 +249,7 @@ async def update_claim_superseded(
 
 
 async def take_due_claims(connection: Connection, limit: int, lease: timedelta) -> list[UUID]:
-    """Claims whose check is due, which come again after a while should nothing become of it."""
+    """Return claims that are due for a check; they come due again after `lease` if it fails."""
     rows = await connection.fetch(
         """
         UPDATE domain_claim SET next_check_at = now() + $2
@@ -283,7 +283,7 @@ async def insert_evidence(
 async def select_evidence(
     connection: Connection, claim_id: UUID, *, before: int | None, limit: int
 ) -> list[Evidence]:
-    """What was found for a claim, the latest first: before that."""
+    """Return a claim's evidence, latest first, starting before `before`."""
     rows = await connection.fetch(
         """
         SELECT id, at, change, evidence FROM domain_evidence

@@ -12,7 +12,7 @@ Method: TypeAlias = Literal["attested", "dns"]
 
 
 class Ownership(msgspec.Struct, frozen=True):
-    """A period during which an account's claim to a domain is verified."""
+    """A period in which an account's claim to a domain is verified."""
 
     id: UUID
     account_id: UUID
@@ -24,10 +24,10 @@ class Ownership(msgspec.Struct, frozen=True):
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """An account's claim to a domain, and how it stands; `method` is that of its ownership, if it is
-    live.
+    """An account's claim to a domain, and its standing.
 
-    `hint` says what the latest check found instead of the code.
+    `method` is that of its live ownership, if there is one. `hint` says what the latest check found
+    instead of the code.
     """
 
     id: UUID
@@ -47,7 +47,7 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """What a check found that was otherwise than before; `evidence` is JSON."""
+    """A change to your domain. `evidence` is what the check found, as JSON; null if none ran."""
 
     id: int
     at: datetime

@@ -1,16 +1,16 @@
-"""When a claim is verified, when it is not any more, and when it is looked at again: pure rules.
+"""When a claim is verified, when it lapses, and when it is checked again: pure rules.
 
-| claim      | the code was   | then                                                                 |
-|------------|----------------|----------------------------------------------------------------------|
-| unverified | found          | verified                                                             |
-| unverified | absent         | stays so, with what is wrong                                         |
-| verified   | found          | stays so; what failed before is forgotten                            |
-| verified   | absent         | ends once three such answers span 72 hours, and a day after a warning |
-| any        | not to be told | stays as it is: a failed look-up never ends an ownership             |
+| claim      | lookup | then                                                                     |
+|------------|--------|--------------------------------------------------------------------------|
+| unverified | found  | verified                                                                 |
+| unverified | absent | stays unverified, with the reason                                        |
+| verified   | found  | stays verified; earlier failures are forgotten                           |
+| verified   | absent | lapses once three such answers span 72 hours, and a day after a warning  |
+| any        | failed | no change: a failed lookup never ends an ownership                       |
 
-Checked is an unverified claim every 5 minutes from when its checks began, after a day hourly, after two
-weeks daily; a verified one daily. One whose code is absent is checked every 6 hours, one whose
-look-ups fail after 5 minutes, 10, and so on up to a day.
+An unverified claim is checked every 5 minutes from when its checks begin, hourly after a day, and
+daily after two weeks. A verified claim is checked daily. If its code is absent, it is checked every
+6 hours. If lookups fail, it is checked after 5 minutes, 10, and so on up to a day.
 """
 
 from datetime import datetime, timedelta
@@ -36,7 +36,7 @@ WHILE_FAILING = timedelta(hours=6)
 
 GRACE = timedelta(hours=72)
 WARNING = timedelta(days=1)
-"""How long before its end an ownership's owner is warned, at the least."""
+"""The owner is warned at least this long before the ownership ends."""
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -54,7 +54,7 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """How a claim stands after a check, when the next is due, and what has changed, if anything."""
+    """How a claim stands after a check, when the next is due, and what changed, if anything."""
 
     standing: Standing
     next_check_at: datetime
@@ -62,7 +62,7 @@ class Step(msgspec.Struct, frozen=True):
 
 
 def begun(standing: Standing, now: datetime) -> Standing:
-    """A claim whose checks begin now; one whose checks go on already stays as it is."""
+    """Begin a claim's checks now; if they have already begun, change nothing."""
     if standing.begun_at is not None:
         return standing
     return msgspec.structs.replace(standing, begun_at=now, reason=PENDING)
@@ -76,10 +76,10 @@ def advanced(
     reason: str = CODE_NOT_FOUND,
     spread: float = 0.0,
 ) -> Step:
-    """What a check makes of a claim whose checks have begun.
+    """Return what a check makes of a claim whose checks have begun.
 
-    `reason` is what is wrong where the code is absent. `spread`, from 0 to 1, brings daily checks
-    forward by up to two hours, so that many that fell due together part.
+    `reason` is what is wrong if the code is absent. `spread`, from 0 to 1, moves daily checks up by
+    as much as two hours, so that checks due together drift apart.
     """
     assert standing.begun_at is not None
     checked = msgspec.structs.replace(standing, last_checked_at=now)
@@ -118,7 +118,7 @@ def _found(checked: Standing, now: datetime, spread: float) -> Step:
 
 
 def _missed(absent: Standing, now: datetime) -> Step:
-    """The code of a verified claim is not there, says an authority."""
+    """Advance a verified claim after an answer says that its code is absent."""
     since = absent.failing_since or now
     missed = msgspec.structs.replace(absent, negatives=absent.negatives + 1, failing_since=since)
     next_check_at = now + WHILE_FAILING
@@ -129,12 +129,12 @@ def _missed(absent: Standing, now: datetime) -> Step:
             return Step(missed, next_check_at, None)
         warned = msgspec.structs.replace(missed, warned_at=now)
         return Step(warned, next_check_at, "about_to_lapse")
-    # At least three have said so by then: the first, the one that brought the warning, and this one.
+    # That makes at least three: the first, the one that triggered the warning, and this one.
     if now - since < GRACE or now - missed.warned_at < WARNING:
         return Step(missed, next_check_at, None)
     lapsed = msgspec.structs.replace(
         missed,
-        # As if begun anew, so that a record that comes back is soon seen.
+        # Restart the schedule, so that a record that comes back is soon noticed.
         begun_at=now,
         is_verified=False,
         negatives=0,
@@ -152,7 +152,7 @@ def _interval(begun_at: datetime, now: datetime) -> timedelta:
 
 
 def _after_failure(failed: Standing, now: datetime) -> timedelta:
-    """Twice as long each time for a verified claim; an unverified one keeps its turn."""
+    """Return a delay that doubles for a verified claim; an unverified one keeps its schedule."""
     assert failed.begun_at is not None
     if not failed.is_verified:
         return _interval(failed.begun_at, now)

@@ -1,1 +1,1 @@
-"""PostgreSQL: pools of connections, migrations, and the embedded server."""
+"""PostgreSQL: connection pools, migrations, and the embedded server."""

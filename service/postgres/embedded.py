@@ -1,13 +1,13 @@
-"""The embedded PostgreSQL: a real server from a wheel, for whoever has set no DATABASE_URL.
+"""The embedded PostgreSQL: a real server from a wheel, for those who set no DATABASE_URL.
 
-It listens on a Unix socket below a closed directory and on no TCP port, and runs for as long as any
-process of ours uses it. Who uses it is told by a shared file lock, which the kernel drops with its
-process, so a killed process never blocks the next start.
+It listens on a Unix socket in a closed directory and on no TCP port, and runs as long as any of our
+processes uses it. Each user holds a shared file lock, which the kernel drops with its process, so a
+killed process never blocks the next start.
 
-PostgreSQL refuses to run as root. Started by root, the server runs in a user namespace, or where those
-are refused, or its files lie below somebody else's closed home, as a system user of its own. The wheel's
-own start-up code is not used: as root it would open every parent directory of itself and of the data to
-everybody.
+PostgreSQL refuses to run as root. If root starts it, the server runs in a user namespace. If
+namespaces are refused, or can't reach files below someone else's closed home, it runs as its own
+system user. We don't use the wheel's own startup code: as root, it would open every parent
+directory of itself and of the data to everyone.
 """
 
 import fcntl
@@ -42,8 +42,8 @@ from service.postgres.place import (
 VERSION = 18
 
 _STOP_DEADLINE = 20.0
-# sun_path holds 108 bytes with its final NUL (unix(7)); the socket's own name and its lock's suffix
-# come after the directory.
+# sun_path holds 108 bytes with its final NUL (unix(7)). The socket's name and the suffix of its
+# lock follow the directory.
 _SOCKET = ".s.PGSQL.5432"
 _LONGEST_SOCKET_DIR = 107 - len(f"/{_SOCKET}.lock")
 
@@ -54,15 +54,15 @@ _log = logging.getLogger("service.postgres.embedded")
 
 @contextmanager
 def embedded_postgres(state_dir: Path, *, keep_running: bool = False) -> Iterator[str]:
-    """Run the server, or join the one that runs, and give its URL; stop it with its last user.
+    """Start the server, or join the running one, and yield its URL; its last user stops it.
 
-    With `keep_running` a server that dies meanwhile is started again within about a second.
+    With `keep_running`, a server that dies is restarted within about a second.
 
     Raises `EmbeddedDatabaseError`.
     """
     place = _place(state_dir.resolve())
     sockets = _socket_dir(place)
-    # Held on to, since Python warns of a child whose handle is dropped while it runs.
+    # Kept, because Python warns when the handle of a running child is dropped.
     started: list[subprocess.Popen[bytes]] = []
     leaving = threading.Event()
 
@@ -112,8 +112,8 @@ def embedded_postgres(state_dir: Path, *, keep_running: bool = False) -> Iterato
 
 
 def _url(sockets: Path) -> str:
-    # Not as the superuser: it could read and run what the server's own user can. What the
-    # environment says of other servers (PGSSLMODE and the like) is not meant for this one.
+    # Not the superuser, who could read and run whatever the server's own user can. The options
+    # override environment variables (PGSSLMODE and the like) that are meant for other servers.
     return (
         f"postgresql://{_ROLE}@/{_ROLE}?host={quote(str(sockets))}"
         "&sslmode=disable&target_session_attrs=any"
@@ -121,7 +121,7 @@ def _url(sockets: Path) -> str:
 
 
 def _try_lock(file: BinaryIO) -> bool:
-    """Lock a file for ourselves alone, if nobody else has it locked."""
+    """Lock a file exclusively unless someone else has it locked, and return whether that worked."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -143,7 +143,7 @@ def _place(state_dir: Path) -> Place:
         )
     if os.geteuid() != 0:
         return Place(binaries, home)
-    # Whichever way was taken first is where the data are, and is kept to.
+    # Keep to whichever way was taken first, because that is where the data is.
     elsewhere = system_user.home_for(home)
     in_namespace = namespace.place_in_namespace(home, binaries)
     if in_namespace is not None and not elsewhere.exists():
@@ -163,12 +163,12 @@ def _exclusively(home: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            # Closing would not do: a process forked meanwhile holds the file open, too.
+            # Closing is not enough: a process forked in the meantime holds the file open, too.
             fcntl.flock(lock, fcntl.LOCK_UN)
 
 
 def _initialise(place: Place) -> None:
-    # A set-up that was killed half-way leaves only this directory, which is begun anew.
+    # A setup that was killed halfway leaves only this directory, so start it over.
     unfinished = place.home / "data.new"
     shutil.rmtree(unfinished, ignore_errors=True)
     place.run(
@@ -181,7 +181,7 @@ def _initialise(place: Place) -> None:
 
 
 def _socket_dir(place: Place) -> Path:
-    """The server's home, or where that path won't do for a socket, a closed directory elsewhere."""
+    """Return the server's home, or a closed directory elsewhere if its path can't hold a socket."""
     path = bytes(place.home)
     if len(path) <= _LONGEST_SOCKET_DIR and path.isascii() and not set(',"') & set(str(place.home)):
         return place.home
@@ -192,9 +192,9 @@ def _socket_dir(place: Place) -> Path:
 
 
 def _listens(sockets: Path) -> bool:
-    """Whether a server listens there. That of a dead one refuses, whatever its files say.
+    """Whether a server listens there. A dead one's socket refuses, whatever its files say.
 
-    The kernel knows this across containers, where the numbers of processes mean nothing.
+    The kernel knows this across containers, where process ids mean nothing.
     """
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(5)
@@ -203,7 +203,7 @@ def _listens(sockets: Path) -> bool:
         except (FileNotFoundError, ConnectionRefusedError):
             return False
         except (BlockingIOError, TimeoutError):
-            # Its queue is full: it lives, if not well.
+            # Its queue is full, so it is alive but overloaded.
             return True
     return True
 
@@ -213,7 +213,7 @@ def _pid_file(place: Place) -> Path:
 
 
 def _server(place: Place) -> psutil.Process | None:
-    """The server's process, if it is to be seen from here."""
+    """Return the server's process, if it is visible from here."""
     try:
         pid = int(_pid_file(place).read_text().splitlines()[0])
         process = psutil.Process(pid)
@@ -254,9 +254,9 @@ def _start(place: Place, sockets: Path) -> subprocess.Popen[bytes]:
 def _clear_up_after_dead_server(place: Place, sockets: Path) -> None:
     """Remove the lock files of a server that was killed.
 
-    The number in them may by now be another process's, which would make PostgreSQL refuse to start.
-    We hold our own lock and have seen that nothing listens; what is left to protect the data from is
-    the dead server's children, which have the data as their working directory.
+    The process id in them may now belong to another process, which would make PostgreSQL refuse to
+    start. We hold our own lock and have seen that nothing listens. That leaves the dead server's
+    children to protect the data from; their working directory is the data directory.
     """
     if not _pid_file(place).exists():
         return
@@ -284,7 +284,7 @@ def _stop(place: Place) -> None:
     server = _server(place)
     if server is None:
         return
-    # “Fast” shutdown: sessions are ended, nothing is lost (PostgreSQL manual, “Shutting Down”).
+    # “Fast” shutdown ends sessions and loses nothing (PostgreSQL manual, “Shutting Down”).
     server.send_signal(signal.SIGINT)
     try:
         server.wait(_STOP_DEADLINE)

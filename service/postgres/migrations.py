@@ -1,4 +1,4 @@
-"""The migrations: plain SQL files, applied in order, once, by whichever process comes first."""
+"""Migrations: plain SQL files, applied once and in order, by whichever process comes first."""
 
 import logging
 from pathlib import Path
@@ -14,17 +14,17 @@ OLDEST_SERVER = 15
 
 _MIGRATION_LOCK = 0x636F6E666F776E  # “confown”
 
-# The migrations' own account of themselves is not worth a line each at every start.
+# A log line for every migration at every start would be noise.
 _migration_log = logging.getLogger("service.migrations")
 _migration_log.setLevel(logging.ERROR)
 
 
 class UnsupportedServer(ServiceError):
-    """The server is older than the schema can do with."""
+    """The server is older than the schema allows."""
 
 
 async def migrate(url: str) -> None:
-    """Bring the schema up to date. Safe to be called by several processes at once.
+    """Bring the schema up to date. Several processes may call it at once.
 
     Raises `UnsupportedServer` or `Unavailable`.
     """
@@ -36,7 +36,7 @@ async def migrate(url: str) -> None:
             )
         await connection.execute("SET lock_timeout = '60s'")
         await connection.execute("SELECT pg_advisory_lock($1)", _MIGRATION_LOCK)
-        # A migration that can't have its locks soon gives up rather than queue every caller behind it.
+        # A migration that can't get its locks soon gives up, so that callers don't queue behind it.
         await connection.execute("SET lock_timeout = '5s'; SET statement_timeout = '10min'")
         await pogo_migrate.apply(
             connection, migrations_dir(), schema_name="public", logger=_migration_log
@@ -44,7 +44,7 @@ async def migrate(url: str) -> None:
 
 
 async def is_migrated(connection: Connection) -> bool:
-    """Whether every migration this release knows has been applied."""
+    """Whether every migration in this release has been applied."""
     try:
         migrations = await pogo_sql.read_migrations(
             migrations_dir(), connection, schema_name="public"
@@ -55,7 +55,7 @@ async def is_migrated(connection: Connection) -> bool:
 
 
 def migrations_dir() -> Path:
-    """Where the migrations are: inside the package once installed, beside it in a checkout."""
+    """Return the migrations' folder: inside the installed package, or beside it in a checkout."""
     package = Path(__file__).parent.parent
     installed = package / "sql"
     return (installed if installed.exists() else package.parent / "sql") / "migrations"

@@ -1,6 +1,6 @@
-"""Running a server for root in a user namespace, in which root has another number.
+"""Run a server for root in a user namespace, where root has another user id.
 
-To the rest of the system its files are root's, and no directory has to be opened for anyone.
+To the rest of the system its files are root's, and no directory has to be opened to anyone.
 """
 
 import pwd
@@ -12,11 +12,14 @@ from service.postgres.place import Place
 
 
 def place_in_namespace(home: Path, binaries: Path) -> Place | None:
-    """The server's place in a namespace; None where those are refused, or its home is closed to them."""
+    """Return the server's place in a namespace.
+
+    None if the system refuses namespaces, or the server's home is closed to them.
+    """
     unshare = shutil.which("unshare")
     if unshare is None:
         return None
-    # initdb wants to find its user by number, and every system has a “nobody”.
+    # initdb looks up its user by id, and every system has a “nobody”.
     nobody = pwd.getpwnam("nobody")
     prefix = (unshare, "--user", f"--map-user={nobody.pw_uid}", f"--map-group={nobody.pw_gid}")
     place = Place(binaries, home, prefix=prefix)
@@ -24,7 +27,7 @@ def place_in_namespace(home: Path, binaries: Path) -> Place | None:
 
 
 def _can_run(place: Place) -> bool:
-    """Whether a program of PostgreSQL's starts there and may write into its home."""
+    """Whether a PostgreSQL program starts there and can write to its home."""
     probes = ([str(place.binaries / "postgres"), "--version"], ["test", "-w", str(place.home)])
     return all(
         subprocess.run([*place.prefix, *probe], capture_output=True, check=False).returncode == 0

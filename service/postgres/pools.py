@@ -1,7 +1,7 @@
-"""The connections to PostgreSQL.
+"""Connections to PostgreSQL.
 
-Every wait has a deadline: for connecting, for a connection of a pool, for each statement of one.
-Whatever shows that the database is out of reach or too slow is raised as `Unavailable`.
+Every wait has a deadline: connecting, taking a connection from a pool, and each statement on it.
+Anything that shows that the database is unreachable or too slow is raised as `Unavailable`.
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -19,17 +19,17 @@ ACQUIRE_DEADLINE = 2.0
 CONNECT_DEADLINE = 2.0
 STATEMENT_DEADLINE = 2.0
 
-# Two, so that one batch is being gathered and read in this process while the other is in the server.
+# Two, so that this process can prepare and read one batch while the server runs the other.
 FOR_ANSWERS = 2
 
-# What every session starts with. JIT compiles for longer than our statements run.
-_SESSION = {"application_name": "confirmed-owner", "jit": "off"}
+# Every session's settings. JIT compilation would take longer than our statements run.
+_SESSION = {"application_name": "confirmed-owner", "jit": "off", "timezone": "UTC"}
 
-# Nothing of ours waits for anybody within a transaction; whatever did would keep its locks.
+# Our code never waits inside a transaction. If it did, it would keep its locks.
 _IDLE_DEADLINE = {"idle_in_transaction_session_timeout": "10s"}
 
-# The answers' statement touches a handful of rows by index however large the tables are. It is
-# planned once and never by scanning, so a plan made while the tables were small stays right.
+# The statement that answers reads a handful of rows by index, however large the tables are. It is
+# planned once and never with scans, so a plan made while the tables are small stays right.
 _ANSWERING = {
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
@@ -37,7 +37,7 @@ _ANSWERING = {
     "enable_mergejoin": "off",
 }
 
-# Errors that say nothing about the statement, only that the server could not take it now.
+# Errors that say nothing about the statement, only that the server could not run it now.
 _OUT_OF_REACH = (
     OSError,
     TimeoutError,
@@ -55,14 +55,14 @@ _OUT_OF_REACH = (
 
 
 class Pool:
-    """A bounded set of connections, opened when first needed and anew after the server was gone."""
+    """A bounded set of connections, opened on first use and reopened after the server was gone."""
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
         self._pool = pool
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """Lend a connection on which each statement commits by itself. Raises `Unavailable`."""
+        """Lend a connection that commits each statement by itself. Raises `Unavailable`."""
         with _unavailable_when_out_of_reach():
             async with self._pool.acquire(timeout=ACQUIRE_DEADLINE) as connection:
                 yield connection
@@ -75,7 +75,7 @@ class Pool:
 
 
 class Database:
-    """The pools of one process. Answers have one to themselves, so nothing else holds them up."""
+    """The pools of one process. Answers have their own, so nothing else holds them up."""
 
     def __init__(self, answering: Pool, general: Pool) -> None:
         self.answering = answering
@@ -86,12 +86,12 @@ class Database:
 async def open_database(
     url: str, *, answering: int = FOR_ANSWERS, general: int = 8
 ) -> AsyncIterator[Database]:
-    """Open the pools of at most so many connections each, and close them at the end.
+    """Open pools of at most this many connections each, and close them at the end.
 
-    Nothing is connected yet: a process starts, and recovers, whether the server is there or not.
+    Nothing connects yet: a process starts, and recovers, whether or not the server is up.
     """
     async with (
-        # What goes on there leaves nothing behind in its session that would need a reset.
+        # Answers leave nothing in their session that would need a reset.
         _pool(url, answering, _ANSWERING, reset=_no_reset) as for_answers,
         _pool(url, general, {}) as for_the_rest,
     ):
@@ -100,14 +100,14 @@ async def open_database(
 
 @asynccontextmanager
 async def connect(url: str) -> AsyncIterator[Connection]:
-    """A single connection without a deadline for its statements. Raises `Unavailable`."""
+    """Open a single connection without a statement deadline. Raises `Unavailable`."""
     with _unavailable_when_out_of_reach():
         try:
             connection = await asyncpg.connect(
                 url, timeout=CONNECT_DEADLINE, server_settings=_SESSION
             )
         except (asyncpg.PostgresError, OSError, ValueError) as error:
-            # For an operator, who has to know which of many things it was.
+            # An operator reads this, and has to know which of many causes it was.
             raise Unavailable(f"can't connect to the database: {error}") from error
         try:
             yield connection
@@ -146,7 +146,7 @@ def _unavailable_when_out_of_reach() -> Iterator[None]:
     try:
         yield
     except _OUT_OF_REACH as error:
-        # asyncpg reports a parameter it can't encode as an InterfaceError that is a ValueError too.
+        # asyncpg reports a parameter it can't encode as an InterfaceError and ValueError in one.
         if isinstance(error, ValueError):
             raise
         raise Unavailable("the database can't be reached, or is too busy") from error

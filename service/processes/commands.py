@@ -1,7 +1,7 @@
-"""What commands have in common: their database, their transaction, and how they print.
+"""What commands share: their database, their transaction, and how they print.
 
-Commands are imported by every start of the command line, the server's own among them, so the modules
-that define them import what they do only when they do it.
+Every start of the command line imports all commands, even to run the server. So the modules that
+define them import what they need only when a command runs.
 """
 
 import asyncio
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 _Result = TypeVar("_Result")
 
-as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 account_argument = click.argument("account_called", metavar="ACCOUNT")
 
 
 @contextmanager
 def open_database(settings: Settings, *, keep_running: bool = False) -> Iterator[str]:
-    """The URL of the database, which is up and has a current schema."""
+    """Yield the URL of a running database with a current schema."""
     from service.postgres.migrations import migrate
 
     if settings.database_url is not None:
@@ -42,7 +42,7 @@ def open_database(settings: Settings, *, keep_running: bool = False) -> Iterator
 def with_connection(
     settings: Settings, work: Callable[["Connection"], Awaitable[_Result]]
 ) -> _Result:
-    """Do that with a connection to the database, on which each statement commits by itself."""
+    """Run `work` with a database connection that commits each statement by itself."""
     from service.postgres.pools import connect
 
     async def connected(url: str) -> _Result:
@@ -56,7 +56,7 @@ def with_connection(
 def in_transaction(
     settings: Settings, work: Callable[["Connection"], Awaitable[_Result]]
 ) -> _Result:
-    """Do that in one transaction."""
+    """Run `work` in one transaction."""
 
     async def transacted(connection: "Connection") -> _Result:
         async with connection.transaction():
@@ -66,5 +66,5 @@ def in_transaction(
 
 
 def print_result(result: dict[str, object], as_json: bool, sentence: str) -> None:
-    """Print what was done: as JSON, or in a sentence whose blanks it fills in."""
+    """Print a result as JSON, or as a sentence whose blanks it fills in."""
     click.echo(msgspec.json.encode(result) if as_json else sentence.format(**result))

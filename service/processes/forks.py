@@ -1,4 +1,4 @@
-"""Forks of this process, which live and die with it."""
+"""Forks of this process that live and die with it."""
 
 import multiprocessing
 import os
@@ -9,19 +9,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 
-# How many seconds a process has to end what it has begun.
+# How many seconds a process has to finish what it is doing.
 PATIENCE = 10
 
 
 @contextmanager
 def kept_running(work: Callable[[], None]) -> Iterator[None]:
-    """Run `work` in a fork of this process while the block goes on, and again whenever it ends."""
+    """Run `work` in a fork of this process during the block, again whenever it ends."""
     fork = multiprocessing.get_context("fork")
     lifeline()
     leaving = threading.Event()
 
     def child() -> None:
-        # An interrupt is meant for the parent, which ends this one in its own time.
+        # An interrupt is meant for the parent, which ends this process when it is ready.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         end_with_parent()
@@ -35,7 +35,7 @@ def kept_running(work: Callable[[], None]) -> Iterator[None]:
                 process.join(0.2)
             deadline = time.monotonic() + PATIENCE
             while process.is_alive() and time.monotonic() < deadline:
-                # More than once: a child just forked may still do with the signal as this one does.
+                # More than once, because a new fork may still handle the signal as its parent does.
                 process.terminate()
                 process.join(0.2)
             process.kill()
@@ -53,17 +53,17 @@ def kept_running(work: Callable[[], None]) -> Iterator[None]:
 
 @cache
 def lifeline() -> tuple[int, int]:
-    """The two ends of a pipe that is held open by this process, and by none of its forks."""
+    """Return a pipe's read and write ends; only this process keeps the write end open."""
     return os.pipe()
 
 
 def end_with_parent() -> None:
-    """In a fork: end at once when the parent has ended, however that came to be."""
+    """In a fork: exit at once when the parent has ended, for whatever reason."""
     parent_is_gone, parent_lives = lifeline()
     os.close(parent_lives)
 
     def watch() -> None:
-        # Nothing is ever written: reading returns when nobody is left who could write.
+        # Nothing is ever written, so the read returns only when no writer is left.
         os.read(parent_is_gone, 1)
         os._exit(1)
 

@@ -1,7 +1,7 @@
-"""Doing background jobs: those that subjects put into the queue, and those that fall due by the clock.
+"""Run background jobs: those put into the queue, and those due by the clock.
 
-PgQueuer keeps the queue and the schedules in the database, and sees to it that each is taken by one
-worker at a time. A worker that loses the database goes on trying until it is back.
+PgQueuer keeps the queue and the schedules in the database, and makes sure that one worker at a time
+takes each job. A worker that loses the database keeps trying until it is back.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ from service.postgres.pools import Connection, Database, connect, open_database
 EVERY_MINUTE = "* * * * *"
 EVERY_FIVE_MINUTES = "*/5 * * * *"
 
-# New jobs are told of as they come; this is how soon it is noticed that nothing tells of them.
+# Workers are notified of new jobs. This is how often they look in case notifications fail.
 LOOKS_EVERY = timedelta(seconds=5)
 
-# How many seconds jobs have to end when the worker is to.
+# How many seconds jobs have to finish when the worker stops.
 _PATIENCE = 8.0
 
 _log = structlog.get_logger("service.worker")
@@ -33,7 +33,7 @@ _log = structlog.get_logger("service.worker")
 
 @dataclass(frozen=True)
 class Retry:
-    """How often a job is tried, and how long it waits: at first, then twice as long, up to the last."""
+    """How often a job is tried, and how long it waits: `first`, doubled each time, up to `last`."""
 
     attempts: int
     first: timedelta
@@ -42,7 +42,7 @@ class Retry:
 
 @dataclass(frozen=True)
 class Entrypoint:
-    """What is done with jobs that are put into the queue under a name, at most so many at once."""
+    """Handles the jobs queued under a name, at most `at_once` at a time."""
 
     name: str
     work: Callable[[models.Job], Awaitable[None]]
@@ -52,7 +52,7 @@ class Entrypoint:
 
 @dataclass(frozen=True)
 class Schedule:
-    """What is done whenever it is due, by one worker at a time; `when` is a cron expression in UTC."""
+    """Work to do when it is due, by one worker at a time; `when` is a cron expression in UTC."""
 
     name: str
     when: str
@@ -65,7 +65,7 @@ Jobs: TypeAlias = Iterable[Entrypoint | Schedule]
 async def do_jobs(
     database_url: str, jobs_of: Callable[[Database], Jobs], stopped: asyncio.Event
 ) -> None:
-    """Do background jobs until told to stop; then end what is begun."""
+    """Run background jobs until told to stop, then finish those in progress."""
     async for attempt in stamina.retry_context(
         on=Unavailable, attempts=None, timeout=None, wait_initial=0.5, wait_max=10.0
     ):
@@ -77,7 +77,7 @@ async def do_jobs(
 async def in_transaction(
     database: Database, work: Callable[[Connection], Awaitable[object]]
 ) -> None:
-    """Do that in a transaction of its own. Raises `Unavailable`."""
+    """Run `work` in its own transaction. Raises `Unavailable`."""
     async with database.general.transaction() as connection:
         await work(connection)
 
@@ -93,7 +93,7 @@ async def _do_jobs_until(
                     _register_entrypoint(queue, job)
                 case Schedule():
                     queue.schedule(job.name, job.when)(partial(_on_schedule, job))
-        # Whatever PgQueuer makes of a connection that is gone, there is no going on with it.
+        # Whatever PgQueuer does about a lost connection, it can't continue without it.
         lost = asyncio.Event()
         connection.add_termination_listener(lambda _: lost.set())
         running = asyncio.create_task(queue.run(dequeue_timeout=LOOKS_EVERY))
@@ -135,5 +135,5 @@ async def _on_schedule(job: Schedule, due: models.Schedule) -> None:
     try:
         await job.work()
     except Unavailable as error:
-        # Its turn comes again.
+        # It will be due again.
         _log.warning("not done", what=job.name, why=str(error))

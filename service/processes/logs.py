@@ -1,7 +1,7 @@
-"""Structured logs: one line an event, for people (console) or machines (json).
+"""Structured logs: one line per event, for people (console) or machines (json).
 
-Only what is passed by name is logged. No handler passes headers, bodies or anything about a
-consumer, so keys and personal data have no way in.
+Only values passed by name are logged. No handler passes headers, bodies, or anything about a
+consumer, so keys and personal data never get into the logs.
 """
 
 import logging
@@ -11,7 +11,7 @@ import structlog
 
 from service.settings import LogFormat
 
-# For Granian, which would otherwise write its own lines in its own form.
+# Without this, Granian would write its own lines in its own format.
 GRANIAN_LOGGING = {
     "loggers": {
         name: {"handlers": [], "propagate": True} for name in ("_granian", "granian.access")
@@ -44,7 +44,7 @@ def configure_logs(log_format: LogFormat) -> None:
             foreign_pre_chain=shared,
         )
     )
-    # It tells of every request with its URL, and ours hold certificate ids.
+    # It logs every request with its URL, and our URLs contain certificate ids.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     root = logging.getLogger()
     root.handlers = [handler]

@@ -1,4 +1,4 @@
-"""What the service counts, for Prometheus. Nothing here says who asked, or about whom."""
+"""Prometheus metrics. They say nothing about who asked, or about whom."""
 
 from prometheus_client import Counter, Histogram
 

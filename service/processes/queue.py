@@ -1,4 +1,4 @@
-"""Putting jobs into the queue, in the transaction that decides that they are to be done."""
+"""Put jobs into the queue, in the transaction that decides to do them."""
 
 from typing import Any, cast
 
@@ -10,11 +10,11 @@ from service.postgres.pools import Connection
 async def enqueue(
     connection: Connection, entrypoint: str, *payloads: bytes, priority: int = 0
 ) -> None:
-    """Have a worker do something, once for each payload, when this transaction has committed.
+    """Queue one job per payload for a worker, once this transaction has committed.
 
-    Of what waits, that of the highest `priority` is done first.
+    Waiting jobs with the highest `priority` run first.
     """
-    # A pooled connection is one by all but its type.
+    # A pooled connection works the same; only its type differs.
     queries = Queries.from_asyncpg_connection(cast("Any", connection))
     if not payloads:
         return
@@ -23,7 +23,7 @@ async def enqueue(
 
 
 async def waiting(connection: Connection, entrypoint: str) -> int:
-    """How many jobs of that kind wait for a worker."""
+    """Return how many jobs of that kind wait for a worker."""
     return await connection.fetchval(
         "SELECT count(*) FROM pgqueuer WHERE entrypoint = $1 AND status = 'queued'", entrypoint
     )

@@ -1,4 +1,4 @@
-"""Serving an application over HTTP, in worker processes that live and die with this one."""
+"""Serve an application over HTTP, in worker processes that live and die with this one."""
 
 import gc
 import multiprocessing
@@ -14,7 +14,7 @@ from service.errors import ServiceError
 from service.processes.forks import PATIENCE, end_with_parent, lifeline
 from service.processes.logs import GRANIAN_LOGGING
 
-# By the ASGI specification.
+# As in the ASGI specification.
 Application: TypeAlias = Callable[..., Awaitable[None]]
 
 
@@ -23,10 +23,10 @@ class CannotServe(ServiceError):
 
 
 def free_address(host: str, port: int) -> str:
-    """The IP address to serve on, where nobody serves yet.
+    """Return the IP address to serve on, after checking that the port is free.
 
-    Granian would share a port with another process that lets it, such as a forgotten service of ours,
-    and the two would answer in turn.
+    Granian would share a port with another process that allows it, such as a forgotten service of
+    ours, and the two would take turns answering.
 
     Raises `CannotServe`.
     """
@@ -43,19 +43,20 @@ def free_address(host: str, port: int) -> str:
 
 
 def serve(make_app: Callable[[], Application], address: str, port: int, workers: int) -> None:
-    """Serve the application that each worker, a fork of this process, makes, until interrupted."""
+    """Serve the application until interrupted. Each worker is a fork that makes its own."""
     multiprocessing.set_start_method("fork", force=True)
     lifeline()
 
     def load() -> Application:
-        # What was set up to stop the parent; here a signal that comes early is the worker's end.
+        # Drop the parent's signal handlers, so that an early signal ends the worker.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
-        # Orphaned by a killed parent, a worker would go on holding the port.
+        # A worker orphaned by a killed parent would keep holding the port.
         end_with_parent()
         app = make_app()
-        # Collections cost the slowest calls most of their time: what lives as long as the process is
-        # not gone through again, and young garbage, nearly all freed without them, less often.
+        # Garbage collection takes most of the time of the slowest calls. Don't go through what
+        # lives as long as the process again, and collect young objects less often: nearly all are
+        # freed without it.
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 20, 20)

@@ -1,1 +1,1 @@
-"""What HTTP needs, whoever uses it: bodies, problems, idempotency, the frame of pages."""
+"""HTTP code that all packages share: bodies, problems, idempotency, the frame of pages."""

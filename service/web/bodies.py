@@ -1,4 +1,4 @@
-"""What requests bring: their bodies, bounded and of the declared kind."""
+"""Request bodies, limited in size and of the declared type."""
 
 from typing import Any, TypeAlias, TypeVar
 
@@ -13,14 +13,14 @@ HttpRequest: TypeAlias = Request[Any, Any, State]
 
 JSON = "application/json"
 
-# Of a JSON body of the management API.
+# For JSON bodies of the management API.
 MAX_BODY = 64 * 1024
 
 _Read = TypeVar("_Read")
 
 
 async def raw_body(request: HttpRequest, media_types: tuple[str, ...]) -> bytes:
-    """The bytes of a body. Raises `BodyTooLarge` or `UnsupportedMediaType`."""
+    """Return the bytes of a body. Raises `BodyTooLarge` or `UnsupportedMediaType`."""
     try:
         body = await request.body()
     except HTTPException as error:
@@ -34,7 +34,7 @@ async def raw_body(request: HttpRequest, media_types: tuple[str, ...]) -> bytes:
 
 
 async def json_of(request: HttpRequest, kind: type[_Read]) -> _Read:
-    """A JSON body as what it should be; no body is an empty object.
+    """Parse a JSON body as `kind`; no body is an empty object.
 
     Raises `UnacceptableBody` or `InvalidInput`.
     """

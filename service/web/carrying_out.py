@@ -1,4 +1,4 @@
-"""Carrying requests out: once however often they are sent, and for many values at once."""
+"""Carry out requests: once however often they are sent, and for many values at once."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
@@ -23,8 +23,8 @@ async def carried_out_once(
     key: str | None,
     work: Callable[[Connection], Awaitable[Answered]],
 ) -> Response[bytes]:
-    """Do what a request asks for in one transaction; with a key, once however often it is sent."""
-    # Before a connection is taken: it may be long in coming.
+    """Carry out a request in one transaction; with a key, only once however often it is sent."""
+    # Read before taking a connection, because the body may take long to arrive.
     body = await raw_body(request, (JSON,))
     async with database.general.transaction() as connection:
         if key is None:
@@ -51,12 +51,12 @@ async def carried_out_for_each(
     refused: Callable[[str, Problem], object],
     order: Callable[[str], Any],
 ) -> Response[bytes]:
-    """Do for each value what `do` does, and answer with an item for each, in order.
+    """Run `do` for each value, and respond with an item for each, in order.
 
-    `do` gives the HTTP status of a value and its item, `refused` the item of a value that can't be done,
-    which leaves nothing behind and the others alone. `order` is one in which no two transactions wait
-    for each other. The answer has the items' status if they have one, else 207; where nothing was done
-    it is a problem document that has them.
+    `do` returns a value's HTTP status and item. `refused` returns the item of a value that fails,
+    which leaves nothing behind and doesn't affect the others. `order` is a sort key that keeps
+    concurrent transactions from deadlocking. The response has the items' status if they share one,
+    otherwise 207. If nothing was done, it is a problem document that contains the items.
     """
     retry_after: list[str] = []
 

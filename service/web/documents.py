@@ -1,4 +1,4 @@
-"""The OpenAPI document: its frame, and what it says of bodies and responses."""
+"""The OpenAPI document: its frame, and how it describes bodies and responses."""
 
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -24,13 +24,13 @@ from service.web.problems import PROBLEM_JSON, Problem
 
 
 def documented(body: type, what: str) -> ResponseSpec:
-    """A response with a JSON body of that type."""
-    # Litestar's examples are random, and the document is compared with the committed one.
+    """Document a response with a JSON body of that type."""
+    # Litestar's examples are random, but the document has to match the committed one.
     return ResponseSpec(body, description=what, generate_examples=False)
 
 
 def problems(*statuses: int, kind: type[Problem] = Problem) -> dict[int, ResponseSpec]:
-    """Responses that are problem documents, of a kind with further members or without."""
+    """Document responses that are problem documents; `kind` may add members."""
     return {
         status: ResponseSpec(
             kind,
@@ -43,7 +43,7 @@ def problems(*statuses: int, kind: type[Problem] = Problem) -> dict[int, Respons
 
 
 def json_body(struct: type, *, required: bool = True) -> type[Operation]:
-    """How an operation is documented whose handler reads a JSON body of that type for itself."""
+    """Document an operation whose handler reads a JSON body of that type itself."""
 
     @dataclass
     class WithBody(Operation):
@@ -57,7 +57,7 @@ def json_body(struct: type, *, required: bool = True) -> type[Operation]:
 
 
 def inline_schema(struct: type) -> Any:
-    """The JSON Schema of a struct with its references replaced by what they refer to."""
+    """Return the JSON Schema of a struct, with its references replaced by what they refer to."""
     (schema,), components = msgspec.json.schema_components((struct,))
 
     def resolved(node: Any) -> Any:
@@ -71,7 +71,7 @@ def inline_schema(struct: type) -> Any:
 
 
 def openapi_config() -> OpenAPIConfig:
-    """The document's frame, and the page that shows it."""
+    """Return the document's frame, and the page that shows it."""
     return OpenAPIConfig(
         title="confirmed-owner",
         version=__version__,

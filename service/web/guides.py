@@ -13,12 +13,12 @@ from markdown_it.token import Token
 from service.errors import NotFound
 from service.web.pages import Page, page_router, rendered
 
-# In the order in which they are listed.
+# In the order they are listed.
 GUIDES = ("buyers", "compliance", "sellers", "api", "operators", "how-it-works")
 
 
 class Guide(msgspec.Struct, frozen=True):
-    """A guide as a page; `html` is trusted, for it is made of a file of ours."""
+    """A guide as a page; `html` is trusted because it is made from our own file."""
 
     name: str
     title: str
@@ -27,18 +27,18 @@ class Guide(msgspec.Struct, frozen=True):
 
 @get("/guides")
 async def list_guides() -> Page:
-    """The guides there are."""
+    """List the guides."""
     return rendered("guides", {"guides": [guide_called(name) for name in GUIDES]})
 
 
 @get("/guides/{name:str}")
 async def show_guide(name: Annotated[str, PathParameter()]) -> Page:
-    """A guide. Raises `NotFound`."""
+    """Show a guide. Raises `NotFound`."""
     return rendered("guide", {"guide": guide_called(name)})
 
 
 def guide_called(name: str) -> Guide:
-    """The guide of that name. Raises `NotFound`."""
+    """Return the guide of that name. Raises `NotFound`."""
     if name not in GUIDES:
         raise NotFound("guide", name)
     return _read(name)
@@ -59,13 +59,13 @@ def _read(name: str) -> Guide:
 
 
 def _anchor(heading: str) -> str:
-    """What links to a heading end in, as code hosts have it: lower case, a hyphen for each space."""
+    """Return a heading's anchor as code hosts make it: lowercase, a hyphen for each space."""
     kept = "".join(c for c in heading.lower() if c.isalnum() or c in " -_")
     return kept.replace(" ", "-")
 
 
 def _lead_to_page(token: Token) -> None:
-    """Lead a link between files of the repository to the page that the other file is served as."""
+    """Point a link to another guide's file at the page that serves it."""
     target, hash_sign, anchor = str(token.attrGet("href") or "").partition("#")
     if token.type == "link_open" and target.endswith(".md"):
         token.attrSet("href", f"/guides/{target.removesuffix('.md')}{hash_sign}{anchor}")

@@ -1,8 +1,8 @@
-"""Requests that are carried out once, however often they are sent: the header `Idempotency-Key`.
+"""Requests carried out only once, however often they are sent: the `Idempotency-Key` header.
 
-What a request created and what was answered to it commit together. The same request with the same key is
-given the same answer, at any process and at the same time; one that created nothing can be repeated to
-some effect. Keys are an account's own.
+What a request created and its response commit together. The same request with the same key gets the
+same response, in any process and even concurrently. A request that created nothing runs again if
+repeated. Keys belong to an account.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ LONGEST_KEY = 255
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """What was answered: an HTTP status and a JSON body, and whether anything was done."""
+    """A response: its HTTP status, its JSON body, and whether anything was done."""
 
     status: int
     body: bytes
@@ -27,11 +27,11 @@ class Answered(msgspec.Struct, frozen=True):
 async def answered_before(
     connection: Connection, account_id: UUID, key: str, request: bytes
 ) -> Answered | None:
-    """What was answered to that request; waits for it if it is being carried out. Needs a transaction.
+    """Return the earlier response to a request, waiting if it is in progress. Needs a transaction.
 
-    `request` is all that makes it that request and no other.
+    `request` is everything that tells this request from any other.
 
-    Raises `InvalidInput`, and `Conflict` if another request had the key.
+    Raises `InvalidInput`, or `Conflict` if another request used the key.
     """
     if not (key.isascii() and key.isprintable() and 1 <= len(key) <= LONGEST_KEY):
         raise InvalidInput("Idempotency-Key", key, f"1 to {LONGEST_KEY} printable ASCII characters")
@@ -58,7 +58,7 @@ async def answered_before(
 async def remember(
     connection: Connection, account_id: UUID, key: str, request: bytes, answered: Answered
 ) -> None:
-    """Keep what is answered to that request, in the transaction that carries it out."""
+    """Save the response to a request, in the transaction that carries it out."""
     await connection.execute(
         """
         INSERT INTO idempotent_request (account_id, key, request_digest, status, body)
@@ -73,7 +73,7 @@ async def remember(
 
 
 async def purge(connection: Connection) -> None:
-    """Forget keys after a day."""
+    """Delete keys after a day."""
     await connection.execute(
         "DELETE FROM idempotent_request WHERE created_at < now() - interval '1 day'"
     )

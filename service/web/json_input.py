@@ -1,4 +1,4 @@
-"""Reading JSON that others sent, and telling them which value of it can't be used."""
+"""Read JSON from others, and tell them which value is invalid."""
 
 import re
 from typing import TypeVar
@@ -24,7 +24,7 @@ _PATH_PART = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
 
 
 def read_body(text: bytes, kind: type[_Read]) -> _Read:
-    """A request's body as what it should be. Raises `MalformedBody` or `InvalidInput`."""
+    """Parse a request body as `kind`. Raises `MalformedBody` or `InvalidInput`."""
     try:
         return msgspec.json.decode(text or b"{}", type=kind)
     except msgspec.ValidationError as error:
@@ -36,9 +36,9 @@ def read_body(text: bytes, kind: type[_Read]) -> _Read:
 
 
 def invalid_value(text: bytes, message: str, *, whole: str) -> InvalidInput:
-    """What msgspec says of a JSON text, with the value it says it of, where that can be found again.
+    """Turn msgspec's message about a JSON text into an error that shows the invalid value.
 
-    `whole` is what to call the text itself.
+    It shows the whole text if the value can't be found again. `whole` is what to call the text.
     """
     what, _, path = message.partition(" - at `$")
     path = path.rstrip("`")
@@ -53,7 +53,7 @@ def invalid_value(text: bytes, message: str, *, whole: str) -> InvalidInput:
             value = value[name] if name else value[int(index)]
         shown = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     except (ValueError, LookupError, TypeError, RecursionError):
-        # The text goes wrong again further on, or says the same thing twice.
+        # The text is also invalid further on, or has a key twice.
         shown = text.strip().decode(errors="replace")
     types = expected[1].strip("`").split(" | ") if expected else [f"valid ({what})"]
     return InvalidInput(

@@ -1,4 +1,4 @@
-"""The frame of pages: where they are, the headers they come with, and the page for errors."""
+"""The frame of the pages: where they are, their headers, and the error page."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -23,8 +23,8 @@ Page: TypeAlias = Response[Any]
 
 MAX_FORM = 16 * 1024
 
-# Pages load our style sheet alone, are in nobody's frame, and hand their address on to nobody. With
-# “no-referrer” browsers would send no Origin with forms.
+# Pages load only our own styles and images, can't be framed, and don't give their address to other
+# sites. With “no-referrer”, browsers would send no Origin with forms.
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
@@ -37,19 +37,19 @@ HEADERS = {
 
 
 class Site(msgspec.Struct, frozen=True):
-    """Where pages are, and the secret that their forms are bound by."""
+    """Where the pages are, and the secret that protects their forms."""
 
     public_url: str
     secret: bytes
 
     @property
     def is_secure(self) -> bool:
-        """Whether browsers reach it by https alone."""
+        """Whether browsers reach the site only by https."""
         return self.public_url.startswith("https://")
 
     @property
     def origin(self) -> str:
-        """What browsers send as `Origin` with forms of ours (RFC 6454, section 7)."""
+        """What browsers send as `Origin` with our forms (RFC 6454, section 7)."""
         parts = urlsplit(self.public_url)
         is_default = parts.port in (None, {"http": 80, "https": 443}[parts.scheme])
         host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
@@ -57,11 +57,11 @@ class Site(msgspec.Struct, frozen=True):
 
     @property
     def cookie(self) -> str:
-        """The name of the cookie. Under https browsers hold it to this host (RFC 6265bis)."""
+        """The name of the cookie. Under https, browsers tie it to this host (RFC 6265bis)."""
         return "__Host-session" if self.is_secure else "session"
 
     def session_cookie(self, token: str, lasts: timedelta) -> Cookie:
-        """A cookie with a browser's session token, which no script and no other site gets hold of."""
+        """Return a cookie with a session token, which no script and no other site can get."""
         return Cookie(
             key=self.cookie,
             value=token,
@@ -76,7 +76,7 @@ class Site(msgspec.Struct, frozen=True):
 def rendered(
     name: str, context: dict[str, Any], *, status: int = 200, cookies: Sequence[Cookie] = ()
 ) -> Page:
-    """The page that a template makes of its context."""
+    """Render a template as a page."""
     return Template(
         f"pages/{name}.html",
         context={"user": None, **context},
@@ -88,12 +88,12 @@ def rendered(
 
 
 def redirect(path: str, *, cookies: Sequence[Cookie] = ()) -> Page:
-    """Send a browser from a form to another page of ours."""
+    """Send a browser from a form to another of our pages."""
     return Redirect(path, status_code=303, headers=HEADERS, cookies=cookies)
 
 
 def error_page(request: HttpRequest, error: Exception) -> Page:
-    """Any error, for someone who looks at a page."""
+    """Return the page for any error."""
     headers: dict[str, str] = {}
     match error:
         case ServiceError():
@@ -108,7 +108,7 @@ def error_page(request: HttpRequest, error: Exception) -> Page:
 
 
 def page_router(*handlers: Any) -> Router:
-    """Routes that are pages: in no API document, their forms bounded, and their errors pages as well."""
+    """Return a router for pages: not in the API document, forms bounded, errors shown as pages."""
     return Router(
         "/",
         route_handlers=handlers,
@@ -123,7 +123,7 @@ def page_router(*handlers: Any) -> Router:
 
 
 def template_config() -> TemplateConfig[JinjaTemplateEngine]:
-    """Where templates are. What they are given is escaped."""
+    """Return where templates are; values in them are escaped."""
     environment = Environment(
         loader=PackageLoader("service"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
@@ -132,12 +132,12 @@ def template_config() -> TemplateConfig[JinjaTemplateEngine]:
 
 
 def _day(time: datetime) -> str:
-    """A day as Americans write it, such as July 4, 2026."""
+    """Format a day as Americans write it, such as July 4, 2026."""
     return f"{time:%B %-d, %Y}"
 
 
 def _sentence(text: str) -> str:
-    """A phrase, such as an error's, as a sentence."""
+    """Turn a phrase, such as an error message, into a sentence."""
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 

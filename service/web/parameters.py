@@ -1,4 +1,4 @@
-"""The parameters that requests have in common, and those that nobody asked for."""
+"""Parameters that requests share, and a check for unknown ones."""
 
 from collections.abc import Callable, Sequence
 from typing import Annotated, TypeAlias, TypeVar
@@ -15,13 +15,13 @@ _Item = TypeVar("_Item")
 _Cursor = TypeVar("_Cursor")
 
 Limit: TypeAlias = Annotated[
-    int, QueryParameter(ge=1, le=100, description="How many items at the most.")
+    int, QueryParameter(ge=1, le=100, description="The maximum number of items to return.")
 ]
 IdCursor: TypeAlias = Annotated[
-    UUID | None, QueryParameter(description="The `next` of an earlier page.")
+    UUID | None, QueryParameter(description="`next` from the previous page.")
 ]
 NumberCursor: TypeAlias = Annotated[
-    int | None, QueryParameter(ge=1, le=2**63 - 1, description="The `next` of an earlier page.")
+    int | None, QueryParameter(ge=1, le=2**63 - 1, description="`next` from the previous page.")
 ]
 IdempotencyKey: TypeAlias = Annotated[
     str | None,
@@ -31,7 +31,7 @@ IdempotencyKey: TypeAlias = Annotated[
         min_length=1,
         max_length=LONGEST_KEY,
         pattern="^[ -~]+$",
-        description="A request that comes with the same key within a day is carried out once.",
+        description="Requests with the same key within a day are carried out only once.",
     ),
 ]
 
@@ -39,7 +39,7 @@ IdempotencyKey: TypeAlias = Annotated[
 def parameter_names(
     handler: BaseRouteHandler, kind: type[QueryParameter | HeaderParameter]
 ) -> dict[str, str]:
-    """A handler's parameters of that kind: what it calls them, and what requests do."""
+    """Return a handler's parameters of that kind: their names in the code, and in requests."""
     return {
         name: field.kwarg_definition.name or name
         for name, field in handler.parsed_fn_signature.parameters.items()
@@ -48,9 +48,9 @@ def parameter_names(
 
 
 def check_query(request: HttpRequest) -> None:
-    """See that a request's query has no parameters but those there are.
+    """Check that a request has no unknown query parameters.
 
-    A filter that is misspelled would otherwise filter nothing. Raises `InvalidInput`.
+    A misspelled filter would otherwise filter nothing. Raises `InvalidInput`.
     """
     known = list(parameter_names(request.route_handler, QueryParameter).values())
     for given, value in request.query_params.items():
@@ -63,5 +63,5 @@ def check_query(request: HttpRequest) -> None:
 def page_of(
     found: Sequence[_Item], limit: int, cursor_of: Callable[[_Item], _Cursor]
 ) -> tuple[list[_Item], _Cursor | None]:
-    """A page of what was found, and the cursor of the next, if more was found than fits."""
+    """Return a page of what was found, and the cursor of the next page if there is one."""
     return list(found[:limit]), cursor_of(found[limit - 1]) if len(found) > limit else None

@@ -1,4 +1,4 @@
-"""What operators' tools ask: whether the process lives, whether it can answer, what it has counted."""
+"""What operators' tools ask: whether the process is alive, can answer, and what it has counted."""
 
 from litestar import get
 from litestar.di import NamedDependency
@@ -13,13 +13,13 @@ from service.web.documents import problems
 
 @get("/health", tags=["Operations"], operation_id="health")
 async def health() -> dict[str, str]:
-    """Whether the process answers at all."""
+    """Check that the process responds."""
     return {"status": "ok", "version": __version__}
 
 
 @get("/ready", tags=["Operations"], operation_id="ready", responses=problems(503))
 async def ready(database: NamedDependency[Database]) -> dict[str, str]:
-    """Whether calls can be answered: the database is within reach and its schema is current."""
+    """Check that calls can be answered: the database is reachable, and its schema is current."""
     async with database.general.connection() as connection:
         if not await is_migrated(connection):
             raise Unavailable("the database schema is out of date: run “confirmed-owner migrate”")

@@ -1,4 +1,4 @@
-"""Errors as clients are told of them: problem documents (RFC 9457), and what is logged beside them."""
+"""Errors as clients see them: problem documents (RFC 9457), and what we log about them."""
 
 import time
 import traceback
@@ -34,7 +34,7 @@ _log = structlog.get_logger("service")
 
 
 class Problem(msgspec.Struct, omit_defaults=True):
-    """A problem document (RFC 9457). `field` names the value that can't be used, if it is one."""
+    """A problem document (RFC 9457). `field` names the invalid value, if there is one."""
 
     status: int
     title: str
@@ -43,7 +43,7 @@ class Problem(msgspec.Struct, omit_defaults=True):
 
 
 def problem_of(error: ServiceError) -> Problem:
-    """What a client is told of an error."""
+    """Return what a client is told about an error."""
     status = http_status(error)
     return Problem(
         status=status,
@@ -54,7 +54,7 @@ def problem_of(error: ServiceError) -> Problem:
 
 
 def problem_plugin() -> ProblemDetailsPlugin:
-    """Has every error answered by a problem document, unless a route answers it in its own way."""
+    """Return the plugin that answers errors with problem documents, unless a route handles them."""
     return ProblemDetailsPlugin(
         ProblemDetailsConfig(
             enable_for_all_http_exceptions=True,
@@ -64,7 +64,7 @@ def problem_plugin() -> ProblemDetailsPlugin:
 
 
 def invalid_parameter(request: HttpRequest, error: ValidationException) -> Response[Any]:
-    """What Litestar says of a parameter, under the name and with the value that were sent."""
+    """Report what Litestar says about a parameter, with the name and value that were sent."""
     wrong = error.extra[0] if isinstance(error.extra, list) and error.extra else {}
     parameter = str(wrong.get("key") or "request")
     handler = request.route_handler
@@ -76,9 +76,9 @@ def invalid_parameter(request: HttpRequest, error: ValidationException) -> Respo
 
 
 async def log_unexpected(error: Exception, scope: Scope) -> None:
-    """Log what no client caused: what is unknown, and why the database or the vendor failed."""
+    """Log what no client caused: unknown errors, and why the database or the vendor failed."""
     if isinstance(error, Unavailable | VendorFailed):
-        # Once a second: an outage is one event, however many calls it refuses.
+        # Once a second, because an outage is one event, however many calls it refuses.
         state, now = scope["litestar_app"].state, time.monotonic()
         if now - state.get("unavailable_logged_at", -1.0) < 1:
             return
@@ -86,7 +86,7 @@ async def log_unexpected(error: Exception, scope: Scope) -> None:
         cause = type(error.__cause__).__name__ if error.__cause__ else None
         _log.warning("unavailable", why=str(error), cause=cause)
     elif not isinstance(error, ServiceError | HTTPException):
-        # Neither the message nor the values of an error: they can hold keys and personal data.
+        # Neither an error's message nor its values, because they can hold keys and personal data.
         frames = traceback.extract_tb(error.__traceback__)
         _log.error(
             "unexpected error",

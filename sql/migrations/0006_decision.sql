@@ -1,4 +1,4 @@
--- The decision who owns a host and who may be named, as views and functions that statements join
+-- Who owns a host and who may be named, as views and functions that statements join
 -- depends: 0005_domains
 
 -- migrate: apply
@@ -15,15 +15,16 @@ FROM ownership
 JOIN account ON account.id = ownership.account_id AND account.suspended_at IS NULL
 WHERE ownership.ended_at IS NULL;
 
--- Who lets whom see its name now. A grant is worth nothing without the connection it was given on.
+-- Who shows its name to whom now. A grant counts only while the connection it was given on is live.
 CREATE VIEW live_grant AS
 SELECT visibility_grant.owner_id, visibility_grant.viewer_id, visibility_grant.started_at
 FROM visibility_grant
 JOIN connection ON connection.id = visibility_grant.connection_id AND connection.ended_at IS NULL
 WHERE visibility_grant.ended_at IS NULL;
 
--- Who owns a host: whoever owns the most specific of the names that cover it. Those are the host and
--- its ancestors down to the registrable domain, which the service finds by the Public Suffix List.
+-- The owner of a host: the account that owns the most specific of the names that cover it. Those
+-- are the host and its ancestors up to the registrable domain, which the service finds by the
+-- Public Suffix List.
 CREATE FUNCTION owner_of_host(host text, covering_names text[])
 RETURNS TABLE (owner_id uuid, owner_name text, domain text, verified_at timestamptz)
 LANGUAGE sql STABLE ROWS 1 AS $$
@@ -35,18 +36,18 @@ LANGUAGE sql STABLE ROWS 1 AS $$
     LIMIT 1
 $$;
 
--- THE decision: what a viewer is told of the owner of a certificate's host.
+-- THE decision: what a viewer learns about the owner of a certificate's host.
 --
--- | owner of the host                              | to the viewer it is              | status         |
+-- | owner of the host                              | relation to the viewer           | status         |
 -- |------------------------------------------------|----------------------------------|----------------|
 -- | nobody                                         | –                                | none           |
 -- | an account                                     | the viewer itself                | named          |
--- | an account                                     | one that lets it see its name    | named          |
+-- | an account                                     | connected, and a grant is live   | named          |
 -- | an account                                     | anything else                    | verified       |
 -- | no host: the certificate's account, if known   | as above                         | as above       |
 -- | no host, and no account                        | –                                | not_applicable |
 --
--- What identifies the owner is there only where the status is named.
+-- What identifies the owner is set only if the status is named.
 CREATE FUNCTION confirmed_owner(
     viewer_id uuid, host text, covering_names text[], certificate_account_id uuid
 )
@@ -81,8 +82,8 @@ LANGUAGE sql STABLE ROWS 1 AS $$
     ) AS decided (status)
 $$;
 
--- The addresses an account speaks for: its admins', and those of members who belong to no other account.
--- Of other accounts' people it could otherwise get hold of what was sent to them there.
+-- The email addresses an account speaks for: its admins', and those of members in no other account.
+-- Otherwise it could get hold of what was sent to people at other accounts.
 CREATE VIEW account_address AS
 SELECT membership.account_id, membership.user_id, app_user.email
 FROM membership

@@ -99,9 +99,9 @@ async def test_seller_accepts_with_a_new_account_and_takes_it_back(
     await expect(page.get_by_role("main")).to_contain_text("Nice to meet you.")
     assert await fits(page)
     await page.get_by_label("Company name").fill("BrightQuote Media")
-    await page.get_by_label("Your own name").fill("Jo Seller")
-    await page.get_by_role("button", name="Create an account, and accept").click()
-    await expect(page.get_by_role("status")).to_contain_text("you have accepted")
+    await page.get_by_label("Your name").fill("Jo Seller")
+    await page.get_by_role("button", name="Create account and accept").click()
+    await expect(page.get_by_role("status")).to_contain_text("Invitation accepted")
     assert await fits(page)
 
     shown = await now(stage, buyer, invitation)
@@ -155,7 +155,7 @@ async def test_known_seller_signs_in_by_mail_and_chooses_the_account(
     await stage.own(one, "sellers.example")
     await invite(stage, buyer, one.email, reason="confirm_domain_ownership")
     await page.goto(link_in(box.mail_to(one.email)))
-    await page.get_by_role("button", name="Mail me a link to sign in").click()
+    await page.get_by_role("button", name="Email me a sign-in link").click()
     await expect(page.get_by_role("heading", level=1)).to_have_text("Check your email")
     link = link_in(box.mail_to(one.email, "Your link to sign in"))
     await page.goto(link)
@@ -178,7 +178,7 @@ async def test_seller_declines_and_wants_no_more_without_an_account(
     first = await invite(stage, buyer, email)
     await page.goto(link_in(box.mail_to(email)))
     await page.get_by_role("button", name="Decline").click()
-    await expect(page.get_by_role("heading", level=1)).to_have_text("You have declined")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Invitation declined")
     assert (await now(stage, buyer, first))["state"] == "declined"
     assert email in text_of(box.mail_to(buyer.email, "declined"))
     second = await invite(stage, buyer, email)
@@ -197,16 +197,16 @@ async def test_what_can_not_be_had_is_said_beside_the_form_and_nothing_typed_is_
     await page.goto(link_in(box.mail_to("kim@else.example")))
     let = "Show our name to Paypal Leads"
     await page.get_by_label("Company name").fill("PaypaI Leads")
-    await page.get_by_label("Your own name").fill("Kim")
+    await page.get_by_label("Your name").fill("Kim")
     await page.get_by_label(let).uncheck()
-    await page.get_by_role("button", name="Create an account, and accept").click()
+    await page.get_by_role("button", name="Create account and accept").click()
     await expect(page.get_by_role("alert")).to_contain_text(
         "different from every other account's name"
     )
-    await expect(page.get_by_label("Your own name")).to_have_value("Kim")
+    await expect(page.get_by_label("Your name")).to_have_value("Kim")
     await expect(page.get_by_label(let)).not_to_be_checked()
     await page.get_by_label("Company name").fill("Quite Other Leads")
-    await page.get_by_role("button", name="Create an account, and accept").click()
+    await page.get_by_role("button", name="Create account and accept").click()
     await expect(page.get_by_role("button", name=let)).to_be_visible()
 
 
@@ -217,15 +217,15 @@ async def test_seller_who_confirms_its_domains_is_led_to_their_proof(
     await invite(stage, buyer, "lee@fresh.example", reason="confirm_domain_ownership")
     await page.goto(link_in(box.mail_to("lee@fresh.example")))
     await page.get_by_label("Company name").fill("Fresh Leads")
-    await page.get_by_label("Your own name").fill("Lee")
-    await page.get_by_role("button", name="Create an account, and accept").click()
-    await page.get_by_role("link", name="confirm which domains are yours").click()
+    await page.get_by_label("Your name").fill("Lee")
+    await page.get_by_role("button", name="Create account and accept").click()
+    await page.get_by_role("link", name="verify your domains").click()
     await page.get_by_label("Add a domain").fill("https://fresh.example/page")
-    await page.get_by_role("button", name="Add").click()
-    await expect(page.get_by_role("alert")).to_contain_text("here fresh.example")
+    await page.get_by_role("button", name="Add domain").click()
+    await expect(page.get_by_role("alert")).to_contain_text("only the host name: fresh.example")
     await page.get_by_label("Add a domain").fill("fresh.example")
-    await page.get_by_label("with all its subdomains").check()
-    await page.get_by_role("button", name="Add").click()
+    await page.get_by_label("Include all subdomains").check()
+    await page.get_by_role("button", name="Add domain").click()
     code = await page.locator("dd code", has_text="activeprospect-").inner_text()
     zone.txt["fresh.example"] = [f'"{code}"']
     look = page.get_by_role("button", name="Verify now")
@@ -233,15 +233,15 @@ async def test_seller_who_confirms_its_domains_is_led_to_their_proof(
     await expect(page.get_by_text("remove the quotation marks")).to_be_visible()
     zone.txt["fresh.example"] = [code]
     await look.click()
-    await expect(page.get_by_text("Verified, with all subdomains.")).to_be_visible()
+    await expect(page.get_by_text("Verified, including all subdomains.")).to_be_visible()
     assert await fits(page)
     cert_id = await stage.certificate(domain="quotes.fresh.example")
     assert await stage.confirmed_owner(buyer, cert_id) == "Fresh Leads"
     assert "fresh.example is verified" in text_of(
         box.mail_to("lee@fresh.example", "is verified")
     ).replace("\u200b", "")
-    await page.get_by_text("Remove domain").click()
-    await page.get_by_role("button", name="Give up fresh.example").click()
+    await page.get_by_text("Remove domain", exact=True).click()
+    await page.get_by_role("button", name="Remove fresh.example").click()
     await expect(page.get_by_text("No domains yet.")).to_be_visible()
     assert await stage.confirmed_owner(buyer, cert_id) == NO_VERIFIED
 
@@ -255,7 +255,7 @@ async def test_colleague_joins_by_mail(stage: World, box: Mailbox, page: Page) -
     )
     assert response.status_code == 201
     await page.goto(link_in(box.mail_to("new@colleague.example", "to join an account")))
-    await page.get_by_label("Your own name").fill("New Colleague")
+    await page.get_by_label("Your name").fill("New Colleague")
     await page.get_by_role("button", name=f"Join {company.name}").click()
     await expect(page.get_by_role("heading", level=2)).to_have_text(company.name)
     response = await stage.client.get("/v1/account/members", headers=company.headers)

@@ -80,7 +80,7 @@ async def test_names_are_answered_one_by_one_and_what_is_wrong_is_said(stage: Wo
         "localhost": (422, "two labels"),
         "vault.internal": (422, "below a public suffix"),
         "co.uk": (422, "below a public suffix"),
-        "https://shop.example.com/path?q=1": (422, "here shop.example.com"),
+        "https://shop.example.com/path?q=1": (422, "only the host name: shop.example.com"),
         "not a host": (422, "a host name"),
         "": (422, "a host name"),
         "x" * 300: (422, "a host name"),

@@ -343,7 +343,7 @@ async def test_every_reply_is_evidence(zone: Authority) -> None:
         ("line break within", ZONE, f"{CODE[:50]}\n{CODE[50:]}", "remove the spaces inside"),
         ("at the host itself", NAME, CODE, f"move it to {ZONE}"),
         ("at www", f"www.{ZONE}", CODE, f"move it to {ZONE}"),
-        ("label of the zone", f"_domain-verification.{ZONE}", CODE, f"at {LABEL}"),
+        ("label of the zone", f"_domain-verification.{ZONE}", CODE, f"or to {LABEL}"),
         ("prefix as the host", f"activeprospect-domain-verification.{ZONE}", TOKEN, "move it to"),
         ("prefix left out", ZONE, TOKEN, f"add “{PREFIX}” at the beginning"),
         ("lower case", ZONE, CODE.lower(), "upper and lower case"),
