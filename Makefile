@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: setup run test chromium check mutants bench openapi schema lock clean
+.PHONY: setup run test chromium check explore mutants bench openapi schema lock clean
 
 setup: .venv/for-running
 
@@ -30,6 +30,10 @@ check: .venv/for-testing
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Tries the API's document against the service, for longer than the tests do.
+explore: .venv/for-testing
+	EXAMPLES=200 $(BIN)/pytest tests/test_openapi.py
 
 # Breaks one rule after the other, and tells which no test notices.
 mutants: .venv/for-testing

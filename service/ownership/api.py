@@ -28,7 +28,12 @@ MAX_NAMES = 100
 
 _COMMON = problems(401, 402, 503)
 
-_Name = Annotated[str, PathParameter(schema_extra={"maxLength": 253}, description="A domain.")]
+_Name = Annotated[
+    str,
+    PathParameter(
+        schema_extra={"maxLength": 253, "pattern": r"^[^/?#\s]+$"}, description="A domain."
+    ),
+]
 
 
 class NewDomains(msgspec.Struct, forbid_unknown_fields=True):
