@@ -115,7 +115,7 @@ def _lead(
     emails, phones = values_of(sent.email), values_of(sent.phone)
     for values, reason in ((phones, contract.TOO_MANY_PHONES), (emails, contract.TOO_MANY_EMAILS)):
         if len(values) > contract.MAX_MATCHED:
-            raise SchemaViolation(reason, f"{len(values)} were given")
+            raise SchemaViolation(reason, f"{len(values)} values were sent")
     of_emails, of_phones = email_fingerprints(emails), phone_fingerprints(phones)
     if not of_emails and not of_phones:
         raise SchemaViolation(

@@ -53,5 +53,5 @@ async def confirmed_owner(pool: Pool, questions: Sequence[Question]) -> list[Ans
             for i, answer in zip(outdated, again, strict=True):
                 answers[i] = answer
         except Exception as error:  # noqa: BLE001 - the other answers are already on record
-            _log.warning("hosts not found anew", error=type(error).__qualname__)
+            _log.warning("hosts not updated", error=type(error).__qualname__)
     return answers

@@ -136,4 +136,4 @@ async def _on_schedule(job: Schedule, due: models.Schedule) -> None:
         await job.work()
     except Unavailable as error:
         # It will be due again.
-        _log.warning("not done", what=job.name, why=str(error))
+        _log.warning("scheduled job failed", job=job.name, why=str(error))
