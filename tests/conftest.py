@@ -7,7 +7,7 @@ its tables empty; they run in one event loop, as the service does.
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -36,14 +36,25 @@ SETTINGS = Settings(public_url="http://service", secret_key=SECRET, mail_from="u
 
 
 @pytest.fixture(scope="session")
-def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+async def server_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """A PostgreSQL server, by the URL of a database on it that is not ours to change."""
     if given := os.environ.get("DATABASE_URL"):
         yield given
     else:
         with embedded_postgres(tmp_path_factory.mktemp("state")) as url:
             # Tests make databases, which the service's own role may not.
-            yield url.replace("confirmed_owner@/confirmed_owner", "postgres@/postgres")
+            as_superuser = url.replace("confirmed_owner@/confirmed_owner", "postgres@/postgres")
+            await forgo_durability(as_superuser)
+            yield as_superuser
+
+
+async def forgo_durability(url: str) -> None:
+    """Have a server wait for no disk: what tests write need not outlive a power cut."""
+    connection = await asyncpg.connect(url)
+    for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+        await connection.execute(f"ALTER SYSTEM SET {setting} = off")
+    await connection.execute("SELECT pg_reload_conf()")
+    await connection.close()
 
 
 @asynccontextmanager

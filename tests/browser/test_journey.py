@@ -114,10 +114,10 @@ async def test_seller_accepts_with_a_new_account_and_takes_it_back(
     seller = Company(row["id"], "BrightQuote Media", "", row["id"], "jo@seller.example")
     await stage.own(seller, "seller.example")
     assert await stage.confirmed_owner(buyer, cert_id) == "BrightQuote Media"
-    accepted = box.mail_to("al@buyer.example", "Your invitation was accepted")
+    accepted = box.mail_to("al@buyer.example", "accepted your invitation")
     assert "BrightQuote Media" in text_of(accepted)
 
-    await page.goto(link_in(box.mail_to("jo@seller.example", "You are connected")))
+    await page.goto(link_in(box.mail_to("jo@seller.example", "You’re connected")))
     await page.get_by_role("button", name="Hide our name").click()
     show = page.get_by_role("button", name="Show our name to Harbor Insurance")
     await expect(show).to_be_visible()
@@ -132,7 +132,9 @@ async def test_seller_accepts_with_a_new_account_and_takes_it_back(
     await expect(page.get_by_role("main")).to_contain_text("No connections yet")
     assert await stage.confirmed_owner(buyer, cert_id) == VERIFIED
     for address in ("jo@seller.example", "al@buyer.example"):
-        assert "BrightQuote Media ended" in text_of(box.mail_to(address, "connection has ended"))
+        assert "BrightQuote Media disconnected" in text_of(
+            box.mail_to(address, "no longer connected")
+        )
 
 
 async def test_known_seller_signs_in_by_mail_and_chooses_the_account(
@@ -157,7 +159,7 @@ async def test_known_seller_signs_in_by_mail_and_chooses_the_account(
     await page.goto(link_in(box.mail_to(one.email)))
     await page.get_by_role("button", name="Email me a sign-in link").click()
     await expect(page.get_by_role("heading", level=1)).to_have_text("Check your email")
-    link = link_in(box.mail_to(one.email, "Your link to sign in"))
+    link = link_in(box.mail_to(one.email, "Your sign-in link"))
     await page.goto(link)
     await page.get_by_role("button", name="Sign in").click()
     await expect(page.get_by_role("main")).to_contain_text("sellers.example")
@@ -254,7 +256,7 @@ async def test_colleague_joins_by_mail(stage: World, box: Mailbox, page: Page) -
         json={"emails": ["new@colleague.example"], "role": "admin"},
     )
     assert response.status_code == 201
-    await page.goto(link_in(box.mail_to("new@colleague.example", "to join an account")))
+    await page.goto(link_in(box.mail_to("new@colleague.example", "to join its account")))
     await page.get_by_label("Your name").fill("New Colleague")
     await page.get_by_role("button", name=f"Join {company.name}").click()
     await expect(page.get_by_role("heading", level=2)).to_have_text(company.name)

@@ -263,7 +263,7 @@ def test_home_that_others_could_write_to_is_closed_or_refused(state_dir: Path) -
     home.rename(elsewhere)
     home.symlink_to(elsewhere)
     with (
-        pytest.raises(EmbeddedDatabaseError, match="not a directory"),
+        pytest.raises(EmbeddedDatabaseError, match="does not belong to this user"),
         embedded_postgres(state_dir),
     ):
         pass
