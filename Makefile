@@ -31,9 +31,9 @@ check: .venv/for-testing
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Tries the API's document against the service, for longer than the tests do.
+# Looks for longer than the tests do: the API's document against the service, and names in disguise.
 explore: .venv/for-testing
-	EXAMPLES=200 $(BIN)/pytest tests/test_openapi.py
+	EXAMPLES=200 DISGUISES=100000 $(BIN)/pytest tests/test_openapi.py tests/accounts/test_names.py
 
 # Breaks one rule after the other, and tells which no test notices.
 mutants: .venv/for-testing

@@ -1,0 +1,71 @@
+"""The mutants: what each changes, what that breaks, and which tests should notice.
+
+One TOML file for each subject, beside this module.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from tests.running import ROOT
+
+_HERE = Path(__file__).parent
+
+
+class Mutant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One edit that breaks a rule: `old`, which is in the file once, becomes `new`."""
+
+    file: str
+    old: str
+    new: str
+    breaks: str
+
+    def applied_to(self, text: str) -> str:
+        """The file's text with the edit. Raises `ValueError` where it can't be made."""
+        if (found := text.count(self.old)) != 1:
+            raise ValueError(f"{self.file}: “{self.breaks}”: its old text is there {found} times")
+        return text.replace(self.old, self.new)
+
+
+class Subject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Mutants that the same tests should notice."""
+
+    name: str
+    tests: list[str]
+    mutants: list[Mutant]
+
+
+def subjects(wanted: Sequence[str] = ()) -> list[Subject]:
+    """All subjects; or those whose name is wanted, and the mutants with such a part of `breaks`."""
+    found = [
+        msgspec.convert(
+            {"name": file.stem, **msgspec.toml.decode(file.read_bytes(), type=dict)}, Subject
+        )
+        for file in sorted(_HERE.glob("*.toml"))
+    ]
+    if not wanted:
+        return found
+    names = {subject.name for subject in found}.intersection(wanted)
+    parts = [each for each in wanted if each not in names]
+    chosen = [
+        subject
+        if subject.name in names
+        else msgspec.structs.replace(
+            subject,
+            mutants=[
+                each for each in subject.mutants if any(part in each.breaks for part in parts)
+            ],
+        )
+        for subject in found
+    ]
+    return [subject for subject in chosen if subject.mutants]
+
+
+def problems(mutant: Mutant) -> list[str]:
+    """Why a mutant can't be made of the checkout as it is; nothing if it can."""
+    try:
+        mutant.applied_to((ROOT / mutant.file).read_text())
+    except (OSError, ValueError) as error:
+        return [str(error)]
+    return [] if mutant.new != mutant.old else [f"{mutant.file}: “{mutant.breaks}” changes nothing"]
