@@ -14,14 +14,14 @@ from uuid import UUID
 import httpx
 
 from service.accounts import accounts, keys
-from service.audit import Actor
+from service.audit import OPERATOR, Actor
 from service.certificates.imports import LineResult, import_lines
 from service.connections import connections, grants
 from service.invitations import invitations
 from service.invitations.invitations import Sent
 from service.invitations.queries import select_invitation
 from service.invitations.records import Invitation, Reason
-from service.ownership import ownerships
+from service.ownership import claims, ownerships
 from service.postgres.pools import Database
 from service.tokens import link_token
 
@@ -117,9 +117,13 @@ class World:
                 connection, owner.id, domain, covers_subdomains=covers_subdomains
             )
 
-    async def lapse(self, domain: str) -> None:
+    async def disown(self, domain: str) -> None:
+        """Let whoever owns a domain remove it."""
         async with self.database.general.transaction() as connection:
-            await ownerships.lapse(connection, domain, reason="Code not found")
+            (owner,) = await connection.fetch(
+                "SELECT account_id FROM ownership WHERE domain = $1 AND ended_at IS NULL", domain
+            )
+            await claims.remove(connection, owner["account_id"], domain, OPERATOR)
 
     async def connect(self, buyer: Company, seller: Company) -> None:
         async with self.database.general.transaction() as connection:

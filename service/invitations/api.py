@@ -15,7 +15,7 @@ from service.accounts.keys import actor_of
 from service.accounts.records import Caller, Role
 from service.connections.views import ConnectionView, PartnerAccount, connection_view
 from service.errors import NotFound
-from service.invitations import invitations, queries
+from service.invitations import acceptance, invitations, queries
 from service.invitations.invitations import GrantRequested, Invited, Sent
 from service.invitations.records import Invitation, InvitationState, Reason
 from service.mail.records import MailState
@@ -347,18 +347,18 @@ async def accept_invitation(
     invitation_id: _InvitationId,
 ) -> InvitationView:
     """Accept an invitation that a member received. Accepting it again changes nothing."""
-    acceptance = await json_of(request, Acceptance)
+    wanted = await json_of(request, Acceptance)
     async with database.general.transaction() as connection:
         own = await queries.select_invitation(connection, invitation_id)
         if own is None or own.inviter_id != caller.account_id:
             await _received(connection, caller, invitation_id)
-        accepted = await invitations.accept(
+        accepted = await acceptance.accept(
             connection,
             invitation_id,
             caller.account_id,
             actor_of(caller),
-            shows_name=acceptance.shows_name,
-            terms=acceptance.terms,
+            shows_name=wanted.shows_name,
+            terms=wanted.terms,
         )
     return _invitation(accepted, caller)
 
@@ -470,7 +470,7 @@ def _invitation(invitation: Invitation, caller: Caller) -> InvitationView:
         view.last_sent_at = invitation.last_sent_at or UNSET
         view.delivery = Delivery(invitation.delivery, invitation.delivery_error or UNSET)
     elif invitation.state == "pending":
-        view.terms = invitations.terms_of(invitation)
+        view.terms = acceptance.terms_of(invitation)
     return view
 
 

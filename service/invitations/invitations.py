@@ -13,7 +13,6 @@ the lock on the invitation's row, and commits together with its effect, its even
 | join_account                | –              | the user becomes a member of the inviting account |
 """
 
-import hashlib
 from datetime import datetime, timedelta
 from typing import TypeAlias
 from uuid import UUID
@@ -23,14 +22,14 @@ from uuid_utils.compat import uuid7
 
 from service import allowance, audit
 from service.accounts import members
-from service.accounts.accounts import checked_email, create_account, name_of
+from service.accounts.accounts import checked_email, name_of
 from service.accounts.names import has_link, has_unseen
-from service.accounts.records import Account, Role, User
+from service.accounts.records import Role
 from service.audit import Actor
 from service.connections import grants
-from service.connections.connections import connect, find_partner, partners_of_email
+from service.connections.connections import find_partner, partners_of_email
 from service.connections.records import Partner
-from service.errors import Conflict, Forbidden, InvalidInput, NoLongerOpen, NotFound
+from service.errors import Conflict, InvalidInput, NoLongerOpen, NotFound
 from service.invitations import queries
 from service.invitations.records import Invitation, InvitationState, Reason
 from service.mail.mails import cancel_mails, queue_mail
@@ -46,8 +45,6 @@ PER_INVITER_AND_RECIPIENT = 5
 PER_RECIPIENT = 20
 PER_DOMAIN = 2000
 
-SIGN_UPS_A_DAY = 20
-"""Sign-up attempts with one invitation: each reveals whether an account name is taken."""
 
 MAX_NOTE = 500
 MAX_LABEL = 1000
@@ -64,10 +61,6 @@ _ENDED = {
     "cancelled": "the inviter canceled this invitation",
     "expired": "this invitation expired",
 }
-
-
-class TermsChanged(Conflict):
-    """The invitation changed after the acceptor read it."""
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -112,16 +105,9 @@ async def invite(
     note, vendor_label = checked_note(note), _checked_label(vendor_label)
     # One at a time per inviter, so that only one invitation is pending and a repeat finds it.
     await queries.lock_inviter(connection, inviter_id)
-    pending = await queries.select_pending_invitation(connection, inviter_id, email, reason)
+    pending = await _pending(connection, inviter_id, email, reason, role)
     if pending is not None:
-        if pending.state == "pending":
-            if pending.role != role:
-                raise Conflict(
-                    f"this address is invited as {pending.role}; cancel that invitation first"
-                )
-            return Sent(pending, is_new=False)
-        await queries.lock_invitation(connection, pending.id)
-        await _end(connection, pending, "expired", audit.SERVICE)
+        return Sent(pending, is_new=False)
     if reason == "join_account":
         if await members.is_member(connection, inviter_id, email):
             raise Conflict("this person is already a member of your account")
@@ -163,7 +149,7 @@ async def invite(
         email=email,
         reason=reason,
     )
-    return Sent(await _existing(connection, invitation_id), is_new=True)
+    return Sent(await existing(connection, invitation_id), is_new=True)
 
 
 async def resend(
@@ -204,7 +190,7 @@ async def resend(
         invitation_id=invitation_id,
         email=invitation.email,
     )
-    return await _existing(connection, invitation_id)
+    return await existing(connection, invitation_id)
 
 
 async def cancel(
@@ -217,9 +203,9 @@ async def cancel(
     invitation = await _locked_of(connection, inviter_id, invitation_id)
     if invitation.state == "cancelled":
         return invitation
-    _require_pending(invitation)
+    require_pending(invitation)
     await _end(connection, invitation, "cancelled", actor)
-    return await _existing(connection, invitation_id)
+    return await existing(connection, invitation_id)
 
 
 async def decline(connection: Connection, invitation_id: UUID) -> None:
@@ -227,10 +213,10 @@ async def decline(connection: Connection, invitation_id: UUID) -> None:
 
     Declining again changes nothing. Raises `NotFound` or `NoLongerOpen`.
     """
-    invitation = await _locked(connection, invitation_id)
+    invitation = await locked(connection, invitation_id)
     if invitation.state == "declined":
         return
-    _require_pending(invitation)
+    require_pending(invitation)
     await _decline(connection, invitation)
 
 
@@ -239,133 +225,13 @@ async def opt_out(connection: Connection, invitation_id: UUID, *, of_all: bool) 
 
     Pending invitations from them are declined. Needs a transaction. Raises `NotFound`.
     """
-    invitation = await _existing(connection, invitation_id)
+    invitation = await existing(connection, invitation_id)
     inviter_id = None if of_all else invitation.inviter_id
     await queries.insert_opt_out(connection, invitation.email, inviter_id)
     for pending_id in await queries.select_pending_ids(connection, invitation.email, inviter_id):
-        pending = await _existing(connection, pending_id)
+        pending = await existing(connection, pending_id)
         if pending.state == "pending":
             await _decline(connection, pending)
-
-
-async def accept(
-    connection: Connection,
-    invitation_id: UUID,
-    acceptor_id: UUID,
-    actor: Actor,
-    *,
-    shows_name: bool | None = None,
-    terms: str | None = None,
-) -> Invitation:
-    """Accept an invitation to connect for an account, with all its effects. Needs a transaction.
-
-    `shows_name` is whether the inviter may see the acceptor's name, if it asks to; None means what
-    the inviter asks for. `terms` are those the acceptor saw; None skips that check. Accepting again
-    for the same account changes nothing. The caller must check that the acceptor may answer for
-    this address.
-
-    Raises `NotFound`, `NoLongerOpen`, `InvalidInput`, `TermsChanged`, or `Conflict` if it invites
-    to join an account, or if the inviter is the acceptor or is suspended.
-    """
-    invitation = await _locked(connection, invitation_id)
-    if invitation.reason == "join_account":
-        raise Conflict(
-            "only the invited person can accept this invitation, by the link in the email"
-        )
-    if invitation.state == "accepted" and invitation.acceptor_id == acceptor_id:
-        return invitation
-    _require_acceptable(invitation)
-    await queries.lock_parties(connection, invitation.inviter_id, actor.id)
-    if terms is not None and terms != terms_of(await _existing(connection, invitation_id)):
-        raise TermsChanged("this invitation changed since you read it; review it again")
-    if invitation.inviter_id == acceptor_id:
-        raise Conflict("an account can't accept its own invitation")
-    shows_name = _checked_shows_name(invitation.reason, shows_name)
-    buyer_id, seller_id = invitation.inviter_id, acceptor_id
-    if invitation.reason == "send_leads":
-        buyer_id, seller_id = seller_id, buyer_id
-    connection_id = await connect(
-        connection,
-        buyer_id=buyer_id,
-        seller_id=seller_id,
-        actor=actor,
-        invitation_id=invitation_id,
-    )
-    if shows_name:
-        await grants.grant(
-            connection,
-            owner_id=acceptor_id,
-            viewer_id=invitation.inviter_id,
-            actor=actor,
-            invitation_id=invitation_id,
-        )
-    await queries.end_invitation(connection, invitation_id, "accepted", acceptor_id, connection_id)
-    await cancel_mails(connection, invitation_id)
-    await audit.record_between(
-        connection,
-        "invitation.accepted",
-        invitation.inviter_id,
-        acceptor_id,
-        actor=actor,
-        invitation_id=invitation_id,
-        email=invitation.email,
-        reason=invitation.reason,
-        shows_name=shows_name,
-    )
-    await _accept_crossing(connection, invitation, acceptor_id, connection_id, actor)
-    await _tell_accepted(connection, invitation, acceptor_id, connection_id, shows_name)
-    return await _existing(connection, invitation_id)
-
-
-async def sign_up(
-    connection: Connection, invitation_id: UUID, user: User | None, company: str, your_name: str
-) -> tuple[User, Account]:
-    """Create an account for the recipient of an invitation to connect. Needs a transaction.
-
-    `user` is the recipient if signed in; without it, a user is created.
-
-    Raises `NotFound`, `NoLongerOpen`, `InvalidInput`, `Conflict` if the inviter is suspended, or
-    `Forbidden` if the recipient is a user who isn't signed in, or belongs to an account.
-    """
-    invitation = await _locked(connection, invitation_id)
-    _require_acceptable(invitation)
-    user = await members.named_user(connection, user, invitation.email, your_name)
-    if await members.belongs_anywhere(connection, user.id):
-        raise Forbidden("you already belong to an account: accept for that one")
-    account = await create_account(connection, company, user.email, founder_id=user.id)
-    return user, account
-
-
-async def join(
-    connection: Connection, invitation_id: UUID, user: User | None, your_name: str | None
-) -> User:
-    """Add the recipient of an invitation to join an account to that account. Needs a transaction.
-
-    `user` is the recipient if signed in; without it, a user is created. `your_name` is the name of
-    a user who has none yet.
-
-    Raises `NotFound`, `NoLongerOpen`, `InvalidInput`, `Conflict` if the inviter is suspended, or
-    `Forbidden` if the recipient is a user who isn't signed in.
-    """
-    invitation = await _locked(connection, invitation_id)
-    _require_acceptable(invitation)
-    assert invitation.role is not None
-    if user is None or your_name is not None:
-        user = await members.named_user(connection, user, invitation.email, your_name or "")
-    actor = Actor("user", invitation.inviter_id, user.id)
-    await members.add_member(connection, invitation.inviter_id, user.id, invitation.role, actor)
-    await queries.end_invitation(connection, invitation_id, "accepted", invitation.inviter_id)
-    await cancel_mails(connection, invitation_id)
-    await audit.record(
-        connection,
-        "invitation.accepted",
-        invitation.inviter_id,
-        actor=actor,
-        invitation_id=invitation_id,
-        email=invitation.email,
-        reason=invitation.reason,
-    )
-    return user
 
 
 async def expire_due(connection: Connection) -> int:
@@ -391,18 +257,6 @@ async def find_by_token(connection: Connection, token: str) -> Invitation:
     return invitation
 
 
-def terms_of(invitation: Invitation) -> str:
-    """Return a hash of what an invitation offers: accepting covers these terms and no others."""
-    shown = (
-        invitation.id,
-        invitation.mail_id,
-        invitation.inviter_name,
-        invitation.reason,
-        invitation.role,
-    )
-    return hashlib.sha256(msgspec.json.encode(shown)).hexdigest()
-
-
 def checked_note(note: str | None) -> str | None:
     """Return a personal note as we store it, or None if it is blank. Raises `InvalidInput`."""
     if note is None or not note.strip():
@@ -423,49 +277,45 @@ def _checked_label(label: str | None) -> str | None:
     return label.strip()
 
 
-def _checked_shows_name(reason: Reason, shows_name: bool | None) -> bool:
-    if reason not in ASK_FOR_NAME:
-        if shows_name:
-            raise InvalidInput(
-                "shows_name", "true", "omitted: the inviter does not ask to see your name"
-            )
-        return False
-    if shows_name is False and not ASK_FOR_NAME[reason]:
-        raise InvalidInput(
-            "shows_name", "false", "true: the inviter asks for nothing else, so decline instead"
-        )
-    return shows_name is not False
-
-
-def _require_pending(invitation: Invitation) -> None:
+def require_pending(invitation: Invitation) -> None:
     if invitation.state != "pending":
         raise NoLongerOpen(_ENDED[invitation.state])
 
 
-def _require_acceptable(invitation: Invitation) -> None:
-    _require_pending(invitation)
-    if not invitation.is_inviter_active:
-        raise Conflict("the account that sent this invitation is suspended")
-
-
-async def _existing(connection: Connection, invitation_id: UUID) -> Invitation:
+async def existing(connection: Connection, invitation_id: UUID) -> Invitation:
     invitation = await queries.select_invitation(connection, invitation_id)
     if invitation is None:
         raise NotFound("invitation", str(invitation_id))
     return invitation
 
 
-async def _locked(connection: Connection, invitation_id: UUID) -> Invitation:
+async def locked(connection: Connection, invitation_id: UUID) -> Invitation:
     """Return the invitation, locked until the transaction ends."""
     await queries.lock_invitation(connection, invitation_id)
-    return await _existing(connection, invitation_id)
+    return await existing(connection, invitation_id)
 
 
 async def _locked_of(connection: Connection, inviter_id: UUID, invitation_id: UUID) -> Invitation:
-    invitation = await _locked(connection, invitation_id)
+    invitation = await locked(connection, invitation_id)
     if invitation.inviter_id != inviter_id:
         raise NotFound("invitation", str(invitation_id))
     return invitation
+
+
+async def _pending(
+    connection: Connection, inviter_id: UUID, email: str, reason: Reason, role: Role | None
+) -> Invitation | None:
+    """Return the pending invitation like this one, if any. One past its end becomes expired."""
+    pending = await queries.select_pending_invitation(connection, inviter_id, email, reason)
+    if pending is None:
+        return None
+    if pending.state != "pending":
+        await queries.lock_invitation(connection, pending.id)
+        await _end(connection, pending, "expired", audit.SERVICE)
+        return None
+    if pending.role != role:
+        raise Conflict(f"this address is invited as {pending.role}; cancel that invitation first")
+    return pending
 
 
 async def _ask_partner(
@@ -561,64 +411,4 @@ async def _decline(connection: Connection, invitation: Invitation) -> None:
         "declined",
         invitation.email,
         email=invitation.email,
-    )
-
-
-async def _accept_crossing(
-    connection: Connection,
-    invitation: Invitation,
-    acceptor_id: UUID,
-    connection_id: UUID,
-    actor: Actor,
-) -> None:
-    """Also accept what the acceptor sent to the inviter, if it leads to the same connection."""
-    reasons: list[Reason] = (
-        ["receive_leads", "share_lead_quality_reports"]
-        if invitation.reason == "send_leads"
-        else ["send_leads"]
-    )
-    for crossing_id in await queries.accept_crossing_invitations(
-        connection, acceptor_id, invitation.inviter_id, reasons, connection_id
-    ):
-        await cancel_mails(connection, crossing_id)
-        await audit.record_between(
-            connection,
-            "invitation.accepted",
-            acceptor_id,
-            invitation.inviter_id,
-            actor=actor,
-            invitation_id=crossing_id,
-            crossing=invitation.id,
-        )
-
-
-async def _tell_accepted(
-    connection: Connection,
-    invitation: Invitation,
-    acceptor_id: UUID,
-    connection_id: UUID,
-    shows_name: bool,
-) -> None:
-    inviter = invitation.inviter_name
-    await members.mail_admins(
-        connection,
-        invitation.inviter_id,
-        "accepted",
-        acceptor_id,
-        partner=await name_of(connection, acceptor_id),
-        connection_id=connection_id,
-        shows="You now see its name as the owner of its verified domains."
-        if shows_name
-        else "It doesn’t show you its name as the owner of its domains.",
-    )
-    await members.mail_admins(
-        connection,
-        acceptor_id,
-        "connected",
-        invitation.inviter_id,
-        partner=inviter,
-        connection_id=connection_id,
-        shows="It now sees your name as the owner of your verified domains. You can hide it again."
-        if shows_name
-        else "It doesn’t see your name as the owner of your domains.",
     )

@@ -16,8 +16,9 @@ from service.accounts.records import User
 from service.accounts.visitors import Visitor, form_of, go_on, page
 from service.audit import Actor
 from service.errors import Conflict, Forbidden, InvalidInput, NoLongerOpen
-from service.invitations import invitations, queries
-from service.invitations.invitations import ASK_FOR_NAME, SIGN_UPS_A_DAY, TermsChanged, terms_of
+from service.invitations import acceptance, invitations, queries
+from service.invitations.acceptance import SIGN_UPS_A_DAY, TermsChanged, terms_of
+from service.invitations.invitations import ASK_FOR_NAME
 from service.invitations.records import Invitation
 from service.ownership.ownerships import owned_by
 from service.ownership.records import Ownership
@@ -231,13 +232,13 @@ async def _accept(
     user: User
     if invitation.reason == "join_account" and seen.way in ("join", "sign_up"):
         your_name = form.get("your_name") if session is None or not session.user.name else None
-        user = await invitations.join(connection, invitation.id, signed_in, your_name)
+        user = await acceptance.join(connection, invitation.id, signed_in, your_name)
         if session is None:
             token = await sign_in.start_session(connection, user, None)
         return go_on(request, "/connections", token)
     match seen.way:
         case "sign_up":
-            user, account = await invitations.sign_up(
+            user, account = await acceptance.sign_up(
                 connection,
                 invitation.id,
                 signed_in,
@@ -257,7 +258,7 @@ async def _accept(
             account_id = chosen[0].id
         case _:
             raise Forbidden("you can't accept this invitation")
-    accepted = await invitations.accept(
+    accepted = await acceptance.accept(
         connection,
         invitation.id,
         account_id,

@@ -11,7 +11,7 @@ from uuid_utils.compat import uuid7
 
 from service import audit
 from service.audit import Actor
-from service.errors import Conflict, NotFound
+from service.errors import Conflict
 from service.ownership import queries
 from service.ownership.dns_txt import new_code
 from service.ownership.hostname import claimable_name
@@ -105,23 +105,6 @@ async def end_proven(connection: Connection, claim: Claim, now: datetime, reason
     live = await queries.select_live_ownership(connection, claim.name)
     if live is not None and live.claim_id == claim.id:
         await _end(connection, live, now, reason, audit.SERVICE)
-
-
-async def lapse(connection: Connection, domain: str, *, reason: str) -> Ownership:
-    """End the ownership of a domain, and restart its claim. Needs a transaction.
-
-    Raises `InvalidHostname`, or `NotFound` if nobody owns exactly that domain.
-    """
-    name = claimable_name(domain)
-    now = await queries.lock_domain(connection, name)
-    live = await queries.select_live_ownership(connection, name)
-    if live is None:
-        raise NotFound("owner of", name)
-    await _end(connection, live, now, reason, audit.OPERATOR)
-    claim = await queries.select_claim(connection, live.account_id, name)
-    if claim is not None:
-        await queries.update_claim_superseded(connection, claim.id, new_code(), reason)
-    return live
 
 
 async def _own(

@@ -80,7 +80,7 @@ async def test_visibility_equals_what_the_partner_is_told(world: World) -> None:
     await world.own(seller, "wide.example", covers_subdomains=True)
     await world.own(seller, "narrow.example")
     await world.own(seller, "lapsed.example")
-    await world.lapse("lapsed.example")
+    await world.disown("lapsed.example")
     await world.own(await party(world), "sub.wide.example")
     query = f"{VISIBILITY}?as={path.rpartition('/')[2]}"
 

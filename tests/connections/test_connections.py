@@ -7,6 +7,7 @@ import pytest
 
 from service.errors import Conflict, NotFound
 from tests.builders import World
+from tests.parties import partners, problem, two
 
 
 async def live(world: World, table: str) -> int:
@@ -112,3 +113,31 @@ async def test_races_leave_no_second_connection_and_no_grant_without_one(world: 
         await asyncio.gather(*(change(number) for number in range(24)))
         assert await live(world, "connection") <= 1
         assert await live(world, "visibility_grant") <= await live(world, "connection")
+
+
+async def test_partner_is_mailed_what_the_other_side_changes(world: World) -> None:
+    buyer, seller, path = await partners(world)
+    await seller.do("PUT", f"{path}/grant")
+    assert await world.mails("grant_given") == [(buyer.email, "queued")]
+    await seller.do("DELETE", f"{path}/grant")
+    assert await world.mails("grant_withdrawn") == [(buyer.email, "queued")]
+    await seller.do("DELETE", path)
+    assert await world.mails("disconnected") == sorted(
+        (each.email, "queued") for each in (buyer, seller)
+    )
+
+
+async def test_accepting_is_mailed_once_and_says_that_the_name_is_shown(world: World) -> None:
+    inviter, acceptor = await two(world)
+    invitation = await inviter.invited(acceptor.email, "domain_ownership_visibility")
+    await acceptor.do("POST", f"{invitation}/accept")
+    assert await world.mails("accepted") == [(inviter.email, "queued")]
+    assert await world.mails("grant_given") == []
+
+
+async def test_name_can_be_asked_for_three_times_a_day(world: World) -> None:
+    buyer, seller, path = await partners(world)
+    for _ in range(3):
+        assert (await buyer.do("POST", f"{path}/grant-request")).status_code == 201
+        await seller.do("DELETE", f"{path}/grant-request")
+    problem(await buyer.do("POST", f"{path}/grant-request"), 429)

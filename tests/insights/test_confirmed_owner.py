@@ -279,7 +279,7 @@ async def test_every_change_shows_in_the_very_next_answer(world: World) -> None:
         world.grant(owner, viewer),
         world.disconnect(viewer, owner),
         world.connect(viewer, owner),
-        world.lapse("example.com"),
+        world.disown("example.com"),
     ):
         await change
         told.append(await world.confirmed_owner(viewer, cert_id))

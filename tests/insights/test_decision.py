@@ -23,7 +23,7 @@ def owns(who: str, domain: str, *, subdomains: bool = False) -> Change:
 
 
 def loses(domain: str) -> Change:
-    return lambda world, _: world.lapse(domain)
+    return lambda world, _: world.disown(domain)
 
 
 def connects(one: str, other: str) -> Change:
@@ -218,7 +218,7 @@ async def test_owner_of_a_host_is_there_whoever_asks_and_is_one_at_most(world: W
 
     for host, who in ((OUTER, "owner"), (SHOP, "other"), (DEEP, "viewer")):
         assert await owners(host) == [(of[who].id, of[who].name, host)]
-    await world.lapse(OUTER)
+    await world.disown(OUTER)
     assert await owners(OUTER) == []
 
 

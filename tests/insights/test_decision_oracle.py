@@ -148,7 +148,7 @@ class Decision(RuleBasedStateMachine):
     def lapse(self, data: st.DataObject) -> None:
         if self.oracle.owners:
             host = data.draw(st.sampled_from(sorted(self.oracle.owners)))
-            self.do(self.world.lapse(host))
+            self.do(self.world.disown(host))
             del self.oracle.owners[host]
 
     @rule(pair=pairs)

@@ -55,7 +55,7 @@ async def test_which_ancestor_is_owned_stays_hidden(world: World) -> None:
     for domain in ("example.com", "shop.example.com", "a.shop.example.com"):
         await world.own(owner, domain, covers_subdomains=True)
         told.append(await everything_told(world, viewer, cert_id))
-        await world.lapse(domain)
+        await world.disown(domain)
     assert told[0] == told[1] == told[2]
 
 

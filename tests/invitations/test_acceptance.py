@@ -4,7 +4,7 @@ import pytest
 
 from service.accounts.records import User
 from service.errors import Forbidden
-from service.invitations import invitations
+from service.invitations import acceptance
 from tests.builders import World, link_of, member_of
 from tests.parties import INVITATIONS, Party, party, two
 from tests.surfer import signed_in
@@ -99,7 +99,7 @@ async def test_who_belongs_to_an_account_makes_no_other_by_an_invitation(
     (row,) = await world.fetch("SELECT id FROM app_user WHERE email = $1", email)
     with pytest.raises(Forbidden):
         async with world.database.general.transaction() as connection:
-            await invitations.sign_up(
+            await acceptance.sign_up(
                 connection, invitation.id, User(row["id"], email, None), "New Leads", "Jo"
             )
     assert len(await world.fetch("SELECT FROM account")) == 2

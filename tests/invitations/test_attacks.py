@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from service.errors import Forbidden, LimitReached
-from service.invitations import invitations
+from service.invitations import acceptance, invitations
 from service.mail.mails import Mailer, send_mail
 from tests.builders import SECRET, Company, World, by, link_of, make_member
 from tests.surfer import Surfer, signed_in
@@ -101,9 +101,9 @@ async def test_forwarded_link_lets_nobody_in_as_a_user_there_is(world: World, re
     await world.company(email=SELLER)
     async with world.database.general.transaction() as connection:
         letting_in = (
-            invitations.join(connection, invitation.id, None, "Mallory")
+            acceptance.join(connection, invitation.id, None, "Mallory")
             if reason == "join_account"
-            else invitations.sign_up(connection, invitation.id, None, "M Leads", "Mallory")
+            else acceptance.sign_up(connection, invitation.id, None, "M Leads", "Mallory")
         )
         with pytest.raises(Forbidden, match="sign in"):
             await letting_in

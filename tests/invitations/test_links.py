@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.invitations.invitations import terms_of
+from service.invitations.acceptance import terms_of
 from tests.builders import World, link_of
 from tests.surfer import Surfer
 

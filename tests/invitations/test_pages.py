@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from service.invitations.invitations import SIGN_UPS_A_DAY
+from service.invitations.acceptance import SIGN_UPS_A_DAY
 from service.tokens import link_token
 from tests.builders import NO_VERIFIED, SECRET, VERIFIED, Company, World, link_of, member_of
 from tests.surfer import ORIGIN, Surfer, sign_in_link, signed_in

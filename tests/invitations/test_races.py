@@ -9,7 +9,7 @@ import pytest
 
 from service.connections import connections, grants
 from service.errors import Conflict, NotFound, Unavailable
-from service.invitations import invitations
+from service.invitations import acceptance, invitations
 from service.invitations.records import Invitation
 from service.postgres.pools import Connection
 from tests.builders import SECRET, Company, World, by
@@ -49,7 +49,7 @@ async def race(world: World, *acts: Act) -> int:
 
 
 def accepting(invitation: Invitation, seller: Company) -> Act:
-    return lambda connection: invitations.accept(connection, invitation.id, seller.id, by(seller))
+    return lambda connection: acceptance.accept(connection, invitation.id, seller.id, by(seller))
 
 
 async def actions(world: World, company: Company) -> list[str]:
@@ -218,7 +218,7 @@ async def test_last_admin_stays_however_many_leave_at_once(world: World, buyer: 
     for number in range(4):
         invitation = await world.invite(buyer, f"c{number}@example.com", "join_account")
         async with world.database.general.transaction() as connection:
-            await invitations.join(connection, invitation.id, None, f"Colleague {number}")
+            await acceptance.join(connection, invitation.id, None, f"Colleague {number}")
     await world.fetch("UPDATE membership SET role = 'admin'")
     rows = await world.fetch("SELECT user_id FROM membership")
     responses = await asyncio.gather(

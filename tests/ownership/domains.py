@@ -75,3 +75,20 @@ async def earlier(stage: World, by: timedelta) -> None:
         """,
         by,
     )
+
+
+async def lose_code(stage: World, zone: Authority, seller: Company, name: str) -> list[str]:
+    """A domain whose code is gone: what was there."""
+    await own(stage, zone, seller, name)
+    zone.addresses.add(name)
+    values = [str(value) for value in zone.txt.pop(name)]
+    await check_again(stage, zone, seller, name)
+    return values
+
+
+async def lapse(stage: World, zone: Authority, seller: Company, name: str) -> None:
+    """Own a domain, and lose it in three days for want of its code."""
+    await lose_code(stage, zone, seller, name)
+    for hours in (48, 24):
+        await earlier(stage, timedelta(hours=hours))
+        await check_again(stage, zone, seller, name)

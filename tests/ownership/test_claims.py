@@ -17,7 +17,7 @@ from service.worker import work
 from tests.builders import NO_VERIFIED, VERIFIED, World, by, until
 from tests.conftest import SETTINGS
 from tests.ownership.authority import Authority, servfail
-from tests.ownership.domains import add, call, check_again, earlier, fresh_name, own, verify
+from tests.ownership.domains import add, call, check_again, earlier, fresh_name, lapse, own, verify
 
 
 async def test_added_domain_says_which_record_proves_it(stage: World) -> None:
@@ -217,8 +217,7 @@ async def test_record_with_a_nul_keeps_no_claim_from_being_checked(
 
 async def test_lapsed_domain_is_not_won_back_without_a_proof(stage: World, zone: Authority) -> None:
     one, two, name = await stage.company(), await stage.company(), fresh_name()
-    await own(stage, zone, one, name)
-    await stage.lapse(name)
+    await lapse(stage, zone, one, name)
     await own(stage, zone, two, name)
     await call(stage, one, "PATCH", f"/{name}", json={"covers_subdomains": True})
     (live,) = await stage.fetch("SELECT account_id FROM ownership WHERE ended_at IS NULL")
@@ -562,3 +561,44 @@ async def test_check_that_is_overtaken_changes_nothing(stage: World, zone: Autho
     async with stage.database.general.transaction() as connection:
         await claims.apply(connection, before, finding)
     assert await stage.fetch("SELECT FROM ownership WHERE ended_at IS NULL") == []
+
+
+async def test_look_up_that_another_check_has_overtaken_loses_nothing(
+    stage: World, zone: Authority
+) -> None:
+    seller, name = await stage.company(), fresh_name()
+    await own(stage, zone, seller, name)
+    async with stage.database.general.connection() as connection:
+        before = await claims.find(connection, seller.id, name)
+    code = zone.txt.pop(name)
+    zone.addresses.add(name)
+    absent = await look_up([zone.server], name, before.code)
+    zone.txt[name] = code
+    await check_again(stage, zone, seller, name)
+    async with stage.database.general.transaction() as connection:
+        await claims.apply(connection, before, absent)
+    _, domain = await call(stage, seller, "GET", f"/{name}")
+    assert (domain["status"], domain.get("reason")) == ("Verified", None)
+
+
+async def test_removing_a_domain_that_another_account_owns_leaves_it_to_that(
+    stage: World, zone: Authority
+) -> None:
+    owner, other, name = await stage.company(), await stage.company(), fresh_name()
+    await own(stage, zone, owner, name)
+    await add(stage, other, name)
+    assert await call(stage, other, "DELETE", f"/{name}") == (204, None)
+    (live,) = await stage.fetch("SELECT account_id FROM ownership WHERE ended_at IS NULL")
+    assert live["account_id"] == owner.id
+
+
+async def test_superseded_claim_begins_anew(stage: World, zone: Authority) -> None:
+    former, latter, name = await stage.company(), await stage.company(), fresh_name()
+    await own(stage, zone, former, name)
+    await own(stage, zone, latter, name)
+    (claim,) = await stage.fetch(
+        "SELECT begun_at, next_check_at FROM domain_claim WHERE account_id = $1", former.id
+    )
+    assert tuple(claim) == (None, None)
+    await verify(stage, former, name)
+    assert (await stage.events(former)).count(("domain.verification_begun", "key")) == 2

@@ -1,13 +1,21 @@
 """What accounts are told of their domains: no beginning, change or end is without its event."""
 
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 
 import pytest
 
 from tests.builders import Company, World
 from tests.ownership.authority import Authority
-from tests.ownership.domains import add, call, check_again, earlier, fresh_name, own, verify
+from tests.ownership.domains import (
+    add,
+    call,
+    check_again,
+    fresh_name,
+    lapse,
+    lose_code,
+    own,
+    verify,
+)
 
 Events = list[tuple[str, str]]
 Change = Callable[[World, Authority, Company, str], Awaitable[object]]
@@ -65,25 +73,9 @@ async def narrow_attested(stage: World, zone: Authority, seller: Company, name: 
     await cover(stage, seller, name, covers=False)
 
 
-async def lose_code(stage: World, zone: Authority, seller: Company, name: str) -> list[str]:
-    """A domain whose code is gone: what was there."""
-    await own(stage, zone, seller, name)
-    zone.addresses.add(name)
-    values = [str(value) for value in zone.txt.pop(name)]
-    await check_again(stage, zone, seller, name)
-    return values
-
-
 async def recover(stage: World, zone: Authority, seller: Company, name: str) -> None:
     zone.txt[name] = await lose_code(stage, zone, seller, name)
     await check_again(stage, zone, seller, name)
-
-
-async def lapse(stage: World, zone: Authority, seller: Company, name: str) -> None:
-    await lose_code(stage, zone, seller, name)
-    for hours in (48, 24):
-        await earlier(stage, timedelta(hours=hours))
-        await check_again(stage, zone, seller, name)
 
 
 async def be_superseded(stage: World, zone: Authority, seller: Company, name: str) -> None:
@@ -98,7 +90,7 @@ async def be_superseded_by_word(stage: World, zone: Authority, seller: Company, 
 
 async def attest_and_end(stage: World, zone: Authority, seller: Company, name: str) -> None:
     await stage.own(seller, name)
-    await stage.lapse(name)
+    await stage.disown(name)
 
 
 async def attest_and_prove(stage: World, zone: Authority, seller: Company, name: str) -> None:
@@ -143,11 +135,19 @@ CHANGES: dict[str, tuple[Change, Events]] = {
     "superseded": (be_superseded, [*PROVEN, ENDED]),
     "superseded by the operator's word": (
         be_superseded_by_word,
-        [("ownership.started", "operator"), ("ownership.ended", "operator")],
+        [
+            ("ownership.started", "operator"),
+            ("ownership.ended", "operator"),
+            ("domain.removed", "operator"),
+        ],
     ),
     "attested and ended": (
         attest_and_end,
-        [("ownership.started", "operator"), ("ownership.ended", "operator")],
+        [
+            ("ownership.started", "operator"),
+            ("ownership.ended", "operator"),
+            ("domain.removed", "operator"),
+        ],
     ),
     "attested and proven": (
         attest_and_prove,

@@ -198,3 +198,14 @@ def test_not_claimable(text: str, covers_subdomains: bool, error: type[InvalidHo
 )
 def test_host_in_url(url: str, host: str | None) -> None:
     assert host_in_url(url) == host
+
+
+LONGEST = ".".join(["a" * 60, "b" * 60, "c" * 60, "d" * 60, "e" * 9])
+
+
+def test_host_has_at_most_253_characters() -> None:
+    """RFC 1035, section 2.3.4: 255 octets with the lengths of the labels."""
+    assert len(LONGEST) == 253
+    assert canonical_host(LONGEST) == LONGEST
+    with pytest.raises(NotAHostname):
+        canonical_host(f"{LONGEST}e")

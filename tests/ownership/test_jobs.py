@@ -108,6 +108,17 @@ async def test_many_that_are_due_are_put_into_jobs_each_once(stage: World) -> No
     assert sorted(queued) == sorted(ids)
 
 
+async def test_no_more_checks_are_queued_than_are_soon_done(
+    stage: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.ownership.jobs._DUE_AT_A_TIME", 2)
+    monkeypatch.setattr("service.ownership.jobs._JOBS_WAITING", 3)
+    await due(stage, 20)
+    await enqueue_due_checks(stage.database)
+    queued = await stage.fetch("SELECT FROM pgqueuer WHERE entrypoint = 'check_domains'")
+    assert len(queued) == 3
+
+
 async def do_job(
     stage: World, zone: Authority, claim_ids: Sequence[UUID], created: datetime
 ) -> None:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from service.errors import InvalidHostname, NotFound
+from service.errors import InvalidHostname
 from service.ownership import ownerships
 from tests.builders import World
 
@@ -67,13 +67,11 @@ async def test_former_owner_is_superseded_and_both_have_an_event(world: World) -
     assert str(former.id) not in rows[2]["detail"]
 
 
-async def test_lapse_ends_the_period_with_its_reason(world: World) -> None:
+async def test_removal_ends_the_period_with_its_reason(world: World) -> None:
     owner = await world.company("Acme, Inc.")
     await world.own(owner, "example.com")
-    await world.lapse("Example.com")
-    assert await periods(world) == [("Acme, Inc.", False, "Code not found")]
-    with pytest.raises(NotFound):
-        await world.lapse("example.com")
+    await world.disown("example.com")
+    assert await periods(world) == [("Acme, Inc.", False, "Removed")]
 
 
 async def test_refused_domain_leaves_nothing_behind(world: World) -> None:

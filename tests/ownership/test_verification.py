@@ -282,3 +282,10 @@ def test_ownership_ends_only_after_three_negatives_over_three_days(checks: list[
             assert misses[-1] - misses[0] >= timedelta(hours=72)
             misses = []
         standing, now = step.standing, step.next_check_at
+
+
+def test_answer_that_there_is_no_code_ends_the_row_of_failures() -> None:
+    standing = verified()
+    for outcome in ("failed", "failed", "absent"):
+        standing = advanced(standing, outcome, START).standing
+    assert advanced(standing, "failed", START).next_check_at == START + FIRST_INTERVAL

@@ -153,3 +153,10 @@ async def test_longest_key_is_one(world: World) -> None:
         assert first.status_code == 201, first.text
         again = await company.invite(f"jo{len(key)}@x.example", key=key)
         assert again.content == first.content
+
+
+async def test_key_that_was_used_at_one_address_is_refused_at_another(world: World) -> None:
+    company = await party(world)
+    first, second = [await company.invited(f"{name}@x.example") for name in ("jo", "al")]
+    assert (await company.do("POST", f"{first}/resend", key="k")).status_code == 200
+    problem(await company.do("POST", f"{second}/resend", key="k"), 409)
