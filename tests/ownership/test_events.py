@@ -138,7 +138,6 @@ CHANGES: dict[str, tuple[Change, Events]] = {
         [
             ("ownership.started", "operator"),
             ("ownership.ended", "operator"),
-            ("domain.removed", "operator"),
         ],
     ),
     "attested and ended": (
