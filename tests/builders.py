@@ -29,6 +29,15 @@ SECRET = "a secret of the tests, long enough"
 NO_VERIFIED = "No Verified ActiveProspect Account Identified"
 VERIFIED = "ActiveProspect Verified Account"
 
+# All that tests write to, what refers to a table before it.
+TABLES = (
+    "domain_evidence", "ownership", "domain_claim", "answer", "retained_certificate",
+    "sign_in_link", "invitation", "mail", "invitation_opt_out", "grant_request",
+    "visibility_grant", "connection", "certificate", "event", "idempotent_request", "allowance",
+    "user_session", "membership", "api_key", "app_user", "account", "pgqueuer",
+    "pgqueuer_schedules",
+)  # fmt: skip
+
 _counter = itertools.count(1)
 
 
@@ -91,16 +100,9 @@ class World:
         self.client = client
 
     async def reset(self) -> None:
-        """Empty every table."""
-        async with self.database.general.connection() as connection:
-            await connection.execute(
-                """
-                TRUNCATE account, app_user, membership, api_key, certificate, ownership, connection,
-                    visibility_grant, event, answer, retained_certificate, mail, invitation,
-                    invitation_opt_out, grant_request, sign_in_link, user_session, allowance,
-                    idempotent_request, domain_claim, domain_evidence, pgqueuer, pgqueuer_schedules
-                """
-            )
+        """Empty every table. Few rows are deleted in a fiftieth of the time that truncating takes."""
+        async with self.database.general.transaction() as connection:
+            await connection.execute("; ".join(f"DELETE FROM {table}" for table in TABLES))
 
     async def company(self, name: str | None = None, email: str | None = None) -> Company:
         number = next(_counter)
