@@ -192,7 +192,14 @@ class NotFound(ServiceError):
     """Nothing of this `kind` has this `identifier`."""
 
     def __init__(self, kind: str, identifier: str) -> None:
-        super().__init__(f"no {kind} “{shorten(identifier)}”")
+        super().__init__(f"{kind} “{shorten(identifier)}” not found")
+
+
+class InvalidLink(NotFound):
+    """A mailed link that leads to nothing; the link itself is a secret, so it isn't repeated."""
+
+    def __init__(self, why: str) -> None:
+        ServiceError.__init__(self, why)
 
 
 class Conflict(ServiceError):
@@ -210,7 +217,7 @@ class LimitReached(ServiceError):
         self.retry_after = retry_after
         hours, minutes = divmod(-(-retry_after // 60), 60)
         when = f"{hours} h {minutes} min" if hours else f"{minutes} min"
-        super().__init__(f"you reached the limit; try again in {when}")
+        super().__init__(f"you've reached the limit; try again in {when}")
 
 
 class Forbidden(ServiceError):

@@ -35,6 +35,11 @@ hypothesis_settings.load_profile("here")
 SETTINGS = Settings(public_url="http://service", secret_key=SECRET, mail_from="us@service.example")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have the tests that start processes first, so that none of the slowest is left for the end."""
+    items.sort(key=lambda item: "state_dir" not in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(scope="session")
 async def server_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """A PostgreSQL server, by the URL of a database on it that is not ours to change."""

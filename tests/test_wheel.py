@@ -29,6 +29,7 @@ def test_wheel_installed_elsewhere_migrates_and_loads_the_demo(tmp_path: Path) -
         "templates/pages/base.html",
         "templates/mail/letter.html",
         "static/pages.css",
+        "guides/buyers.md",
     ):
         assert f"service/{part}" in names
     assert not [name for name in names if name.startswith(("tests", "sql/"))]
@@ -51,4 +52,4 @@ def test_wheel_installed_elsewhere_migrates_and_loads_the_demo(tmp_path: Path) -
         check=True,
         capture_output=True,
     ).stdout
-    assert "Who is told what" in demo.decode()
+    assert "Who sees what" in demo.decode()

@@ -17,7 +17,7 @@ from service.audit import Event
 from service.postgres.pools import Database
 from service.web.bodies import MAX_BODY, HttpRequest, json_of
 from service.web.documents import documented, json_body, problems
-from service.web.parameters import Limit
+from service.web.parameters import Limit, NumberCursor, page_of
 
 RENAMES_TRIED_A_DAY = 20
 """Each attempt reveals whether a name is taken."""
@@ -168,9 +168,7 @@ async def remove_member(
 async def list_events(
     caller: NamedDependency[Caller],
     database: NamedDependency[Database],
-    cursor: Annotated[
-        int | None, QueryParameter(ge=1, le=2**63 - 1, description="The `next` of an earlier page.")
-    ] = None,
+    cursor: NumberCursor = None,
     action: Annotated[str | None, QueryParameter(max_length=80)] = None,
     limit: Limit = 50,
 ) -> EventList:
@@ -183,7 +181,7 @@ async def list_events(
         events = await audit.events_of(
             connection, caller.account_id, before=cursor, action=action, limit=limit + 1
         )
-    return EventList(events[:limit], events[limit - 1].id if len(events) > limit else None)
+    return EventList(*page_of(events, limit, lambda event: event.id))
 
 
 routes = [

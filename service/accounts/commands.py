@@ -95,7 +95,9 @@ def create_key(settings: Settings, account_called: str, as_json: bool) -> None:
         return {"key_id": key_id, "api_key": api_key}
 
     print_result(
-        in_transaction(settings, work), as_json, "The key {key_id}, shown this once:\n{api_key}"
+        in_transaction(settings, work),
+        as_json,
+        "Created the key {key_id}. Copy it now; it is not shown again:\n{api_key}",
     )
 
 

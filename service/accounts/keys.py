@@ -6,7 +6,6 @@ keys.
 """
 
 import binascii
-import hashlib
 import secrets
 from base64 import b64decode
 from collections.abc import Iterable
@@ -20,6 +19,7 @@ from service.accounts.records import Caller
 from service.audit import Actor
 from service.errors import InactiveAccount, InvalidInput, NotFound, Unauthorized
 from service.postgres.pools import Connection
+from service.tokens import digest_of
 
 PREFIX = "cok_"
 
@@ -27,11 +27,6 @@ PREFIX = "cok_"
 def new_key() -> str:
     """Return a new random API key."""
     return PREFIX + secrets.token_hex(24)
-
-
-def digest_of(key: str) -> bytes:
-    """Return what we store of a key: 32 bytes."""
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
 def key_of(authorization: str | None) -> str:

@@ -108,5 +108,5 @@ def checked_name(text: str) -> str:
         not letters or letters in _MISSING or letters.startswith(_FIXED)
         for letters in _letters(name)
     ):
-        raise InvalidName(text, "different from the fixed answers about owners")
+        raise InvalidName(text, "different from the reserved names")
     return name

@@ -119,9 +119,8 @@ def _bad_link(request: HttpRequest, visitor: Visitor, error: NotFound | NoLonger
     """Show why a link doesn't work. A signed-in visitor, who may have just used it, goes home."""
     if visitor.session is not None:
         return go_on(request, HOME)
-    text = str(error) if isinstance(error, NoLongerOpen) else "this link is not valid"
     status = 410 if isinstance(error, NoLongerOpen) else 404
-    return page(request, visitor, "sign_in", status=status, next_path=HOME, error=text)
+    return page(request, visitor, "sign_in", status=status, next_path=HOME, error=str(error))
 
 
 routes = [page_router(show_sign_in, ask_for_link, show_link, use_link, sign_out)]

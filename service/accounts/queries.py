@@ -324,12 +324,12 @@ async def delete_expired_sign_ins(connection: Connection) -> None:
     await connection.execute(
         """
         WITH gone AS (
-            DELETE FROM sign_in_link WHERE mail_id IN (
+            DELETE FROM sign_in_link WHERE mail_id = ANY (ARRAY(
                 SELECT mail_id FROM sign_in_link
                 WHERE expires_at < now() - interval '1 day'
                 ORDER BY expires_at
                 LIMIT 5000
-            )
+            ))
             RETURNING mail_id
         )
         DELETE FROM mail USING gone WHERE mail.id = gone.mail_id
@@ -439,4 +439,4 @@ def _names_unlike(name: str) -> Iterator[None]:
     try:
         yield
     except asyncpg.UniqueViolationError:
-        raise InvalidName(name, "different from every other account's name") from None
+        raise InvalidName(name, "clearly different from every other account's name") from None

@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 from service import allowance
 from service.accounts import queries
 from service.accounts.records import Session, SignInLink, User
-from service.errors import LimitReached, NoLongerOpen, NotFound
+from service.errors import InvalidLink, LimitReached, NoLongerOpen
 from service.mail.mails import queue_mail
 from service.postgres.pools import Connection
 from service.tokens import digest_of, link_token, new_token
@@ -63,11 +63,11 @@ async def find_link(connection: Connection, token: str) -> SignInLink:
     """Return a valid link. Raises `NotFound`, or `NoLongerOpen` if it was used or has expired."""
     link = await queries.select_sign_in_link(connection, digest_of(token))
     if link is None:
-        raise NotFound("sign-in link", "…")
+        raise InvalidLink("this sign-in link isn't valid; request a new one")
     if link.used_at is not None:
-        raise NoLongerOpen("this link was already used; each works once")
+        raise NoLongerOpen("this link was already used; request a new one")
     if link.is_expired:
-        raise NoLongerOpen("this link expired; each works for 15 minutes")
+        raise NoLongerOpen("this link expired; request a new one")
     return link
 
 
@@ -79,9 +79,9 @@ async def sign_in(connection: Connection, token: str, former: Session | None) ->
     link = await find_link(connection, token)
     user = await queries.lock_user(connection, link.email)
     if not await queries.update_sign_in_link_used(connection, digest_of(token)):
-        raise NoLongerOpen("this link was already used; each works once")
+        raise NoLongerOpen("this link was already used; request a new one")
     if user is None:
-        raise NotFound("sign-in link", "…")
+        raise InvalidLink("this sign-in link isn't valid; request a new one")
     return SignedIn(await start_session(connection, user, former), link)
 
 

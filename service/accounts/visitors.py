@@ -44,7 +44,7 @@ async def form_of(request: HttpRequest, visitor: Visitor) -> Mapping[str, str]:
     """
     site: Site = request.app.state.site
     if request.headers.get("origin") != site.origin:
-        raise Forbidden(f"send this form from a page of {site.origin}")
+        raise Forbidden(f"this form came from another site; open {site.origin} and try again")
     sent = await request.form()
     fields = {name: value for name, value in sent.items() if isinstance(value, str)}
     expected = form_token(site.secret, visitor.token)

@@ -1,194 +1,22 @@
-"""Certificates: what is recorded about them, who told it, and how long it is kept.
+"""Certificates on record: reading them, finding their hosts again, and purging them."""
 
-New information is added to the record: it fills in what was unknown, replaces what is given again,
-and never empties anything. While a certificate is young, its window is still extended and its
-consumer still active, so the later of two such times counts.
-"""
-
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
-from typing import TypeVar
-from uuid import UUID
-
-import msgspec
-from msgspec import Struct, UnsetType
+from datetime import timedelta
 
 from service import audit
 from service.certificates import queries
-from service.certificates.facts import (
-    MOVING,
-    NOT_AMONG_FACTS,
-    SETTLED_AFTER,
-    TRUSTED_FOR,
-    Certificate,
-    Count,
-    Facts,
-    Kind,
-)
-from service.certificates.hosts import host_of, lacking_for_host, likeliest_kind
-from service.errors import InvalidInput, Unavailable
-from service.ownership.hostname import SUFFIX_LIST_VERSION, covering_names
+from service.certificates.hosts import host_of
+from service.certificates.merging import host_columns
+from service.errors import InvalidInput
+from service.ownership.hostname import SUFFIX_LIST_VERSION
 from service.postgres.pools import Connection, Database
 
 _PURGED_AT_ONCE = 1000
 
-# How often to retry when concurrent calls record the same certificate. No call needs more.
-_ATTEMPTS = 20
-
-_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-
-_Ordered = TypeVar("_Ordered", datetime, float)
-_Known = TypeVar("_Known")
-
 
 page_text_of = queries.select_page_text
 validity_of = queries.select_validity
-
-
-class Incoming(Struct, frozen=True, kw_only=True):
-    """What an import line or the vendor tells about a certificate.
-
-    `known` names the properties it tells. `facts` holds those with a value and without a column of
-    their own. `fetched_at` is when the vendor told it; None for an import line.
-    """
-
-    cert_id: str
-    known: frozenset[str]
-    facts: dict[str, object]
-    created_at: datetime | None
-    expires_at: datetime | None
-    seconds_on_page: float | None
-    last_event_at: datetime | None = None
-    fetched_at: datetime | None = None
-    kind: Kind | None = None
-    account: str | None = None
-    page_text: str | None = None
-    fingerprints: list[str] | None = None
-
-
-class _Told(Facts):
-    """The properties as the vendor tells them, which may add ways to fill in a form."""
-
-    age_seconds: Count | None | UnsetType = msgspec.UNSET
-    # Wider than in `Facts`, which mypy doesn't allow in a subclass.
-    form_input_method: list[str] | None | UnsetType = msgspec.UNSET  # type: ignore[assignment]
-
-
-async def record_told(
-    connection: Connection, cert_id: str, told: Mapping[str, object], at: datetime
-) -> Certificate:
-    """Record properties the vendor told at that time, for every caller.
-
-    Raises `InvalidInput` for impossible values, or `Unavailable`.
-    """
-    new_facts = _told_by_vendor(cert_id, told, at)
-    for _ in range(_ATTEMPTS):
-        recorded = await queries.select_certificates(connection, [cert_id], None)
-        old = recorded.get(cert_id)
-        new = merged(old, new_facts, None, None)
-        if new == old or await queries.upsert_certificates(connection, [new]):
-            return new
-    raise Unavailable("too many calls record the same certificate")
-
-
-def incoming(
-    cert_id: str,
-    properties: Facts,
-    *,
-    last_event_at: datetime | None = None,
-    fetched_at: datetime | None = None,
-    kind: Kind | None = None,
-    account: str | None = None,
-    page_text: str | None = None,
-    fingerprints: list[str] | None = None,
-) -> Incoming:
-    """Return what these properties tell about a certificate. Raises `InvalidInput`."""
-    for name in ("created_at", "expires_at"):
-        _check_time(f"insights.properties.{name}", getattr(properties, name))
-    told = msgspec.to_builtins(properties)
-    result = Incoming(
-        cert_id=cert_id,
-        known=frozenset(told),
-        facts={
-            # Whole numbers stay whole, as the vendor writes them.
-            name: int(value) if isinstance(value, float) and value.is_integer() else value
-            for name, value in told.items()
-            if name not in NOT_AMONG_FACTS and value is not None
-        },
-        created_at=_value(properties.created_at),
-        expires_at=_value(properties.expires_at),
-        seconds_on_page=_value(properties.seconds_on_page),
-        last_event_at=last_event_at,
-        fetched_at=fetched_at,
-        kind=kind,
-        account=account,
-        page_text=page_text,
-        fingerprints=fingerprints,
-    )
-    # PostgreSQL stores no NUL characters, neither in text nor in jsonb. Looking for just the escape
-    # first is far quicker, and it is hardly ever there.
-    encoded = msgspec.json.encode(result)
-    if b"\\u0000" in encoded and _NUL.search(encoded):
-        raise InvalidInput("line", "\0", "text without NUL characters")
-    return result
-
-
-def merged(
-    old: Certificate | None, new: Incoming, imported_by: UUID | None, account_id: UUID | None
-) -> Certificate:
-    """Return the record of a certificate after new information is added to it.
-
-    Raises `InvalidInput` if the domain is invalid.
-    """
-    before = old or Certificate(new.cert_id, imported_by, "web")
-    facts = {**before.facts, **new.facts}
-    kind = new.kind or (old and _given_kind(old)) or likeliest_kind(new.cert_id, facts)
-    created_at = new.created_at or before.created_at
-    seconds_on_page = _later(before.seconds_on_page, new.seconds_on_page)
-    page_text = new.page_text or before.page_text
-    fingerprints = new.fingerprints or before.fingerprints
-    if fingerprints is None:
-        fingerprints = new.fingerprints
-    known, fetched_at = _known_with(old, new)
-    if created_at is not None and seconds_on_page is not None and "seconds_on_page" in known:
-        known.add("age_seconds")
-    if fingerprints is not None:
-        known.add("fingerprints")
-    if page_text is not None:
-        known.add("page_text")
-    if not lacking_for_host(new.cert_id, kind, facts, known):
-        known.add("host")
-    host: str | None = None
-    if new.fetched_at is None:
-        host = host_of(kind, facts)
-    elif "host" in known:
-        # An import line with an unreadable domain can be corrected. What the vendor told can't, so
-        # it is kept and leads to no owner.
-        with suppress(InvalidInput):
-            host = host_of(kind, facts)
-    host, covering, suffix_list = _host_columns(host)
-    return Certificate(
-        cert_id=new.cert_id,
-        imported_by=imported_by,
-        kind=kind,
-        account_id=account_id or before.account_id,
-        host=host,
-        covering_names=covering,
-        suffix_list=suffix_list,
-        created_at=created_at,
-        expires_at=_later(before.expires_at, new.expires_at),
-        seconds_on_page=seconds_on_page,
-        last_event_at=_later(before.last_event_at, new.last_event_at),
-        fetched_at=fetched_at,
-        facts=facts,
-        known=sorted(known),
-        page_text=page_text,
-        fingerprints=fingerprints,
-        recorded_at=before.recorded_at,
-        revision=before.revision,
-    )
 
 
 async def purge(database: Database, older_than: timedelta) -> int:
@@ -218,58 +46,4 @@ async def refresh_hosts(connection: Connection, cert_ids: Sequence[str]) -> None
         # answer.
         with suppress(InvalidInput):
             host = host_of(kind, facts)
-            await queries.update_host(connection, cert_id, imported_by, *_host_columns(host))
-
-
-def _host_columns(host: str | None) -> tuple[str | None, list[str] | None, str | None]:
-    if host is None:
-        return None, None, None
-    return host, list(covering_names(host)), SUFFIX_LIST_VERSION
-
-
-def _told_by_vendor(cert_id: str, told: Mapping[str, object], at: datetime) -> Incoming:
-    try:
-        typed = msgspec.convert(told, _Told, strict=False)
-    except msgspec.ValidationError as error:
-        raise InvalidInput("insights.properties", str(error), "as the vendor publishes") from None
-    age = _value(typed.age_seconds)
-    last_event_at = None if age is None else at - timedelta(seconds=age)
-    return incoming(cert_id, typed, last_event_at=last_event_at, fetched_at=at)
-
-
-def _known_with(old: Certificate | None, new: Incoming) -> tuple[set[str], datetime | None]:
-    """Return what is known once `new` is added, and when the vendor last told `MOVING` properties.
-
-    While a certificate is young, these stay true for a while after the vendor told them. When some
-    are told again, the others become unknown, because they may be too old.
-    """
-    tells_what_moves = not MOVING.isdisjoint(new.known)
-    if old is None:
-        return set(new.known), new.fetched_at if tells_what_moves else None
-    known = {*old.known, *new.known} - {"host"}
-    if new.fetched_at is None or not tells_what_moves:
-        return known, old.fetched_at
-    if old.fetched_at is not None:
-        made_at = old.created_at or old.recorded_at
-        is_settled = made_at is not None and old.fetched_at >= made_at + SETTLED_AFTER
-        if is_settled or new.fetched_at < old.fetched_at + TRUSTED_FOR:
-            return known, old.fetched_at
-    return known - (MOVING - new.known), new.fetched_at
-
-
-def _given_kind(old: Certificate) -> Kind | None:
-    """Return the kind that was given, or None if it equals the guess from the facts."""
-    return None if old.kind == likeliest_kind(old.cert_id, old.facts) else old.kind
-
-
-def _check_time(field: str, time: datetime | None | UnsetType) -> None:
-    if isinstance(time, datetime) and not 2000 <= time.year < 3000:
-        raise InvalidInput(field, time.isoformat(), "between the years 2000 and 2999")
-
-
-def _value(given: _Known | None | UnsetType) -> _Known | None:
-    return None if isinstance(given, UnsetType) else given
-
-
-def _later(old: _Ordered | None, new: _Ordered | None) -> _Ordered | None:
-    return max((value for value in (old, new) if value is not None), default=None)
+            await queries.update_host(connection, cert_id, imported_by, *host_columns(host))

@@ -19,7 +19,6 @@ from msgspec import UNSET, Struct, UnsetType
 from service.accounts.accounts import accounts_called
 from service.accounts.records import Caller
 from service.certificates import queries
-from service.certificates.certificates import Incoming, incoming, merged
 from service.certificates.facts import (
     Certificate,
     Facts,
@@ -29,6 +28,7 @@ from service.certificates.facts import (
     fingerprint_in,
     kinds_of,
 )
+from service.certificates.merging import Incoming, incoming, merged
 from service.errors import InvalidInput, MissingInput
 from service.postgres.pools import Connection
 from service.web.json_input import invalid_value

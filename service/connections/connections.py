@@ -60,7 +60,7 @@ async def disconnect(
     now = await queries.lock_pair(connection, buyer_id, seller_id)
     live = await queries.select_live_connection(connection, buyer_id, seller_id)
     if live is None:
-        raise NotFound("connection of", f"{buyer_id} with {seller_id}")
+        raise NotFound("connection", f"{buyer_id} with {seller_id}")
     for owner_id, viewer_id in ((buyer_id, seller_id), (seller_id, buyer_id)):
         await queries.end_grant_request(connection, owner_id, viewer_id, now, "disconnected")
         if await queries.end_grant(connection, owner_id, viewer_id, now):

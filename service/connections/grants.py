@@ -96,7 +96,7 @@ async def request_grant(
     now = await queries.lock_pair(connection, owner_id, viewer_id)
     connection_id = await queries.select_live_connection_between(connection, owner_id, viewer_id)
     if connection_id is None:
-        raise Conflict("asking for the two accounts must be connected first")
+        raise Conflict("the two accounts must be connected first")
     if await queries.select_live_grant(connection, owner_id, viewer_id) is not None:
         raise Conflict("your partner already shows you its name")
     if not await queries.insert_grant_request(

@@ -142,7 +142,7 @@ _SAMPLES = (
         named_for=(SUMMIT, HERON),
     ),
     _Sample(
-        "an internationalised domain",
+        "an internationalized domain",
         {"domain": "www.münchen-leads.example", "page_url": "https://www.münchen-leads.example/"},
         owner=MUNICH,
         named_for=(HARBOR, MUNICH),
@@ -150,7 +150,7 @@ _SAMPLES = (
     _Sample("owned by nobody", {"domain": "unclaimed-offers.example"}),
     _Sample("owned by a suspended account", {"domain": "closeddoor.example"}),
     _Sample(
-        "masked: a token instead of a domain, its own account plays the owner",
+        "masked: no readable domain, so the certificate's account counts as the owner",
         {"is_masked": True, "domain": "f3a9c1d27be84650"},
         account=BRIGHT,
         owner=BRIGHT,
@@ -224,7 +224,7 @@ async def _load_companies(connection: Connection) -> None:
 
 def show(demo: Demo, console: Console) -> None:
     """Print who sees what, and how to call the service."""
-    table = Table(title="Who is told what", show_lines=True)
+    table = Table(title="Who sees what", show_lines=True)
     table.add_column("Certificate", ratio=5, overflow="fold")
     table.add_column("Owner, and who is told its name", ratio=4)
     table.add_column("Everyone else is told", ratio=4)

@@ -13,7 +13,7 @@ import msgspec
 from cachetools import TTLCache
 from uuid_utils.compat import uuid7
 
-from service.accounts.keys import authenticate, digest_of
+from service.accounts.keys import authenticate
 from service.certificates.certificates import page_text_of, validity_of
 from service.certificates.facts import MOVING, NOT_AMONG_FACTS, PageText, checked_cert_id, kinds_of
 from service.errors import (
@@ -39,6 +39,7 @@ from service.insights.queries import Answer, Question
 from service.insights.results import bought_body, recorded_body
 from service.insights.upstream import Vendor
 from service.postgres.pools import Database
+from service.tokens import digest_of
 
 # Texts longer than this many characters are prepared and scanned one at a time. A call that waits
 # for that longer than this many seconds fails.

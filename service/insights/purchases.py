@@ -15,9 +15,9 @@ from weakref import WeakValueDictionary
 import msgspec
 from cachetools import TTLCache
 
-from service.certificates.certificates import record_told
 from service.certificates.facts import Certificate, kinds_of
 from service.certificates.hosts import TELLS_HOST, TELLS_HOST_OTHERWISE, lacking_for_host
+from service.certificates.merging import record_told
 from service.errors import InvalidInput, Unavailable, Unprocessable, VendorFailed
 from service.insights import queries
 from service.insights.asked import Asked

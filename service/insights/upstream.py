@@ -70,9 +70,9 @@ OPEN_FOR = 5
 _REPEATS_PER_CALL = 0.1
 _MOST_REPEATS = 10.0
 
-NONSENSE = "the vendor's service gave an answer that makes no sense"
-_TOO_SLOW = "the vendor's service took too long"
-_BUSY = "the vendor's service is busy"
+NONSENSE = "the vendor returned an invalid response"
+_TOO_SLOW = "the vendor took too long"
+_BUSY = "the vendor is busy"
 
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 _Default = TypeVar("_Default")

@@ -214,17 +214,17 @@ async def _tell_accepted(
     connection_id: UUID,
     shows_name: bool,
 ) -> None:
-    inviter = invitation.inviter_name
+    inviter, acceptor = invitation.inviter_name, await name_of(connection, acceptor_id)
     await members.mail_admins(
         connection,
         invitation.inviter_id,
         "accepted",
         acceptor_id,
-        partner=await name_of(connection, acceptor_id),
+        partner=acceptor,
         connection_id=connection_id,
-        shows="You now see its name as the owner of its verified domains."
+        shows=f"You now see {acceptor} as the owner of its verified domains."
         if shows_name
-        else "It doesn’t show you its name as the owner of its domains.",
+        else f"{acceptor} doesn’t show you its name as the owner of its domains.",
     )
     await members.mail_admins(
         connection,
@@ -233,7 +233,8 @@ async def _tell_accepted(
         invitation.inviter_id,
         partner=inviter,
         connection_id=connection_id,
-        shows="It now sees your name as the owner of your verified domains. You can hide it again."
+        shows=f"{inviter} now sees your name as the owner of your verified domains. You can hide it "
+        "at any time."
         if shows_name
-        else "It doesn’t see your name as the owner of your domains.",
+        else f"{inviter} doesn’t see your name as the owner of your domains.",
     )

@@ -29,7 +29,7 @@ from service.audit import Actor
 from service.connections import grants
 from service.connections.connections import find_partner, partners_of_email
 from service.connections.records import Partner
-from service.errors import Conflict, InvalidInput, NoLongerOpen, NotFound
+from service.errors import Conflict, InvalidInput, InvalidLink, NoLongerOpen, NotFound
 from service.invitations import queries
 from service.invitations.records import Invitation, InvitationState, Reason
 from service.mail.mails import cancel_mails, queue_mail
@@ -253,7 +253,7 @@ async def find_by_token(connection: Connection, token: str) -> Invitation:
     """Return the invitation that an emailed link leads to, open or not. Raises `NotFound`."""
     invitation = await queries.select_invitation_of_token(connection, digest_of(token))
     if invitation is None:
-        raise NotFound("invitation", "…")
+        raise InvalidLink("this invitation link isn't valid; look for a newer email")
     return invitation
 
 

@@ -310,13 +310,14 @@ async def expire_invitations(connection: Connection) -> list[tuple[UUID, UUID, s
         """
         UPDATE invitation SET state = 'expired', ended_at = clock_timestamp(),
             inviter_name = (SELECT name FROM account WHERE account.id = invitation.inviter_id)
-        WHERE id IN (
+        -- An array, so that the limit is applied once, whatever the plan.
+        WHERE id = ANY (ARRAY(
             SELECT id FROM invitation
             WHERE state = 'pending' AND expires_at <= clock_timestamp()
             ORDER BY expires_at
             LIMIT 500
             FOR UPDATE SKIP LOCKED
-        )
+        ))
         RETURNING id, inviter_id, email
         """
     )

@@ -24,20 +24,19 @@ _WANTS = {
     "receive_leads": "{inviter} wants to receive leads from you.",
     "send_leads": "{inviter} wants to send you leads.",
     "domain_ownership_visibility": (
-        "{inviter} buys leads. It asks to see your company’s name as the owner of the sites they come "
-        "from."
+        "{inviter} buys leads and wants to see your company’s name on the sites those leads come from."
     ),
     "confirm_domain_ownership": (
-        "{inviter} buys leads. It asks you to confirm which domains your company owns."
+        "{inviter} buys leads and wants to know which domains your company owns."
     ),
     "share_lead_quality_reports": "{inviter} wants to share lead quality reports with you.",
-    "join_account": "{inviter} wants you to work with it in its account.",
+    "join_account": "{inviter} wants to add you to its account.",
 }
 
 # What the inviter sees once the recipient accepts.
 _CONNECTS = (
-    "If you accept, {inviter} learns that your company is its partner. It won’t see your name as the "
-    "owner of your domains."
+    "If you accept, {inviter} sees that you’re connected. It won’t see your company’s name as the owner "
+    "of your domains."
 )
 _SHOWS = {
     "domain_ownership_visibility": (
@@ -48,7 +47,7 @@ _SHOWS = {
         "If you accept, you choose whether {inviter} sees your company’s name as the owner of your "
         "verified domains. You can change that at any time."
     ),
-    "join_account": "If you accept, the account’s admins see your name and email address.",
+    "join_account": "If you accept, admins of {inviter} can see your name and email address.",
 }
 
 
@@ -97,7 +96,7 @@ def _invitation(params: Mapping[str, Any], public_url: str, token: str) -> Lette
         _SHOWS.get(reason, _CONNECTS).format(inviter=inviter),
     ]
     if not joins:
-        paragraphs.append("If your company has no account yet, you can create one for free.")
+        paragraphs.append("Don’t have an account? You can create one for free.")
     paragraphs.append(f"This invitation expires on {until:%B %-d, %Y}.")
     return Letter(
         subject=("Reminder: " if params["is_reminder"] else "") + invited.format(params["inviter"]),
@@ -107,8 +106,8 @@ def _invitation(params: Mapping[str, Any], public_url: str, token: str) -> Lette
         quote=unlinked(params["note"]) if params["note"] else None,
         actions=[("View invitation", link)],
         footer=[
-            "Not expecting this? Ignore this email. Nothing is shared unless you accept.",
-            f"Stop invitations: {link}#stop",
+            "If you weren’t expecting this, you can ignore it. Nothing is shared unless you accept.",
+            f"Unsubscribe: {link}#stop",
             _INDEPENDENT,
         ],
         unsubscribe=f"{link}/unsubscribe",
@@ -119,10 +118,10 @@ def _sign_in(params: Mapping[str, Any], public_url: str, token: str) -> Letter:
     return Letter(
         subject="Your sign-in link",
         heading="Sign in",
-        paragraphs=["Use this link within 15 minutes to sign in. It works once."],
+        paragraphs=["This link expires in 15 minutes and can be used once."],
         actions=[("Sign in", f"{public_url}/sign-in/{token}")],
         footer=[
-            "Didn’t ask for this? Ignore this email. No one can sign in without it.",
+            "If you didn’t request this, you can ignore it. No one can sign in without this link.",
             _INDEPENDENT,
         ],
     )
@@ -144,7 +143,10 @@ def _notice(
             heading=subject.format(**words),
             paragraphs=[line for line in text.format(**words).split("\n") if line],
             actions=[(label, public_url + path.format(**params))],
-            footer=["You get this email as an admin of {own}.".format(**words), _INDEPENDENT],
+            footer=[
+                "You’re receiving this because you’re an admin of {own}.".format(**words),
+                _INDEPENDENT,
+            ],
         )
 
     return letter
@@ -170,19 +172,19 @@ _LETTERS: dict[str, Callable[[Mapping[str, Any], str, str], Letter]] = {
         "/connections",
     ),
     "grant_requested": _notice(
-        "{partner} asks to see your name",
-        "{partner} buys leads. It asks to see “{own}” as the owner of your verified domains. Until you "
-        "allow that, it only sees that a verified account owns them.",
+        "{partner} asked to see your company name",
+        "{partner} buys leads and wants to see “{own}” as the owner of your verified domains. Until you "
+        "allow that, it sees only that a verified account owns them.",
         "Review request",
     ),
     "grant_given": _notice(
         "{partner} now shows you its name",
-        "From now on, you see its name when a lead comes from one of its verified domains.",
+        "You’ll now see its name when a lead comes from one of its verified domains.",
         "View connection",
     ),
     "grant_withdrawn": _notice(
         "{partner} no longer shows you its name",
-        "From now on, you only see that a verified account owns its domains. You are still connected.",
+        "You’ll now see only that a verified account owns its domains. You’re still connected.",
         "View connection",
     ),
     "domain_verified": _notice(
@@ -193,36 +195,36 @@ _LETTERS: dict[str, Callable[[Mapping[str, Any], str, str], Letter]] = {
     ),
     "domain_failing": _notice(
         "We can’t find the TXT record for {domain}",
-        "{hint}\nYou still own {domain} here. Restore the record within three days to keep it that "
-        "way. The TXT record at {host} must be:\n{code}",
+        "{hint}\n{domain} is still verified. Restore the record within three days to keep it verified. "
+        "The TXT record at {host} must be:\n{code}",
         "View domains",
         "/domains",
     ),
     "domain_about_to_lapse": _notice(
-        "{domain} loses its verification tomorrow",
-        "{hint}\nThe TXT record has been missing for two days. Restore it today to remain the owner "
-        "of {domain} here. The TXT record at {host} must be:\n{code}",
+        "{domain} will lose its verification tomorrow",
+        "{hint}\nThe TXT record has been missing for two days. Restore it today to keep {domain} "
+        "verified. The TXT record at {host} must be:\n{code}",
         "View domains",
         "/domains",
     ),
     "domain_lapsed": _notice(
         "{domain} is no longer verified",
-        "{hint}\nThe TXT record was missing for three days. Restore it, and we verify {domain} again."
-        " The TXT record at {host} must be:\n{code}",
+        "{hint}\nThe TXT record was missing for three days. Restore it and we’ll verify {domain} again. "
+        "The TXT record at {host} must be:\n{code}",
         "View domains",
         "/domains",
     ),
     "domain_superseded": _notice(
         "Another account verified {domain}",
-        "That account put its code into the DNS of {domain}, so it is now the owner here. If that’s "
-        "wrong, find out who can change that DNS. To win {domain} back, verify it again with its new "
+        "That account added its code to the DNS of {domain}, so it now owns the domain here. If that’s "
+        "unexpected, check who can edit your DNS. To win {domain} back, verify it again with its new "
         "code.",
         "View domains",
         "/domains",
     ),
     "disconnected": _notice(
         "{own} and {partner} are no longer connected",
-        "{ended_by} disconnected. Neither of you sees the other’s name as the owner of a domain now.",
+        "{ended_by} disconnected. You no longer see each other’s names as domain owners.",
         "View connections",
         "/connections",
     ),

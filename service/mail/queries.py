@@ -95,12 +95,12 @@ async def delete_mails(connection: Connection, age: timedelta) -> None:
     """Delete a batch of emails older than `age`, except those whose subject reports delivery."""
     await connection.execute(
         """
-        DELETE FROM mail WHERE id IN (
+        DELETE FROM mail WHERE id = ANY (ARRAY(
             SELECT id FROM mail
             WHERE created_at < now() - $1::interval AND subject_id IS NULL
             ORDER BY created_at
             LIMIT 5000
-        )
+        ))
         """,
         age,
     )

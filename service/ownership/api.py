@@ -21,7 +21,7 @@ from service.postgres.pools import Connection, Database
 from service.web.bodies import MAX_BODY, HttpRequest, json_of
 from service.web.carrying_out import carried_out_for_each
 from service.web.documents import documented, json_body, problems
-from service.web.parameters import IdempotencyKey, Limit
+from service.web.parameters import IdempotencyKey, Limit, NumberCursor, page_of
 from service.web.problems import Problem
 
 MAX_NAMES = 100
@@ -201,8 +201,8 @@ async def list_domains(
         found = await queries.select_claims(
             connection, caller.account_id, after=cursor, is_verified=verified, limit=limit + 1
         )
-    following = found[limit - 1].name if len(found) > limit else None
-    return DomainList([_domain(each) for each in found[:limit]], following)
+    items, following = page_of(found, limit, lambda claim: claim.name)
+    return DomainList([_domain(each) for each in items], following)
 
 
 @get(
@@ -307,16 +307,14 @@ async def get_domain_history(
     caller: NamedDependency[Caller],
     database: NamedDependency[Database],
     name: _Name,
-    cursor: Annotated[
-        int | None, QueryParameter(ge=1, le=2**63 - 1, description="`next` from the previous page.")
-    ] = None,
+    cursor: NumberCursor = None,
     limit: Limit = 50,
 ) -> EvidenceList:
     """List what changed in a domain's checks: what we asked, which resolvers, and their replies."""
     async with database.general.connection() as connection:
         claim = await claims.find(connection, caller.account_id, name)
         found = await queries.select_evidence(connection, claim.id, before=cursor, limit=limit + 1)
-    return EvidenceList(found[:limit], found[limit - 1].id if len(found) > limit else None)
+    return EvidenceList(*page_of(found, limit, lambda evidence: evidence.id))
 
 
 def _domain(claim: Claim) -> Domain:

@@ -48,10 +48,11 @@ def attest_domain(
             "name": found.name,
             "domain": ownership.domain,
             "covers_subdomains": ownership.covers_subdomains,
+            "method": ownership.method,
             "verified_at": ownership.verified_at,
         }
 
-    print_result(in_transaction(settings, work), as_json, "{domain} is owned by {name}, attested.")
+    print_result(in_transaction(settings, work), as_json, "{name} owns {domain} ({method}).")
 
 
 commands = [domain]

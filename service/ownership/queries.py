@@ -253,13 +253,14 @@ async def take_due_claims(connection: Connection, limit: int, lease: timedelta) 
     rows = await connection.fetch(
         """
         UPDATE domain_claim SET next_check_at = now() + $2
-        WHERE id IN (
+        -- An array, so that the limit is applied once, whatever the plan.
+        WHERE id = ANY (ARRAY(
             SELECT id FROM domain_claim
             WHERE removed_at IS NULL AND next_check_at <= now()
             ORDER BY next_check_at
             LIMIT $1
             FOR UPDATE SKIP LOCKED
-        )
+        ))
         RETURNING id
         """,
         limit,

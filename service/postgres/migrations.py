@@ -15,7 +15,7 @@ OLDEST_SERVER = 15
 _MIGRATION_LOCK = 0x636F6E666F776E  # “confown”
 
 # A log line for every migration at every start would be noise.
-_migration_log = logging.getLogger("service.migrations")
+_migration_log = logging.getLogger("service.postgres.migrations")
 _migration_log.setLevel(logging.ERROR)
 
 

@@ -73,6 +73,7 @@ def inline_schema(struct: type) -> Any:
 def openapi_config() -> OpenAPIConfig:
     """Return the document's frame, and the page that shows it."""
     return OpenAPIConfig(
+        use_handler_docstrings=True,
         title="confirmed-owner",
         version=__version__,
         summary="Who owns the site this lead came from?",

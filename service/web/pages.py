@@ -138,7 +138,9 @@ def _day(time: datetime) -> str:
 
 def _sentence(text: str) -> str:
     """Turn a phrase, such as an error message, into a sentence."""
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+    subject, _, rest = text.partition(" ")
+    text = f"{subject[:1].upper()}{subject[1:].replace('_', ' ')} {rest}"
+    return text + ("" if text.endswith((".", "!", "?")) else ".")
 
 
 routes = [

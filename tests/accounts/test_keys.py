@@ -5,8 +5,9 @@ import base64
 import pytest
 
 from service.accounts import keys
-from service.accounts.keys import digest_of, key_of, new_key
+from service.accounts.keys import key_of, new_key
 from service.errors import InvalidInput, NotFound, Unauthorized
+from service.tokens import digest_of
 from tests.builders import World, basic
 
 

@@ -66,7 +66,7 @@ def test_name_is_refused(text: str) -> None:
     ],
 )
 def test_name_that_could_be_taken_for_an_answer_is_refused(text: str) -> None:
-    with pytest.raises(InvalidName, match="different from the fixed answers"):
+    with pytest.raises(InvalidName, match="different from the reserved names"):
         checked_name(text)
 
 

@@ -82,7 +82,7 @@ async def test_link_that_is_none_is_said_to_be_none(world: World, token: str) ->
     surfer = Surfer(world.client)
     response = await surfer.go(f"/sign-in/{token}")
     assert response.status_code == 404
-    assert "not valid" in surfer.text
+    assert "valid; request a new one" in surfer.text
 
 
 async def test_known_and_unknown_address_are_answered_alike(world: World) -> None:

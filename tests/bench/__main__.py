@@ -21,10 +21,11 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from service.accounts.keys import digest_of, new_key
+from service.accounts.keys import new_key
 from service.ownership.hostname import SUFFIX_LIST_VERSION
 from service.postgres.embedded import embedded_postgres
 from service.settings import load_settings
+from service.tokens import digest_of
 from tests.bench import dns, upstream
 from tests.bench.processes import serving
 from tests.builders import basic

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import httpx
 
-from service.accounts.keys import digest_of, new_key
+from service.accounts.keys import new_key
 from service.postgres.embedded import embedded_postgres
 from service.postgres.pools import connect
+from service.tokens import digest_of
 from tests.bench import stub
 from tests.bench.processes import serving
 from tests.builders import basic

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.certificates import queries
-from service.certificates.certificates import merged, record_told
 from service.certificates.facts import Certificate
 from service.certificates.imports import import_lines, parse_line
+from service.certificates.merging import merged, record_told
 from tests.builders import World, web_id
 
 CERT_ID = "a" * 40

@@ -47,8 +47,8 @@ async def test_request_for_a_grant_is_declined_on_the_connections_page(world: Wo
     assert await world.mails("grant_requested") == [(seller.email, "queued")]
     surfer = await signed_in(world, seller.email)
     await surfer.go(f"/connections/{row['id']}")
-    assert "asks to see your name" in surfer.text
+    assert "asked to see your company name" in surfer.text
     await surfer.send(f"/connections/{row['id']}", account_id=str(seller.id), do="decline")
-    assert "asks to see your name" not in surfer.text
+    assert "asked to see your company name" not in surfer.text
     (request,) = await world.fetch("SELECT outcome FROM grant_request")
     assert request["outcome"] == "declined"

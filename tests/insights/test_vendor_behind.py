@@ -12,7 +12,7 @@ import httpx
 import pytest
 import structlog.testing
 
-from service.certificates import certificates, queries
+from service.certificates import merging, queries
 from service.certificates.facts import Certificate
 from service.certificates.imports import import_lines
 from service.insights import purchases
@@ -665,7 +665,7 @@ async def test_purge_during_a_purchase_is_an_error_that_passes(
     stage: Stage, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def record_and_purge(*arguments: Any) -> Certificate:
-        record = await certificates.record_told(*arguments)
+        record = await merging.record_told(*arguments)
         await stage.world.fetch("DELETE FROM certificate")
         return record
 
