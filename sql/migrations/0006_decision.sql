@@ -94,6 +94,9 @@ WHERE membership.role = 'admin'
        WHERE other.user_id = membership.user_id AND other.account_id <> membership.account_id
    );
 
+-- Each subject has schedules of its own now.
+DELETE FROM pgqueuer_schedules WHERE entrypoint = 'tidy_up';
+
 -- migrate: rollback
 
 DROP VIEW account_address;
