@@ -7,6 +7,7 @@ its tables empty; they run in one event loop, as the service does.
 import asyncio
 import os
 import secrets
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,6 +27,9 @@ from service.postgres.pools import Database, open_database
 from service.settings import Settings
 from tests.builders import SECRET, World
 from tests.running import environment
+
+# A shell has what it starts in the background pass over interrupts. What tests start must not.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Examples are found anew in each run; how long one takes says nothing about it being right.
 hypothesis_settings.register_profile("here", deadline=None, max_examples=100)
