@@ -8,6 +8,7 @@ import asyncio
 import base64
 import hashlib
 import itertools
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +16,9 @@ from typing import Any
 import httpx
 import pytest
 
+from service.insights.asked import asked_of
+from service.insights.confirmed_owner import confirmed_owner
+from service.insights.operations import question_of
 from tests.builders import Company, World, basic, meta_id, mobile_id, web_id
 
 SCHEMA = "The request cannot be processed because it does not meet the expected schema."
@@ -484,6 +488,21 @@ async def test_retain_labels_are_private_to_the_account(world: World) -> None:
     assert "Secret" not in response.text
     assert not response.json()["retain"]["results"].get("kept")
     assert await labels_of(world, other) == [(None, "mine", None)]
+
+
+async def test_accounts_that_retain_in_one_statement_each_keep_their_own_labels(
+    world: World,
+) -> None:
+    cert_id, vendors = await recorded(world), ["one", "other"]
+    questions = []
+    for vendor in vendors:
+        company = await world.company()
+        body = json.dumps({"match_lead": LEAD, "retain": {"vendor": vendor}}).encode()
+        asked = asked_of(cert_id, body, has_vendor=False)
+        questions.append(question_of(company.key, cert_id, asked))
+    answers = await confirmed_owner(world.database.answering, questions)
+    assert [answer.retained and answer.retained.vendor for answer in answers] == vendors
+    assert [answer.previously_retained for answer in answers] == [False, False]
 
 
 async def test_retain_fifty_times_at_once_is_the_first_exactly_once(world: World) -> None:
