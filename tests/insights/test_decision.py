@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.builders import Company, World
+from tests.running import ROOT
 
 OUTER, SHOP, DEEP = "site.example", "shop.site.example", "eu.shop.site.example"
 COVERING = {
@@ -239,3 +240,13 @@ async def test_owner_is_told_under_the_name_it_has_now(world: World) -> None:
     await world.rename(of["owner"], "A Name Since")
     row = await decided(world, of["viewer"].id, SHOP, COVERING[SHOP], None)
     assert row["owner_name"] == "A Name Since"
+
+
+async def test_statement_in_the_guide_asks_the_decision(world: World) -> None:
+    guide = (ROOT / "service" / "guides" / "how-it-works.md").read_text()
+    statement = guide.partition("```sql\n")[2].partition("```")[0]
+    viewer, owner = await world.company("Harbor Insurance Group"), await world.company()
+    await world.own(owner, "seller.example", covers_subdomains=True)
+    await world.permit(owner, viewer)
+    (told,) = await world.fetch(statement)
+    assert (told["status"], told["owner_name"]) == ("named", owner.name)
