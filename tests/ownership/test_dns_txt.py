@@ -1,4 +1,4 @@
-"""Looking for a code in a real DNS: each thing that can be there, go wrong, or be mistaken."""
+"""Looking up codes in a real DNS: what can be there, go wrong, or be misread."""
 
 import itertools
 import time
@@ -251,6 +251,8 @@ async def test_of_very_much_text_some_is_kept(zone: Authority) -> None:
     zone.txt[ZONE] = [[b"x" * 250] * 8] * 60
     kept = kept_evidence(await found(zone))
     assert len(msgspec.json.encode(kept)) < 40_000
+    assert max(len(reply.values) for reply in kept.replies) == 50
+    assert {len(value) for reply in kept.replies for value in reply.values} >= {300}
 
 
 async def test_code_at_the_label_beside_a_wildcard_of_other_text_is_found(zone: Authority) -> None:
@@ -378,3 +380,30 @@ async def test_label_that_is_a_cname_to_nothing_is_told_of(zone: Authority) -> N
 
 def test_resolvers_of_the_system_are_addresses() -> None:
     assert all(isinstance(each, DnsServer) for each in system_resolvers())
+
+
+async def test_label_below_a_wildcard_cname_proves_nothing(zone: Authority) -> None:
+    zone.txt |= {"code.attacker.example": [CODE], "other.attacker.example": ["nothing"]}
+
+    def wildcard(request: DNSRecord, by_udp: bool) -> DNSRecord:
+        name = str(request.q.qname).rstrip(".").lower()
+        if name == ZONE or QTYPE[request.q.qtype] != "TXT":
+            return zone.answer(request)
+        target = ("code" if name == LABEL else "other") + ".attacker.example"
+        reply = request.reply(ra=1)
+        reply.add_answer(RR(request.q.qname, QTYPE.CNAME, ttl=60, rdata=CNAME(target)))
+        return reply
+
+    zone.behaves[ZONE] = wildcard
+    assert (await found(zone)).outcome == "absent"
+
+
+@pytest.mark.parametrize(("agreeing", "told"), [(1, False), (2, True), (3, True)])
+async def test_name_servers_are_those_that_most_resolvers_tell(
+    zone: Authority, agreeing: int, told: bool
+) -> None:
+    with authority() as second, authority() as third:
+        for number, each in enumerate((zone, second, third)):
+            each.ns[ZONE] = [f"ns{number if number >= agreeing else 9}.host.example"]
+        finding = await found(zone, second.server, third.server)
+    assert finding.nameservers == (["ns9.host.example"] if told else None)
