@@ -354,6 +354,26 @@ async def test_invitation_to_join_is_for_its_recipient(world: World) -> None:
     assert [row["role"] for row in rows] == ["admin", "member"]
 
 
+async def test_forwarded_invitation_to_join_is_not_for_whoever_is_signed_in(world: World) -> None:
+    company, recipient, other = [await world.company() for _ in range(3)]
+    invitation = await world.invite(company, recipient.email, "join_account")
+    surfer = await signed_in(world, other.email)
+    await surfer.go(link_of(invitation))
+    response = await surfer.send(f"{link_of(invitation)}/accept", your_name="Thief")
+    assert response.status_code == 409
+    assert (await world.invitation(invitation)).state == "pending"
+    assert len(await world.fetch("SELECT FROM membership")) == 3
+
+
+async def test_only_one_click_unsubscribes_from_outside_of_pages(world: World) -> None:
+    """RFC 8058, section 3.2: the body says so, and nothing else counts."""
+    invitation = await world.invite(await world.company(), SELLER)
+    for body in ({}, {"List-Unsubscribe": "Two-Clicks"}):
+        response = await world.client.post(f"{link_of(invitation)}/unsubscribe", data=body)
+        assert response.status_code == 422
+    assert (await world.invitation(invitation)).state == "pending"
+
+
 async def test_removed_member_can_do_nothing_from_then_on(world: World) -> None:
     buyer, seller = await world.company(), await world.company()
     await member_of(world, seller, SELLER, "admin")
