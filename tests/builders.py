@@ -1,4 +1,4 @@
-"""What tests build the world from: companies, what is between them, and certificates."""
+"""Build the world that tests use: companies, their connections, and certificates."""
 
 import asyncio
 import base64
@@ -29,7 +29,7 @@ SECRET = "a secret of the tests, long enough"
 NO_VERIFIED = "No Verified ActiveProspect Account Identified"
 VERIFIED = "ActiveProspect Verified Account"
 
-# All that tests write to, what refers to a table before it.
+# Every table that tests write to. Referring tables come before those they refer to.
 TABLES = (
     "domain_evidence", "ownership", "domain_claim", "answer", "retained_certificate",
     "sign_in_link", "invitation", "mail", "invitation_opt_out", "grant_request",
@@ -58,17 +58,17 @@ class Company:
 
 
 def link_of(invitation: Invitation) -> str:
-    """Where the link in its latest mail leads to."""
+    """The path of the link in the invitation's latest mail."""
     return f"/invitations/{link_token(SECRET.encode(), invitation.mail_id)}"
 
 
 def basic(key: str, user: str = "X") -> dict[str, str]:
-    """The header of HTTP Basic authentication."""
+    """An HTTP Basic authentication header."""
     return {"Authorization": "Basic " + base64.b64encode(f"{user}:{key}".encode()).decode()}
 
 
 def web_id() -> str:
-    """A certificate id that no other call returns."""
+    """A new, unique certificate id."""
     return f"{next(_counter):040x}"
 
 
@@ -85,7 +85,7 @@ def by(company: Company) -> Actor:
 
 
 async def until(condition: Callable[[], Awaitable[object]], seconds: float = 20) -> None:
-    """Wait until something is so, and fail if it does not come to be."""
+    """Wait until the condition holds, and fail if it doesn't in time."""
     deadline = time.monotonic() + seconds
     while not await condition():
         assert time.monotonic() < deadline
@@ -93,14 +93,14 @@ async def until(condition: Callable[[], Awaitable[object]], seconds: float = 20)
 
 
 class World:
-    """Changes the world through the functions the service has for it, and asks over HTTP."""
+    """Change the world through the service's functions, and ask over HTTP."""
 
     def __init__(self, database: Database, client: httpx.AsyncClient) -> None:
         self.database = database
         self.client = client
 
     async def reset(self) -> None:
-        """Empty every table. Few rows are deleted in a fiftieth of the time that truncating takes."""
+        """Empty every table. With few rows, DELETE is 50 times as fast as TRUNCATE."""
         async with self.database.general.transaction() as connection:
             await connection.execute("; ".join(f"DELETE FROM {table}" for table in TABLES))
 
@@ -120,7 +120,7 @@ class World:
             )
 
     async def disown(self, domain: str) -> None:
-        """Let whoever owns a domain remove it."""
+        """Remove a domain on behalf of its owner."""
         async with self.database.general.transaction() as connection:
             (owner,) = await connection.fetch(
                 "SELECT account_id FROM ownership WHERE domain = $1 AND ended_at IS NULL", domain
@@ -144,14 +144,14 @@ class World:
             await grants.revoke(connection, owner_id=owner.id, viewer_id=viewer.id)
 
     async def permit(self, owner: Company, viewer: Company) -> None:
-        """Connect the two, and let the viewer see the owner's name."""
+        """Connect the two companies, and show the owner's name to the viewer."""
         await self.connect(viewer, owner)
         await self.grant(owner, viewer)
 
     async def invite(
         self, inviter: Company, email: str, reason: Reason = "domain_ownership_visibility"
     ) -> Invitation:
-        """Invite an address that is not invited yet, nor connected."""
+        """Invite an address that is neither invited nor connected yet."""
         async with self.database.general.transaction() as connection:
             sent = await invitations.invite(
                 connection,
@@ -166,23 +166,23 @@ class World:
         return sent.invitation
 
     async def invitation(self, invitation: Invitation) -> Invitation:
-        """An invitation as it is now."""
+        """The current state of an invitation."""
         async with self.database.general.connection() as connection:
             now = await select_invitation(connection, invitation.id)
         assert now is not None
         return now
 
     async def mails(self, kind: str) -> list[tuple[str, str]]:
-        """The mails of a kind: to whom, and in which state."""
+        """The recipient and state of each mail of a kind."""
         rows = await self.fetch(
             "SELECT recipient, state FROM mail WHERE kind = $1 ORDER BY recipient, created_at", kind
         )
         return [(row["recipient"], row["state"]) for row in rows]
 
     async def events(self, company: Company) -> list[tuple[str, str]]:
-        """What an account is told has happened to it, and by whom; the earliest first.
+        """The action and actor of each event that an account sees, oldest first.
 
-        That there is the account, and its keys, goes without saying.
+        Leaves out the creation of the account and its keys.
         """
         response = await self.client.get("/v1/events?limit=100", headers=company.headers)
         assert response.status_code == 200, response.text
@@ -210,7 +210,7 @@ class World:
         created: timedelta = timedelta(hours=-1),
         **properties: Any,
     ) -> str:
-        """Record a certificate, as the operator would, and give its id. It is an hour old."""
+        """Record a certificate as the operator, and return its id. By default it is an hour old."""
         cert_id = cert_id or web_id()
         created_at = datetime.now(UTC) + created
         line: dict[str, Any] = {
@@ -224,13 +224,13 @@ class World:
         return cert_id
 
     async def import_lines(self, *lines: Mapping[str, Any] | bytes) -> list[LineResult]:
-        """Import lines as the operator would."""
+        """Import lines as the operator."""
         encoded = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
         async with self.database.general.transaction() as connection:
             return await import_lines(connection, list(enumerate(encoded, start=1)))
 
     async def ask(self, viewer: Company, cert_id: str, *properties: str) -> httpx.Response:
-        """Call the endpoint; for `confirmed_owner` unless other properties are named."""
+        """Call the endpoint, by default for `confirmed_owner`."""
         return await self.client.post(
             f"/{cert_id}",
             headers=viewer.headers,
@@ -238,19 +238,19 @@ class World:
         )
 
     async def confirmed_owner(self, viewer: Company, cert_id: str) -> str | None:
-        """What a viewer is told of a certificate."""
+        """The `confirmed_owner` that a viewer gets for a certificate."""
         response = await self.ask(viewer, cert_id)
         assert response.status_code == 200, response.text
         return response.json()["insights"]["properties"]["confirmed_owner"]
 
     async def fetch(self, statement: str, *arguments: Any) -> list[Any]:
-        """Look into the database."""
+        """Query the database."""
         async with self.database.general.connection() as connection:
             return await connection.fetch(statement, *arguments)
 
 
 async def make_member(world: World, account: Company, company: Company, role: str) -> UUID:
-    """Let the admin of a company belong to another's account, too."""
+    """Make a company's admin a member of another account as well."""
     (row,) = await world.fetch(
         """
         INSERT INTO membership (account_id, user_id, role)

@@ -1,7 +1,7 @@
-"""A real PostgreSQL for every test: the embedded one, or the server that DATABASE_URL names.
+"""Give every test a real PostgreSQL: the embedded server, or the one at DATABASE_URL.
 
-Each run makes databases of its own there and drops them again. Tests share one database and find
-its tables empty; they run in one event loop, as the service does.
+Each run creates its own databases there and drops them at the end. Tests share one database,
+start with empty tables, and run in one event loop, as the service does.
 """
 
 import asyncio
@@ -28,10 +28,10 @@ from service.settings import Settings
 from tests.builders import SECRET, World
 from tests.running import environment
 
-# A shell has what it starts in the background pass over interrupts. What tests start must not.
+# Shells make background processes ignore SIGINT. The processes that tests start must not.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Examples are found anew in each run; how long one takes says nothing about it being right.
+# Every run generates new examples. A slow example isn't a wrong one.
 hypothesis_settings.register_profile("here", deadline=None, max_examples=100)
 hypothesis_settings.load_profile("here")
 
@@ -40,25 +40,25 @@ SETTINGS = Settings(public_url="http://service", secret_key=SECRET, mail_from="u
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have the tests that start processes first, so that none of the slowest is left for the end."""
+    """Run tests that start processes first: they are the slowest."""
     items.sort(key=lambda item: "state_dir" not in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture(scope="session")
 async def server_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    """A PostgreSQL server, by the URL of a database on it that is not ours to change."""
+    """The URL of a database on the PostgreSQL server. Don't change that database."""
     if given := os.environ.get("DATABASE_URL"):
         yield given
     else:
         with embedded_postgres(tmp_path_factory.mktemp("state")) as url:
-            # Tests make databases, which the service's own role may not.
+            # Tests create databases, which the service's own role may not do.
             as_superuser = url.replace("confirmed_owner@/confirmed_owner", "postgres@/postgres")
             await forgo_durability(as_superuser)
             yield as_superuser
 
 
 async def forgo_durability(url: str) -> None:
-    """Have a server wait for no disk: what tests write need not outlive a power cut."""
+    """Don't let the server wait for the disk: test data need not survive a power cut."""
     connection = await asyncpg.connect(url)
     for setting in ("fsync", "synchronous_commit", "full_page_writes"):
         await connection.execute(f"ALTER SYSTEM SET {setting} = off")
@@ -68,7 +68,7 @@ async def forgo_durability(url: str) -> None:
 
 @asynccontextmanager
 async def fresh_database(server_url: str) -> AsyncIterator[str]:
-    """An empty database of its own, dropped at the end."""
+    """Create an empty database, and drop it at the end."""
     name = f"confirmed_owner_test_{secrets.token_hex(6)}"
     admin = await asyncpg.connect(server_url)
     await admin.execute(f"CREATE DATABASE {name}")
@@ -81,7 +81,7 @@ async def fresh_database(server_url: str) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def empty_database_url(server_url: str) -> AsyncIterator[str]:
-    """A database without any schema."""
+    """A database without a schema."""
     async with fresh_database(server_url) as url:
         yield url
 
@@ -101,18 +101,18 @@ async def shared_database(migrated_url: str) -> AsyncIterator[Database]:
 
 @asynccontextmanager
 async def living(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
-    """An application between its start and its end, and a client without a network between."""
+    """Start and stop an application, with a client that calls it without a network."""
     started, finished = asyncio.Event(), asyncio.Event()
 
     async def live() -> None:
-        # In a task of its own: what a lifespan opens must be closed by the task that opened it.
+        # In its own task: the task that opens a lifespan must also close it.
         async with app.lifespan():
             started.set()
             await finished.wait()
 
     life = asyncio.create_task(live())
     await started.wait()
-    # Litestar and httpx type the same protocol in their own words.
+    # Litestar and httpx type the same protocol differently.
     transport = httpx.ASGITransport(app=cast("Any", app), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
         yield client
@@ -128,7 +128,7 @@ async def client(migrated_url: str) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 async def world(shared_database: Database, client: httpx.AsyncClient) -> World:
-    """Companies, domains and certificates at a test's command, and the endpoint to ask about them."""
+    """Companies, domains, and certificates under a test's control, and the endpoint."""
     world = World(shared_database, client)
     await world.reset()
     return world
@@ -136,7 +136,7 @@ async def world(shared_database: Database, client: httpx.AsyncClient) -> World:
 
 @pytest.fixture
 def env(empty_database_url: str, state_dir: Path) -> dict[str, str]:
-    """The environment of a command with a database to itself, on the server that the tests use."""
+    """The environment for a command, with its own database on the test server."""
     return environment(state_dir, DATABASE_URL=empty_database_url)
 
 

@@ -1,4 +1,4 @@
-"""A real SMTP server, and the mails it was handed."""
+"""A real SMTP server that keeps the mails it receives."""
 
 import re
 import time
@@ -18,7 +18,7 @@ from tests.running import free_port
 
 @dataclass
 class Mailbox:
-    """What came, and what the server says to the next mails: an SMTP reply, for each in turn."""
+    """Received mails, and the SMTP replies to give to the next ones, in order."""
 
     port: int
     mails: list[EmailMessage] = field(default_factory=list)
@@ -30,7 +30,7 @@ class Mailbox:
     def url(self) -> str:
         return f"smtp://127.0.0.1:{self.port}"
 
-    async def handle_RCPT(  # noqa: N802 - aiosmtpd names it so
+    async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         if self.refused is not None:
@@ -38,7 +38,7 @@ class Mailbox:
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
-    async def handle_DATA(  # noqa: N802 - aiosmtpd names it so
+    async def handle_DATA(  # noqa: N802 - aiosmtpd's name
         self, server: SMTP, session: Session, envelope: Envelope
     ) -> str:
         if self.replies:
@@ -53,7 +53,7 @@ class Mailbox:
         return "250 OK"
 
     def mail_to(self, address: str, subject: str = "", seconds: float = 30) -> EmailMessage:
-        """Wait for a mail to an address whose subject has that in it, and take it out of the box."""
+        """Wait for a mail to an address with this text in its subject, and take it out."""
         deadline = time.monotonic() + seconds
         while True:
             for mail in self.mails:
@@ -67,7 +67,7 @@ class Mailbox:
 
 @contextmanager
 def mailbox(port: int | None = None, **options: Any) -> Iterator[Mailbox]:
-    """Take mails until the end of the block, on a free port of this machine unless it is given."""
+    """Receive mails until the end of the block, on the given port or a free one."""
     box = Mailbox(port or free_port())
     controller = Controller(box, hostname="127.0.0.1", port=box.port, **options)
     controller.start()
@@ -78,14 +78,14 @@ def mailbox(port: int | None = None, **options: Any) -> Iterator[Mailbox]:
 
 
 def text_of(mail: EmailMessage, kind: str = "plain") -> str:
-    """The plain or the HTML text of a mail."""
+    """The plain text or HTML of a mail."""
     part = mail.get_body((kind,))
     assert part is not None
     return str(part.get_content())
 
 
 def link_in(mail: EmailMessage) -> str:
-    """The first link in a mail, which is what it is about."""
+    """The first link in a mail, which is always the main one."""
     found = re.search(r"https?://\S+", text_of(mail))
     assert found, text_of(mail)
     return found[0]

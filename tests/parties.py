@@ -1,4 +1,4 @@
-"""Companies that call the management API."""
+"""Companies that use the management API."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ ACCOUNT, MEMBERS, VISIBILITY = "/v1/account", "/v1/account/members", "/v1/accoun
 
 @dataclass(frozen=True)
 class Party(Company):
-    """A company that calls the API."""
+    """A company that uses the API."""
 
     world: World
 
@@ -30,7 +30,7 @@ class Party(Company):
         return response.json()
 
     async def pages(self, path: str) -> list[Any]:
-        """All items of a list, two at a time."""
+        """All items of a list, fetched two at a time."""
         items: list[Any] = []
         path += f"{'&' if '?' in path else '?'}limit=2"
         page = await self.see(path)
@@ -47,13 +47,13 @@ class Party(Company):
         return await self.do("POST", INVITATIONS, body, key)
 
     async def invited(self, email: str, reason: str = "receive_leads", **more: Any) -> str:
-        """The path of a new invitation."""
+        """Send an invitation, and return its path."""
         response = await self.invite(email, reason=reason, **more)
         assert response.status_code == 201, response.text
         return f"{INVITATIONS}/{response.json()['items'][0]['id']}"
 
     async def connection(self) -> Any:
-        """The only one it has."""
+        """The company's only connection."""
         (only,) = (await self.see(CONNECTIONS))["items"]
         return only
 
@@ -61,13 +61,13 @@ class Party(Company):
         return str((await self.see(MEMBERS))["items"][0]["user_id"])
 
     async def certificate(self) -> str:
-        """Of a lead from a domain that is its own."""
+        """A certificate of a lead from the company's own domain."""
         domain = f"d{uuid4().hex}.example"
         await self.world.own(self, domain)
         return await self.world.certificate(domain=domain)
 
     async def member(self, email: str, role: str = "member") -> str:
-        """The path of one more user of the account."""
+        """Add a user to the account, and return the member's path."""
         (user,) = await self.world.fetch(
             "INSERT INTO app_user (id, email) VALUES (gen_random_uuid(), $1) RETURNING id", email
         )
@@ -85,7 +85,7 @@ async def two(world: World) -> tuple[Party, Party]:
 
 
 async def partners(world: World) -> tuple[Party, Party, str]:
-    """A buyer, its seller, and the path of their connection."""
+    """A connected buyer and seller, and the path of their connection."""
     buyer, seller = await two(world)
     await world.connect(buyer, seller)
     return buyer, seller, f"{CONNECTIONS}/{(await buyer.connection())['id']}"

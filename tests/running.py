@@ -1,4 +1,4 @@
-"""The real command, in processes of its own."""
+"""Run the real command in separate processes."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def environment(state_dir: Path, **settings: str) -> dict[str, str]:
-    """The environment of a process that is given these settings and no others."""
+    """The environment of a process with these settings and no others."""
     ours = (
         "DATABASE_URL", "DNS_RESOLVERS", "FACTS_RETENTION_DAYS", "HOST", "LOG_FORMAT", "MAIL_FROM",
         "PORT", "PUBLIC_URL", "SECRET_KEY", "SMTP_URL", "TRUSTEDFORM_API_KEY", "TRUSTEDFORM_URL",
@@ -44,7 +44,7 @@ def free_port() -> int:
 def confirmed_owner(
     *arguments: str, env: Mapping[str, str], stdin: bytes = b"", expect: int = 0
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run the command to its end, and see that its exit status is the expected one."""
+    """Run the command until it exits, and check its exit status."""
     done = subprocess.run(
         [*COMMAND, *arguments], env=env, input=stdin, capture_output=True, check=False, timeout=120
     )
@@ -53,9 +53,9 @@ def confirmed_owner(
 
 
 def invoked(*arguments: str, env: Mapping[str, str], stdin: bytes = b"", expect: int = 0) -> Result:
-    """Run the command in this process, in a tenth of the time, and see that its exit status is so."""
+    """Run the command in this process, ten times as fast, and check its exit status."""
     runner = CliRunner(env=env)
-    # In a thread: each command has an event loop of its own, and this thread has the tests'.
+    # In a thread, because each command runs its own event loop and this thread already has one.
     with ThreadPoolExecutor(1) as thread:
         done = thread.submit(runner.invoke, main, arguments, input=stdin).result(120)
     assert done.exit_code == expect, (done.exit_code, done.stdout, done.stderr, done.exception)
@@ -63,14 +63,14 @@ def invoked(*arguments: str, env: Mapping[str, str], stdin: bytes = b"", expect:
 
 
 def as_json(*arguments: str, env: Mapping[str, str], stdin: bytes = b"", expect: int = 0) -> Any:
-    """What the command prints with `--json`."""
+    """The command's parsed `--json` output."""
     return msgspec.json.decode(
         invoked(*arguments, "--json", env=env, stdin=stdin, expect=expect).stdout
     )
 
 
 class Running:
-    """A service that serves."""
+    """A running service."""
 
     def __init__(self, process: subprocess.Popen[bytes], url: str, log: Path) -> None:
         self.process = process
@@ -78,16 +78,16 @@ class Running:
         self.log = log
 
     def stop(self, by: signal.Signals = signal.SIGINT) -> int:
-        """Stop it, and give its exit status."""
+        """Stop the service, and return its exit status."""
         self.process.send_signal(by)
         return self.process.wait(15)
 
     def workers(self) -> list[psutil.Process]:
-        """Those that serve."""
+        """The processes that serve requests."""
         return [child for child in self._children() if _listens(child)]
 
     def job_workers(self) -> list[psutil.Process]:
-        """Those that do background jobs."""
+        """The processes that run background jobs."""
         return [child for child in self._children() if not _listens(child)]
 
     def _children(self) -> list[psutil.Process]:
@@ -97,7 +97,7 @@ class Running:
 
 @contextmanager
 def running(env: Mapping[str, str], log: Path) -> Iterator[Running]:
-    """Serve until the end of the block, on a free port unless the environment names one."""
+    """Serve until the end of the block, on the environment's port or a free one."""
     port = env.get("PORT") or str(free_port())
     with log.open("ab") as output:
         process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Prints the schema that the migrations make, for sql/schema.sql: `make schema`."""
+"""Print the migrated schema, for sql/schema.sql: `make schema`."""
 
 import asyncio
 import re
@@ -10,15 +10,15 @@ from service.postgres.embedded import embedded_postgres
 from service.postgres.migrations import migrate
 from service.postgres.place import package
 
-# Session settings, psql's own commands, comments and blank lines: nothing of the schema. One setting
-# stays, for functions come before the tables that they read.
+# Lines that aren't part of the schema: session settings, psql commands, comments, blank lines.
+# `check_function_bodies` stays, because functions come before the tables they read.
 _NOISE = re.compile(
     r"^(--.*|SET (?!check_function_bodies).*|SELECT pg_catalog\.set_config.*|\\.*|)\n", re.MULTILINE
 )
 
 
 def dump(url: str) -> str:
-    """The schema of a database as statements, without the migrations' own tables."""
+    """A database's schema as SQL, without the migration tool's own tables."""
     program = package() / "pginstall18" / "bin" / "pg_dump"
     dumped = subprocess.run(
         [program, "--schema-only", "--no-owner", "--exclude-table=_pogo_*", url],
@@ -32,4 +32,4 @@ def dump(url: str) -> str:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as directory, embedded_postgres(Path(directory)) as url:
         asyncio.run(migrate(url))
-        print(dump(url), end="")  # noqa: T201 - printing is what it is for
+        print(dump(url), end="")  # noqa: T201 - its job is to print

@@ -1,4 +1,4 @@
-"""A browser without a screen: it keeps cookies, follows links and sends the forms of its page."""
+"""A headless browser: it keeps cookies, follows links, and submits forms."""
 
 import re
 from html import unescape
@@ -15,10 +15,10 @@ _HIDDEN = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)">')
 
 
 class Surfer:
-    """Someone at a page."""
+    """A person using a browser."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
-        # The same application without what other surfers have in their cookies.
+        # The same application, with separate cookies.
         self._client = httpx.AsyncClient(transport=client._transport, base_url=ORIGIN)
         self.page: httpx.Response | None = None
 
@@ -36,12 +36,12 @@ class Surfer:
         self._client.cookies.set("session", value, domain="service.local", path="/")
 
     async def go(self, path: str) -> httpx.Response:
-        """Open a page, and what it redirects to."""
+        """Open a page, following redirects."""
         self.page = await self._client.get(path, follow_redirects=True)
         return self.page
 
     async def send(self, path: str, *, headers: Any = None, **fields: Any) -> httpx.Response:
-        """Send a form of the page, with its hidden fields unless they are given otherwise."""
+        """Submit a form, with the page's hidden fields unless overridden."""
         hidden = dict(_HIDDEN.findall(self.text)) if self.page is not None else {}
         data = {name: value for name, value in {**hidden, **fields}.items() if value is not None}
         sent = await self._client.post(path, data=data, headers=headers or {"Origin": ORIGIN})
@@ -52,7 +52,7 @@ class Surfer:
 
 
 async def signed_in(world: World, email: str) -> Surfer:
-    """Someone who has signed in by the link that was mailed to an address."""
+    """A surfer who signed in with the link mailed to an address."""
     surfer = Surfer(world.client)
     await surfer.go("/sign-in")
     await surfer.send("/sign-in", email=email)
@@ -63,7 +63,7 @@ async def signed_in(world: World, email: str) -> Surfer:
 
 
 async def sign_in_link(world: World, email: str) -> str:
-    """Where the link in the latest mail to an address leads to that signs in."""
+    """The path of the latest sign-in link mailed to an address."""
     (row,) = await world.fetch(
         "SELECT mail_id FROM sign_in_link WHERE email = $1 ORDER BY created_at DESC LIMIT 1", email
     )

@@ -1,4 +1,4 @@
-"""How often something may be done: what counts, until when, and what a client is told."""
+"""Rate limits: what counts, for how long, and what clients are told."""
 
 import asyncio
 import math
@@ -17,7 +17,7 @@ from tests.surfer import Surfer
 
 Period = Literal["hour", "day"]
 
-# A limit that is reached, of whatever it is.
+# A count beyond every limit.
 MANY = 1_000_000
 
 
@@ -25,24 +25,24 @@ LASTS: dict[Period, timedelta] = {"hour": timedelta(hours=1), "day": timedelta(d
 
 
 def begin_of(per: Period, now: datetime) -> datetime:
-    """When the hour or the day (UTC) began."""
+    """The start of the hour or the day (UTC)."""
     hour = now.replace(minute=0, second=0, microsecond=0)
     return hour if per == "hour" else hour.replace(hour=0)
 
 
 def left_of(per: Period, now: datetime) -> int:
-    """How many seconds the hour or the day (UTC) goes on for."""
+    """How many seconds are left in the hour or the day (UTC)."""
     return math.ceil((begin_of(per, now) + LASTS[per] - now).total_seconds())
 
 
 async def now_of(connection: Connection) -> datetime:
-    """What the database takes for now: it alone counts."""
+    """The database's current time, the only one that counts."""
     now: datetime = await connection.fetchval("SELECT now()")
     return now
 
 
 async def reach(world: World, what: str, whose: str, per: Period) -> None:
-    """Have that done as often as is allowed."""
+    """Use up a limit."""
     await world.fetch(
         "INSERT INTO allowance VALUES (date_trunc($4, now(), 'UTC'), $1, $2, $3)",
         what,
@@ -52,13 +52,13 @@ async def reach(world: World, what: str, whose: str, per: Period) -> None:
     )
 
 
-# Hours do not begin alike everywhere: in India they are half an hour off.
+# Hours don't start at the same time everywhere: India is half an hour off.
 @pytest.mark.parametrize("time_zone", ["UTC", "Asia/Kolkata"])
 @pytest.mark.parametrize("per", ["hour", "day"])
 async def test_limit_that_is_reached_says_when_its_hour_or_day_ends(
     world: World, per: Period, time_zone: str
 ) -> None:
-    # In one transaction, in which the database's clock stands still.
+    # In one transaction, because the database's clock stands still there.
     async with world.database.general.transaction() as connection:
         await connection.execute(f"SET LOCAL TIME ZONE '{time_zone}'")
         for _ in range(3):
@@ -122,7 +122,7 @@ async def test_limit_that_is_reached_stays_so_after_a_purge(world: World, per: P
 @pytest.mark.parametrize(
     ("age", "is_kept"),
     [
-        # How old the count of a day is in its last second.
+        # The age of a day's count in the last second of that day.
         (timedelta(days=1) - timedelta(seconds=1), True),
         (timedelta(days=1), True),
         (timedelta(days=1, seconds=1), False),
@@ -190,7 +190,7 @@ LIMITED: dict[str, tuple[Period, str, str, str, object]] = {
 
 
 async def prepared(world: World) -> tuple[Party, dict[str, str], dict[str, str]]:
-    """A buyer that can do all that is limited, to what, and whose counts those are, if not its own."""
+    """A buyer ready for every limited call, the paths to call, and counts that aren't its own."""
     buyer, seller, connection = await partners(world)
     await buyer.do("POST", "/v1/domains", {"names": ["a.example"]})
     paths = {"invitation": await buyer.invited("jo@x.example"), "connection": connection}

@@ -1,4 +1,4 @@
-"""What surrounds the endpoint: health, readiness, metrics, errors, documents, logs."""
+"""Everything around the endpoint: health, readiness, metrics, errors, documents, logs."""
 
 import json
 import logging

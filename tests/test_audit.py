@@ -1,4 +1,4 @@
-"""Events: that each change leaves one, and what of it each side may know."""
+"""Every change leaves an event, and each side sees only what it may know."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -21,7 +21,7 @@ Told = tuple[str, dict[str, Any], dict[str, Any]]
 
 
 async def trail(company: Party) -> list[Told]:
-    """What happened to an account since it was made, the first of it first."""
+    """An account's events since its creation, oldest first."""
     events = await company.pages(EVENTS)
     told = [(event["action"], event["by"], event["detail"]) for event in reversed(events)]
     assert [action for action, *_ in told[:2]] == ["account.created", "key.created"]
@@ -195,7 +195,7 @@ async def test_user_at_a_page_is_a_partner_to_the_other_side(world: World) -> No
 
 async def test_member_of_both_sides_is_told_to_the_side_it_acted_for(world: World) -> None:
     one, other = await two(world)
-    # The same person: of the side it did not act for it is told the partner did.
+    # The same person belongs to both. The one they didn't act for sees “partner”.
     user_id = UUID(await one.user_id())
     await world.fetch("INSERT INTO membership VALUES ($1, $2, 'admin')", other.id, user_id)
     actor = Actor("user", one.id, user_id)

@@ -1,4 +1,4 @@
-"""The operator's commands, run as an operator runs them."""
+"""The operator's commands, run as the operator would."""
 
 import json
 import subprocess
@@ -46,7 +46,7 @@ def test_from_nothing_to_a_named_owner_by_commands_alone(
 
         assert told(seller_key["api_key"]) == (200, "Acme, Inc.")
         assert told(buyer_key["api_key"]) == (200, VERIFIED)
-        # Other processes change the world, and the next call shows it.
+        # Another process makes a change, and the next call shows it.
         as_json("account", "suspend", "Acme, Inc.", env=env)
         assert told(seller_key["api_key"]) == (402, None)
         assert told(buyer_key["api_key"]) == (200, NO_VERIFIED)

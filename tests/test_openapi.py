@@ -1,6 +1,6 @@
-"""The service keeps to its own OpenAPI document, whatever schemathesis makes of that.
+"""The service follows its own OpenAPI document, whatever schemathesis sends.
 
-All checks are on, but for those that the files in tests/schemathesis name, and say why.
+All checks are on, except those that the files in tests/schemathesis turn off, with reasons.
 """
 
 import json
@@ -25,7 +25,7 @@ LINE = {
 # `make explore` tries more.
 EXAMPLES = int(os.environ.get("EXAMPLES", "12"))
 
-# A known certificate is of interest to these alone.
+# Only these operations need a known certificate.
 ABOUT_CERTIFICATES = ("runOperations", "validateCertificateId", "importCertificates")
 
 
@@ -37,7 +37,7 @@ def explore(url: str, key: str, config: Path, directory: Path, *operations: str)
             *("--no-color", f"--max-examples={EXAMPLES}", "--generation-deterministic"),
             *(f"--include-operation-id={each}" for each in operations),
         ],
-        # It leaves files behind.
+        # Schemathesis leaves files behind.
         cwd=directory,
         env={
             "PATH": "/usr/bin:/bin",

@@ -1,4 +1,4 @@
-"""Settings: defaults, and what is said of a wrong one."""
+"""Settings: defaults, and errors for invalid values."""
 
 from datetime import UTC, datetime
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The built wheel, installed elsewhere, is the whole service."""
+"""The built wheel contains the whole service."""
 
 import os
 import subprocess
@@ -38,7 +38,7 @@ def test_wheel_installed_elsewhere_migrates_and_loads_the_demo(tmp_path: Path) -
     subprocess.run(
         [*pip, "install", "--no-deps", "--target", str(installed), str(wheel)], check=True
     )
-    # The installed copy stands before the checkout, whose dependencies serve both.
+    # The installed copy comes before the checkout, whose dependencies serve both.
     env = {**environment(tmp_path / "state"), "PYTHONPATH": str(installed)}
     where = subprocess.run(
         [sys.executable, "-c", "import service; print(service.__file__)"],

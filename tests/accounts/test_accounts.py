@@ -1,4 +1,4 @@
-"""Accounts: their first admin, their finding, and what is recorded of them."""
+"""Accounts: the first admin, look-up, and events."""
 
 import pytest
 

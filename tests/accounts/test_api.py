@@ -1,4 +1,4 @@
-"""The management API about accounts: names, members, and what happened."""
+"""The management API for accounts: names, members, and events."""
 
 import asyncio
 from datetime import timedelta
@@ -129,7 +129,7 @@ async def test_name_that_an_account_gave_itself_stands_for_seven_days(
 ) -> None:
     company = await world.company()
     async with world.database.general.transaction() as connection:
-        # In one transaction, in which the database's clock stands still.
+        # In one transaction, because the database's clock stands still there.
         await connection.execute("UPDATE account SET renamed_at = now() - $1::interval", age)
         account = await find_account(connection, str(company.id))
         if may:
@@ -137,7 +137,7 @@ async def test_name_that_an_account_gave_itself_stands_for_seven_days(
         else:
             with pytest.raises(Conflict):
                 await rename_account(connection, account, "Later Leads", by(company))
-        # The operator's own doing is no matter of time, and takes none from the account.
+        # The operator can rename at any time, and doesn't use up the account's own renaming.
         await rename_account(connection, account, "Given Leads")
         (row,) = await connection.fetch(
             "SELECT name, renamed_at = now() - $1::interval AS same FROM account", age

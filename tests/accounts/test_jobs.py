@@ -1,4 +1,4 @@
-"""That what is over is forgotten by the jobs, and what is not is kept."""
+"""Cleanup jobs delete only expired data."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ from tests.conftest import SETTINGS
 from tests.parties import party
 from tests.surfer import signed_in
 
-# For each table, when what is in it came to be or ends; the rest of a row does not count.
+# The column that decides when each table's rows are deleted.
 TIMES = {
     "user_session": "expires_at",
     "sign_in_link": "expires_at",

@@ -1,4 +1,4 @@
-"""API keys: how they are read from a request, kept, and ended."""
+"""API keys: parsing, storage, and revocation."""
 
 import base64
 

@@ -1,4 +1,4 @@
-"""Members: what each may do for which account, and that one admin always stays."""
+"""Members: permissions for each account, and the last admin can't leave."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -102,7 +102,7 @@ async def test_two_admins_who_go_at_once_leave_one(
 
 
 async def blocked_or_done(world: World, task: asyncio.Task[None]) -> bool:
-    """Whether something waits for another transaction, or is done since it did not have to."""
+    """Whether a task is done, or something waits for a lock."""
     waiting = await world.fetch(
         """
         SELECT FROM pg_stat_activity
@@ -202,7 +202,7 @@ async def test_what_changes_in_one_account_leaves_a_members_other_account_alone(
     assert (await one.do("DELETE", f"{MEMBERS}/{user_id}")).status_code == 204
     assert await roles(world, one) == {AL: "admin"}
     assert await roles(world, other) == {other.email: "admin", one.email: "member"}
-    # Whom only another account has is like whom nobody has.
+    # A member of another account looks like a user that doesn't exist.
     problem(await one.do("PATCH", f"{MEMBERS}/{user_id}", {"role": "admin"}), 404)
 
 

@@ -1,4 +1,4 @@
-"""What holds for the names of accounts and of persons alike: how long, without links, all seen."""
+"""Rules for account and person names: length, no links, no invisible characters."""
 
 import unicodedata
 from collections.abc import Callable
@@ -11,12 +11,12 @@ from service.accounts.names import checked_name, checked_person_name
 from service.errors import InvalidInput
 from tests.builders import World
 
-# What refusals of either kind are.
+# A function that returns a valid name, or refuses it.
 Check = Callable[[str], str]
 
 BOTH = pytest.mark.parametrize("check", [checked_name, checked_person_name])
 
-# Default_Ignorable_Code_Point of the Unicode Character Database, but for what is unassigned.
+# Default_Ignorable_Code_Point of the Unicode Character Database, without unassigned code points.
 DEFAULT_IGNORABLE = [
     *(0x00AD, 0x034F, 0x061C, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFEFF, 0xFFA0, 0xE0001),
     *range(0x180B, 0x1810),
@@ -122,7 +122,7 @@ def test_name_is_as_long_as_it_may_be_and_no_longer(
 ) -> None:
     name = "x" * length
     assert refused(check, name) is not is_one
-    # What is taken off a name does not count, nor do marks that are composed with their letters.
+    # Length is checked after stripping spaces and composing marks with their letters.
     padded = f"  {name}\N{NO-BREAK SPACE}"
     decomposed = "a\N{COMBINING RING ABOVE}" * length
     if is_one:

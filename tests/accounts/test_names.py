@@ -1,4 +1,4 @@
-"""Account names: what is accepted, and what could deceive."""
+"""Account names: which are valid, and which could deceive."""
 
 import os
 import unicodedata
@@ -14,12 +14,12 @@ from service.accounts.names import checked_name, skeleton
 from service.errors import InvalidName
 from tests.builders import NO_VERIFIED, VERIFIED, World
 
-# Characters that draw nothing, or turn the direction of what follows.
+# Characters that are invisible or change the text direction.
 INVISIBLE = (
     "\u200b\u200c\u200d\u2060\ufeff\u00ad\u202e\u2066\u2069\u061c\u034f\u3164\ufe0f\U000e0041"
     "\0\x1b\n\r\t\u2028"
 )
-# Look-alikes of letters in the two fixed answers.
+# Look-alikes for letters in the two fixed answers.
 LOOKALIKES = {
     "A": "АΑᎪ𝐀Ａ", "c": "сϲ𝐜ｃ", "i": "іⅰ𝐢ｉ", "e": "е𝐞ｅ", "o": "оο𝐨ｏ", "P": "РΡ𝐏Ｐ", "N": "Ν𝐍Ｎ",
     "I": "lІΙ1|", "a": "а𝐚ａ", "p": "рｐ", "s": "ѕｓ", "V": "Ｖ", " ": "\u00a0\u2003\u3000  -_.",
@@ -98,7 +98,7 @@ FORMS: list[Literal["NFC", "NFD", "NFKC", "NFKD"]] = ["NFC", "NFD", "NFKC", "NFK
 
 
 def disguised(name: str, random: Random) -> str:
-    """A name written otherwise: in another case, in look-alikes, with characters that are not seen."""
+    """Disguise a name with another case, look-alikes, and invisible characters."""
     letters = [
         random.choice([letter, *LOOKALIKES.get(letter, "")]) if random.random() < 0.3 else letter
         for letter in random.choice(CASES)(name)

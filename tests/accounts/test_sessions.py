@@ -1,4 +1,4 @@
-"""How long links to sign in and sessions last, what ends them, and the cookie of a session."""
+"""Sign-in links and sessions: how long they last, what ends them, and the session cookie."""
 
 import asyncio
 import re
@@ -23,14 +23,14 @@ SECOND = timedelta(seconds=1)
 
 
 async def mailed(world: World, email: str) -> str:
-    """The token in a link that was mailed to an address."""
+    """Mail a sign-in link to an address, and return its token."""
     async with world.database.general.transaction() as connection:
         await request_link(connection, SECRET.encode(), email)
     return (await sign_in_link(world, email)).rpartition("/")[2]
 
 
 async def started(world: World, email: str) -> str:
-    """The token of a new session of a user."""
+    """Start a session, and return its token."""
     token = await mailed(world, email)
     async with world.database.general.transaction() as connection:
         return (await sign_in.sign_in(connection, token, None)).token
@@ -49,7 +49,7 @@ async def session_of(world: World, token: str) -> Session:
 
 
 async def age_link(connection: Connection, age: timedelta) -> None:
-    """Have it been mailed so long ago, to the microsecond: in a transaction the clock stands still."""
+    """Backdate the link. Exact to the microsecond, since a transaction's clock stands still."""
     await connection.execute(
         """
         UPDATE sign_in_link
@@ -61,7 +61,7 @@ async def age_link(connection: Connection, age: timedelta) -> None:
 
 
 async def age_session(connection: Connection, age: timedelta) -> None:
-    """Have it begun so long ago, to the microsecond."""
+    """Backdate the session, exact to the microsecond."""
     await connection.execute(
         """
         UPDATE user_session
@@ -132,7 +132,7 @@ async def test_link_that_is_used_twice_at_once_begins_one_session(world: World) 
 
     async with world.database.general.transaction() as connection:
         first = await sign_in.sign_in(connection, token, None)
-        # It has seen the link unused, and is about to use it.
+        # The second sign-in has seen an unused link and is about to use it.
         second = asyncio.create_task(again())
         await until(second_waits)
     with pytest.raises(NoLongerOpen):
@@ -272,7 +272,7 @@ async def test_links_and_sessions_are_forgotten_a_day_after_their_end(
 
 
 def cookie_of(response: httpx.Response) -> Morsel[str]:
-    """The one cookie that a response sets."""
+    """The only cookie that a response sets."""
     (header,) = response.headers.get_list("set-cookie")
     (cookie,) = SimpleCookie(header).values()
     return cookie
@@ -314,6 +314,6 @@ async def test_session_cookie_is_for_this_host_alone_and_lasts_as_long_as_a_sess
     }
     for cookie in (before, after):
         assert cookie.key == name
-        # No domain, in particular: that would have it sent to other hosts.
+        # In particular no Domain attribute, which would send the cookie to other hosts.
         attributes = {attribute: value for attribute, value in cookie.items() if value}
         assert attributes == expected | ({"secure": True} if is_secure else {})

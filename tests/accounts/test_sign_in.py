@@ -1,4 +1,4 @@
-"""Signing in by mail: what a link is worth, what a session is, and what nobody learns or can do."""
+"""Sign-in by email: links, sessions, and information leaks."""
 
 import asyncio
 import re

@@ -1,8 +1,8 @@
-"""`make bench`: the endpoint against bare handlers, on the same server, in one run.
+"""`make bench`: compare the endpoint with bare handlers on the same server, in one run.
 
-Each measurement is a few seconds of wrk with 1, 16 and 64 connections; the endpoint and the bare
-handlers take turns, several times over, and the medians are compared. Every request asks about a
-certificate that was not asked about before. The figures go to STATE_DIR/bench.json.
+Each measurement runs wrk for a few seconds with 1, 16, and 64 connections. The endpoint and the
+bare handlers take turns for several rounds, and the medians are compared. Every request asks about
+a new certificate. The results go to STATE_DIR/bench.json.
 """
 
 import asyncio
@@ -64,7 +64,7 @@ INSERT INTO visibility_grant (id, connection_id, owner_id, viewer_id, started_at
 
 
 async def fill(url: str, key: str) -> None:
-    """Half of the domains are owned; half of their owners are connected, half of those named."""
+    """Half of the domains are owned, half of the owners are connected, half of those are named."""
     connection = await asyncpg.connect(url)
     await connection.execute(FILL)
     await connection.execute(
@@ -79,7 +79,7 @@ async def fill(url: str, key: str) -> None:
 
 
 class Load:
-    """Runs wrk, each time from the certificate after the last one asked about."""
+    """Runs wrk. Each run starts after the last certificate the previous run asked about."""
 
     def __init__(self, key: str) -> None:
         self.authorization = basic(key)["Authorization"]
@@ -103,7 +103,7 @@ class Load:
 
 
 def compare(service: str, bare: str, load: Load, console: Console) -> dict[str, dict[str, float]]:
-    """The medians for each number of connections."""
+    """The median results for each number of connections."""
     targets = {"": (service, "/"), "bare_": (bare, "/"), "bare_unread_": (bare, "/unread/")}
     figures: dict[str, dict[str, float]] = {}
     for connections in CONNECTIONS:
@@ -124,7 +124,7 @@ def compare(service: str, bare: str, load: Load, console: Console) -> dict[str, 
 
 
 def single(console: Console) -> dict[str, dict[str, float]]:
-    """One certificate a call, all of them known."""
+    """Measure calls that ask about one known certificate each."""
     key = new_key()
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
         state = Path(directory) / "state"

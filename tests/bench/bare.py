@@ -1,6 +1,6 @@
-"""What the endpoint is measured against: Litestar handlers that return ready bytes.
+"""The baseline for the endpoint: Litestar handlers that return fixed bytes.
 
-`python -m tests.bench.bare PORT BODY` serves them as `confirmed-owner run` serves the service.
+`python -m tests.bench.bare PORT BODY` serves them the way `confirmed-owner run` does.
 """
 
 import sys
@@ -13,7 +13,7 @@ from service.processes.serving import serve
 
 
 def bare_app(body: bytes) -> Litestar:
-    """`POST /{cert_id}` reads its request, as the endpoint must; `POST /unread/{cert_id}` does not."""
+    """`POST /{cert_id}` reads its request, like the endpoint; `POST /unread/{cert_id}` doesn't."""
 
     @post("/{cert_id:str}", status_code=200)
     async def bare(request: Request[Any, Any, Any], cert_id: str) -> Response[bytes]:

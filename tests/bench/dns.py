@@ -1,4 +1,4 @@
-"""How many due checks of domains a worker does in a second, also where very many are due."""
+"""Measure how many due domain checks a worker does per second, even with a huge backlog."""
 
 import asyncio
 import signal
@@ -35,7 +35,7 @@ INSERT INTO domain_claim
 
 
 async def begin(url: str, due: int) -> float:
-    """Have so many claims due, and give the seconds that it takes to queue their checks."""
+    """Make this many claims due, and return how many seconds it takes to queue their checks."""
     await migrate(url)
     async with connect(url) as connection:
         await connection.execute(FILL.format(due=due))
@@ -47,7 +47,7 @@ async def begin(url: str, due: int) -> float:
 
 
 async def done_within(url: str, due: int) -> float:
-    """Checks a second of the worker at work, from its first."""
+    """Checks per second, measured from the worker's first one."""
     async with connect(url) as connection:
         count = "SELECT count(*) FROM domain_claim WHERE is_verified"
         await until(lambda: connection.fetchval(count), SECONDS)
@@ -60,7 +60,7 @@ async def done_within(url: str, due: int) -> float:
 
 
 def run(due: int, server: str) -> tuple[float, float]:
-    """Seconds to queue so many checks, and checks a second of one worker while they are due."""
+    """Seconds to queue this many checks, and one worker's checks per second with this backlog."""
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
         state = Path(directory) / "state"
         url = stack.enter_context(embedded_postgres(state))
@@ -78,7 +78,7 @@ def run(due: int, server: str) -> tuple[float, float]:
 
 
 def measure() -> dict[str, float]:
-    """`checks_per_second` of one worker, and what is left of it where 100 times as many are due."""
+    """`checks_per_second` of one worker, and how it holds up with 100 times as many checks due."""
     with (
         tempfile.TemporaryDirectory() as directory,
         serving("tests.bench.nameserver", Path(directory) / "dns.log") as server,

@@ -1,4 +1,4 @@
-"""A DNS server in which every domain has its code, on the port that is given."""
+"""A DNS server on the given port, where every domain has its code."""
 
 import asyncio
 import sys
@@ -10,7 +10,7 @@ PREFIX = b"activeprospect-domain-verification="
 
 
 class Nameserver(asyncio.DatagramProtocol):
-    """Answers by UDP."""
+    """Answers over UDP."""
 
     transport: asyncio.DatagramTransport
 
@@ -32,7 +32,7 @@ class Nameserver(asyncio.DatagramProtocol):
 
 async def serve(port: int) -> None:
     loop = asyncio.get_running_loop()
-    # Whoever starts it waits until it listens, which can be seen by TCP alone.
+    # The process that starts this server waits until a TCP port listens; UDP can't show that.
     listener = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", port)
     await loop.create_datagram_endpoint(Nameserver, local_addr=("127.0.0.1", port))
     async with listener:

@@ -1,4 +1,4 @@
-"""Servers of the bench's own, in processes of their own."""
+"""The benchmark's own servers, each in its own process."""
 
 import socket
 import subprocess
@@ -13,7 +13,7 @@ from tests.running import ROOT, free_port
 
 @contextmanager
 def serving(name: str, log: Path, *arguments: str) -> Iterator[str]:
-    """The URL of a module that serves on the port it is given, until the end of the block."""
+    """Run a server module until the end of the block, and yield its URL."""
     port = free_port()
     with log.open("ab") as output:
         process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The vendor behind us, as the bench has it: it takes 50 ms for every call, and counts them.
+"""A stub of the vendor behind us: it takes 50 ms for each call, and counts calls.
 
 `python -m tests.bench.stub PORT` serves it.
 """

@@ -1,7 +1,7 @@
-"""What the vendor behind us costs a call, and how many calls it is spared.
+"""Measure how much time the vendor adds to a call, and how many vendor calls we save.
 
-Leads arrive as they do: each certificate is asked about by one or two buyers, first on ping and then on
-post, sometimes by both at once, and each time for a little more or less.
+The load imitates real leads. One or two buyers ask about each certificate, first on ping and then
+on post, sometimes both at once, and for slightly different properties each time.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ POST = ("confirmed_owner", "domain", "ip")
 
 
 async def ask(client: httpx.AsyncClient, number: int, properties: tuple[str, ...]) -> float:
-    """Seconds for one call."""
+    """Make one call, and return how many seconds it took."""
     started = time.perf_counter()
     response = await client.post(f"/{number:040x}", json={"insights": {"properties": properties}})
     assert response.status_code == 200, response.text
@@ -39,7 +39,7 @@ async def ask(client: httpx.AsyncClient, number: int, properties: tuple[str, ...
 
 
 async def leads(client: httpx.AsyncClient) -> tuple[list[float], list[float]]:
-    """The seconds of each call that needed the vendor, and of each that did not."""
+    """The seconds for each call that needed the vendor, and for each that didn't."""
     first: list[float] = []
     again: list[float] = []
     chance = random.Random(1)
@@ -73,9 +73,9 @@ async def measured(service: str, key: str) -> tuple[list[float], list[float]]:
 
 
 def measure() -> dict[str, float]:
-    """`added_ms_p50`: what a call to the vendor adds beyond what the vendor itself takes.
+    """`added_ms_p50`: our overhead for a vendor call, without the vendor's own time.
 
-    `calls_saved_ratio`: the share of calls for which the vendor was not called.
+    `calls_saved_ratio`: the share of calls that didn't need the vendor.
     """
     key = new_key()
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""A real browser: Debian's Chromium, which “make test” sees to."""
+"""A real browser: Debian's Chromium, which `make test` installs."""
 
 import shutil
 from collections.abc import AsyncIterator

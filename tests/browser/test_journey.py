@@ -1,4 +1,4 @@
-"""The journey from an invitation to a name, and back: a real service, mail server and browser."""
+"""From invitation to visible name and back, with a real service, mail server, and browser."""
 
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -34,7 +34,7 @@ def zone() -> Iterator[Authority]:
 async def stage(
     server_url: str, box: Mailbox, zone: Authority, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[World]:
-    """The real service with a database of its own, which hands its mails to the box."""
+    """The real service, with its own database, sending mail to the box."""
     directory = tmp_path_factory.mktemp("stage")
     async with fresh_database(server_url) as url:
         await migrate(url)
@@ -55,7 +55,7 @@ async def stage(
 
 @pytest.fixture
 async def page(browser: Browser) -> AsyncIterator[Page]:
-    # As small as phones are, and without JavaScript.
+    # Phone-sized, without JavaScript.
     context = await browser.new_context(
         java_script_enabled=False, viewport={"width": 360, "height": 640}
     )
@@ -78,7 +78,7 @@ async def now(stage: World, buyer: Company, invitation: Any) -> Any:
 
 
 async def fits(page: Page) -> bool:
-    """Whether nothing sticks out of a phone's screen."""
+    """Whether the page fits a phone's screen."""
     box = await page.locator("main").bounding_box()
     return box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 360
 

@@ -1,4 +1,4 @@
-"""Importing certificates: what a line may hold, and what importing it again does."""
+"""Certificate imports: valid lines, and importing a line again."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""What comes of telling of a certificate again and again, in any order and by several at once."""
+"""Merging records of a certificate, in any order and concurrently."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ def encoded(line: object) -> bytes:
 hosts = st.sampled_from(["one.example", "two.example", None])
 texts = st.sampled_from(["one", "two", None])
 times = st.integers(1, 9).map(lambda day: f"2031-01-0{day}T00:00:00Z") | st.none()
-# A property may be told, told to be null, or not be told of at all.
+# A property may have a value, be null, or be missing.
 properties = st.fixed_dictionaries(
     {},
     optional={
@@ -53,7 +53,7 @@ lines = st.builds(
 
 
 def told_of(line: dict[str, Any]) -> dict[str, Any]:
-    """What a line tells of, with a value."""
+    """The values in a line that aren't null."""
     told = {**line["insights"]["properties"], **line}
     return {
         name: value
@@ -91,14 +91,14 @@ def test_import_replaces_what_it_tells_and_never_empties_anything(
         certificate = merged(certificate, parse_line(encoded(line)), None, None)
         told = told_of(line)
         for name in ("expires_at", "seconds_on_page"):
-            # The window is extended, and the consumer still active: the later of two counts.
+            # Windows get extended and consumers stay active, so the later value wins.
             if name in told and name in expected:
                 told[name] = max(told[name], expected[name])
         expected |= told
         held = recorded_in(certificate)
         assert {name: held.get(name) for name in expected} == expected
         known |= line["insights"]["properties"].keys()
-        # What was told to be null is known, and stays so.
+        # A null property is known to be null, and stays known.
         assert known <= set(certificate.known)
 
 
@@ -122,7 +122,7 @@ FACTS: dict[str, object] = {"ip": "192.0.2.1", "os": {"name": "iOS"}, "is_framed
 
 
 def meeting(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """Have so many read what is on record before any of them writes."""
+    """Make this many recordings read the record before any of them writes."""
     select, read, all_have_read = queries.select_certificates, [0], asyncio.Event()
 
     async def select_and_wait(*arguments: Any) -> dict[str, Certificate]:
@@ -152,7 +152,7 @@ async def facts_of(world: World, cert_id: str) -> dict[str, object]:
 async def test_recordings_of_one_certificate_at_once_add_up(
     world: World, monkeypatch: pytest.MonkeyPatch, is_new: bool
 ) -> None:
-    """As by several processes, each of which was told something else of it."""
+    """As if several processes each learned something different about the certificate."""
     cert_id = web_id()
     if not is_new:
         await world.import_lines({"cert_id": cert_id, "page_text": "kept"})
@@ -180,7 +180,7 @@ async def test_imports_of_one_certificate_at_once_add_up(world: World, is_new: b
 
 
 async def test_imports_of_one_importer_take_turns_and_hold_up_no_other(world: World) -> None:
-    """Else two that name the same certificates in another order would wait for each other."""
+    """Otherwise imports that list the same certificates in different orders would deadlock."""
     other = await world.company()
     async with world.database.general.transaction() as connection:
         await import_lines(connection, [(1, encoded({"cert_id": web_id()}))])

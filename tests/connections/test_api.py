@@ -1,4 +1,4 @@
-"""The management API about connections and grants."""
+"""The management API for connections and grants."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What an attacker would try with connections and grants."""
+"""Attacks on connections and grants."""
 
 import asyncio
 

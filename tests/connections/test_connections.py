@@ -1,4 +1,4 @@
-"""Connections and grants: one of each at a time, and no grant without a connection."""
+"""Connections and grants: at most one of each at a time, and no grant without a connection."""
 
 import asyncio
 from contextlib import suppress

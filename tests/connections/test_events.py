@@ -1,4 +1,4 @@
-"""What both sides are told of a connection and of grants: each beginning and each end, once."""
+"""Both sides get one event for each start and end of a connection or grant."""
 
 from collections.abc import Awaitable, Callable
 
@@ -11,7 +11,7 @@ Change = Callable[[Party, Party, str], Awaitable[object]]
 
 
 def calls(*steps: tuple[str, str, str]) -> Change:
-    """Calls of the API, each by whom, how, and of what below the connection."""
+    """Make API calls. A step is the caller, the method, and the path below the connection."""
 
     async def change(buyer: Party, seller: Party, path: str) -> None:
         for who, method, below in steps:
@@ -31,7 +31,7 @@ SHOW_BACK, END, END_TOO = (
     ("seller", "DELETE", ""),
 )
 
-# What is done, and what comes of it: the action, and whose doing it is.
+# The calls to make, and the action and actor of each expected event.
 CHANGES: dict[str, tuple[Change, list[tuple[str, str]]]] = {
     "shown": (calls(SHOW), [("grant.started", "seller")]),
     "shown twice": (calls(SHOW, SHOW), [("grant.started", "seller")]),
@@ -81,7 +81,7 @@ async def test_every_change_is_told_to_both_sides_with_who_did_it(
     buyer, seller, path = await partners(world)
     await change(buyer, seller, path)
     for own, side, partner in ((buyer, "buyer", seller), (seller, "seller", buyer)):
-        # It was the operator who connected them.
+        # The operator connected them.
         assert await world.events(own) == [
             ("connection.started", "operator"),
             *((action, "key" if who == side else "partner") for action, who in told),

@@ -1,4 +1,4 @@
-"""The pages about connections."""
+"""The pages for connections."""
 
 from tests.builders import VERIFIED, World, member_of
 from tests.surfer import Surfer, signed_in

@@ -1,4 +1,4 @@
-"""A service with a vendor behind it."""
+"""Fixtures: a service with a vendor behind it."""
 
 from collections.abc import AsyncIterator
 
@@ -28,7 +28,7 @@ async def stage(with_vendor: World) -> AsyncIterator[Stage]:
 
 @pytest.fixture
 async def fresh(stage: Stage, migrated_url: str) -> AsyncIterator[Stage]:
-    """The stage with a service of its own, whose breaker and budget of retries are untouched."""
+    """The stage with a new service, whose circuit breaker and retry budget are unused."""
     async with service(migrated_url, stage.world.database) as world:
         yield Stage(world, stage.viewer, stage.vendor)
 

@@ -1,4 +1,4 @@
-"""Natural batching, against a run that is finished when the test says so."""
+"""Natural batching, with runs that finish when the test says so."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from service.insights.batching import NaturalBatcher
 
 
 class Runs:
-    """Records batches; each waits to be let go, unless the gate is open from the start."""
+    """Records batches. Each waits to be released, unless the gate starts open."""
 
     def __init__(self, *, gated: bool = False) -> None:
         self.batches: list[list[int]] = []
@@ -27,7 +27,7 @@ class Runs:
 
 
 async def started(runs: Runs, batches: int) -> None:
-    """Wait until so many batches have begun."""
+    """Wait until this many batches have started."""
     for _ in range(100):
         if len(runs.batches) >= batches:
             return

@@ -1,4 +1,4 @@
-"""`POST /{cert_id}` as the vendor documents it: properties, windows, and every refusal."""
+"""`POST /{cert_id}` as the vendor documents it: properties, windows, and refusals."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

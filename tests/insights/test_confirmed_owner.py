@@ -1,4 +1,4 @@
-"""The decision table, row by row, and what freshness, coverage and records it promises."""
+"""The decision table, row by row, with its promises on freshness, coverage, and records."""
 
 import asyncio
 from collections.abc import Callable

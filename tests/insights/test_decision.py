@@ -1,4 +1,4 @@
-"""The decision as the database makes it, asked as psql would: the table of `confirmed_owner.py`."""
+"""The database's decision, queried as in psql: the decision table in `confirmed_owner.py`."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
@@ -48,12 +48,12 @@ def reinstated(who: str) -> Change:
 
 
 async def connection_alone_ends(world: World, of: Parties) -> None:
-    # What no command does: it shows that a grant by itself is worth nothing.
+    # No command does this. It shows that a grant is worth nothing without a connection.
     await world.fetch("UPDATE connection SET ended_at = now() WHERE ended_at IS NULL")
 
 
 class Told(NamedTuple):
-    """What is told: of a named owner also which one it is, and by which domain it is known."""
+    """The answer. For a named owner, also who it is and which domain covers the host."""
 
     status: str
     owner: str | None = None
@@ -63,7 +63,7 @@ class Told(NamedTuple):
 NONE, VERIFIED, NOT_APPLICABLE = Told("none"), Told("verified"), Told("not_applicable")
 SEEN = [owns("owner", SHOP), shows_name("owner", "viewer")]
 
-# Of what the viewer asks about, which comes second, and of whose certificate it is.
+# The changes to make, the host and the account of the certificate, and the expected answer.
 CASES: dict[str, tuple[list[Change], str | None, str | None, Told]] = {
     "nobody owns the host": ([], SHOP, None, NONE),
     "owner is the viewer": ([owns("viewer", SHOP)], SHOP, None, Told("named", "viewer", SHOP)),
@@ -194,7 +194,7 @@ async def test_database_decides_as_the_table_says(
     account_id = of[account].id if account else None
     row = await decided(world, of["viewer"].id, host, covering, account_id)
     owner = of[told.owner] if told.owner else None
-    # All that identifies an owner, or nothing of it.
+    # Either everything that identifies an owner, or nothing.
     assert tuple(row)[:4] == (
         told.status,
         owner and owner.id,

@@ -1,7 +1,7 @@
-"""The endpoint against an oracle: a small world in plain Python, changed and asked at random.
+"""Compare the endpoint with an oracle: a small plain-Python model, changed and queried at random.
 
-The oracle knows the decision table and nothing of the service. Hypothesis looks for a sequence of
-changes after which the two differ for any viewer and any certificate.
+The oracle knows the decision table, but nothing about the service. Hypothesis looks for a sequence
+of changes after which the two differ for some viewer and certificate.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from service.insights.confirmed_owner import confirmed_owner
 from service.insights.operations import question_of
 from tests.builders import NO_VERIFIED, VERIFIED, Company, World
 
-# What each host's ancestors are, by hand: the registrable domain is the last.
+# Each host and its ancestors, written by hand. The last one is the registrable domain.
 HOSTS = {
     "alpha.example": ["alpha.example"],
     "shop.alpha.example": ["shop.alpha.example", "alpha.example"],
@@ -47,7 +47,7 @@ hosts = st.sampled_from(sorted(HOSTS))
 
 @dataclass
 class Oracle:
-    """Who is called what, owns what, and may see whom."""
+    """Each company's name, what it owns, and who may see whom."""
 
     names: dict[int, str]
     suspended: set[int] = field(default_factory=set)
@@ -76,7 +76,7 @@ class Oracle:
 
 
 class Decision(RuleBasedStateMachine):
-    """Changes the world and the oracle alike, and after each change asks everything."""
+    """Make each change in both the world and the oracle, then compare all answers."""
 
     world: World
     loop: asyncio.AbstractEventLoop
@@ -111,7 +111,7 @@ class Decision(RuleBasedStateMachine):
         self.do(build())
         self.renames = 0
         self.oracle = Oracle({i: company.name for i, company in enumerate(self.companies)})
-        # In an empty world most changes change nothing: it begins with much going on.
+        # Start with a busy world: in an empty one, most changes have no effect.
         for owner, host, covers_subdomains in owned:
             if covers_subdomains and host in CLAIMABLE_WITH_SUBDOMAINS:
                 self.verify_with_subdomains(owner, host)
@@ -200,12 +200,12 @@ class Decision(RuleBasedStateMachine):
             self.do(self.compare(self.decided))
 
     def teardown(self) -> None:
-        # Over HTTP once an example: it takes ten times as long, and decides nothing.
+        # Compare over HTTP only once per example: it's ten times slower and decides nothing.
         if hasattr(self, "oracle"):
             self.do(self.compare(self.answered))
 
     async def decided(self, asked: Sequence[tuple[Company, str]]) -> list[str | None]:
-        """What is decided for each viewer and certificate, all in one statement."""
+        """The database's decision for each viewer and certificate, in one statement."""
         body = b'{"insights": {"properties": ["confirmed_owner"]}}'
         questions = [
             question_of(viewer.key, cert_id, asked_of(cert_id, body, has_vendor=False))
@@ -215,7 +215,7 @@ class Decision(RuleBasedStateMachine):
         return [told_of_owner(answer.status, answer.owner_name) for answer in answers]
 
     async def answered(self, asked: Sequence[tuple[Company, str]]) -> list[str | None]:
-        """What the endpoint answers, to all at once."""
+        """The endpoint's answers, requested concurrently."""
         return await asyncio.gather(*itertools.starmap(self.world.confirmed_owner, asked))
 
     async def compare(self, tell: Tell) -> None:
@@ -237,7 +237,7 @@ class Decision(RuleBasedStateMachine):
 
 async def test_endpoint_decides_as_the_oracle_does(world: World) -> None:
     machine = type("Here", (Decision,), {"world": world, "loop": asyncio.get_running_loop()})
-    # Hypothesis is not asynchronous: it has a thread, and the world stays in this loop.
+    # Hypothesis isn't asynchronous. It runs in a thread, while the world stays in this loop.
     await asyncio.to_thread(
         run_state_machine_as_test,
         machine,

@@ -1,4 +1,4 @@
-"""Lead matching: fingerprints of normalised values, and what is a fingerprint already."""
+"""Lead matching: fingerprints of normalized values, and values that are already fingerprints."""
 
 import base64
 import hashlib

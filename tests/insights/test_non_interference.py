@@ -1,4 +1,4 @@
-"""A viewer who may not see the owner can't tell one hidden owner from another, by anything."""
+"""A viewer can't tell one hidden owner from another by anything in the response."""
 
 import re
 from datetime import timedelta
@@ -16,7 +16,7 @@ IDS_AND_TIMES = re.compile(rb"[0-9a-f]{8}-[0-9a-f-]{27}|\d{4}-\d\d-\d\dT\d\d:\d\
 
 
 async def everything_told(world: World, viewer: Company, cert_id: str) -> tuple[object, ...]:
-    """Status, headers and body, apart from ids and times, whose lengths count all the same."""
+    """Status, headers, and body. Ids and times are masked, but their lengths still count."""
     response = await world.ask(viewer, cert_id, *ASKED)
     headers = {name: value for name, value in response.headers.items() if name != "date"}
     body = IDS_AND_TIMES.sub(lambda match: b"#" * len(match[0]), response.content)

@@ -1,7 +1,7 @@
-"""The operations of `POST /{cert_id}` and `GET /{cert_id}/validate`, row by row of the published facts.
+"""`POST /{cert_id}` operations and `GET /{cert_id}/validate`, one published fact at a time.
 
-Without a vendor behind the service. The rows of A7 about plans, sandboxes, the number of claims and
-consent languages can't arise here: nothing on record could cause them.
+The service has no vendor behind it here. The A7 rows for plans, sandboxes, claim counts, and
+consent languages can't occur: no record causes them.
 """
 
 import asyncio

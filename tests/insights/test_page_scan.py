@@ -1,4 +1,4 @@
-"""Page scans: the rule against a slow oracle, and patterns made to be slow."""
+"""Page scans: compare with a slow oracle, and try patterns designed to be slow."""
 
 import time
 from itertools import pairwise
@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from service.insights.page_scan import ScanText, scan
 
-# Few characters, so that patterns are found often, and overlap.
+# A small alphabet, so that patterns match often and overlap.
 TEXT = st.text(alphabet="aAbBß.*{} \n\t\u00a0", max_size=24)
 WILDCARDS = st.sampled_from([None, "|", "==", "|||"])
 
 
 def contains(text: str, term: str, delimiter: str | None) -> bool:
-    """By definition: every way to place the parts one after the other is tried."""
+    """Whether the term matches by definition: try every way to place its parts in order."""
 
     def folded(value: str) -> str:
         words = " ".join(value.casefold().split())
@@ -71,7 +71,7 @@ def test_every_run_of_white_space_is_equal_to_every_other(
     ],
 )
 def test_hostile_patterns_take_time_in_proportion_to_the_text(recorded: str, term: str) -> None:
-    """Measured as growth: a text of eight times the length may not take nearly 64 times as long."""
+    """Measure growth: a text eight times as long must not take anywhere near 64 times as long."""
 
     def seconds(text: ScanText) -> float:
         times = []

@@ -1,6 +1,6 @@
-"""The statement that answers finds everything by index, however large the tables are.
+"""The answering statement finds everything by index, however large the tables are.
 
-`make bench` asks it of a million certificates; here the plan is looked at, which must not scan.
+`make bench` runs it on a million certificates. These tests check that its plan has no scans.
 """
 
 import json
@@ -51,7 +51,7 @@ async def test_answers_are_found_by_index_however_many_domains_there_are(server_
     ):
         await migrate(url)
         async with database.answering.connection() as connection:
-            # Prepared while the tables are empty, as in a service that starts before its data.
+            # Prepared while the tables are empty, as in a service that starts before it has data.
             await connection.execute(
                 "PREPARE answering (uuid[], bytea[], text[], boolean[], boolean[], jsonb[], text, "
                 "interval, interval, interval, text[]) AS " + queries._INSERT_ANSWERS
@@ -84,5 +84,5 @@ async def assert_only_indexes_are_used(connection: Connection) -> None:
         "account", "api_key", "certificate", "connection", "ownership", "visibility_grant",
     }  # fmt: skip
     assert {node["Node Type"] for node in found}.isdisjoint({"Seq Scan", "Hash Join", "Merge Join"})
-    # Two questions, a handful of index pages each.
+    # Two questions that read a handful of index pages each.
     assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 200

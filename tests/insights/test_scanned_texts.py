@@ -1,4 +1,4 @@
-"""Texts that are kept ready for scanning: of the right certificate, as it is on record now."""
+"""Texts cached for scanning belong to the right certificate and are up to date."""
 
 import asyncio
 import json
@@ -9,12 +9,12 @@ import pytest
 from service.insights.page_scan import ScanText, scan
 from tests.builders import Company, World, web_id
 
-# Longer than what is scanned at once, so in a thread and one at a time.
+# Too long to scan inline, so scanned in a thread, one at a time.
 LONG = 60_000
 
 
 async def scanned(world: World, company: Company, cert_id: str, *terms: str) -> list[str]:
-    """Which of these terms are found in a certificate's text."""
+    """The terms that are found in a certificate's text."""
     response = await world.client.post(
         f"/{cert_id}",
         headers=company.headers,
@@ -26,7 +26,7 @@ async def scanned(world: World, company: Company, cert_id: str, *terms: str) -> 
 
 
 async def record(world: World, cert_id: str, text: str | None, by: Company | None = None) -> None:
-    """As the operator does, or as an account does for itself alone."""
+    """Record a text as the operator, or as an account for itself alone."""
     line: dict[str, Any] = {"cert_id": cert_id, "page_text": text}
     if by is None:
         (result,) = await world.import_lines(line)
@@ -55,7 +55,7 @@ async def test_each_certificate_is_scanned_for_what_is_on_its_own_page(
     ids = {word: web_id() for word in ("apple", "banana", "cherry")}
     for word, cert_id in ids.items():
         await record(world, cert_id, text_with(word, length))
-    # Twice: from what is on record, and from what was kept of it.
+    # Twice: first from the record, then from the cache.
     for _ in range(2):
         for word, cert_id in ids.items():
             assert await scanned(world, caller, cert_id, *ids) == [word]
@@ -72,7 +72,7 @@ async def test_text_that_is_replaced_is_scanned_as_it_is_now(world: World, lengt
         await record(world, cert_id, text_with(word, length))
         for _ in range(2):
             assert await scanned(world, caller, cert_id, *words) == [word]
-    # What changes nothing about the text leaves it as it is.
+    # A record without a text leaves the text unchanged.
     await record(world, cert_id, None)
     assert await scanned(world, caller, cert_id, *words) == ["cherry"]
 
@@ -99,13 +99,13 @@ async def test_texts_that_accounts_recorded_of_one_certificate_are_their_own(
     for _ in range(2):
         assert await scanned(world, one, cert_id, "apple", "banana") == ["apple"]
         assert await scanned(world, other, cert_id, "apple", "banana") == ["banana"]
-    # What the operator recorded stands above both.
+    # The operator's record takes precedence over both.
     await record(world, cert_id, text_with("cherry", length))
     for caller in (one, other):
         assert await scanned(world, caller, cert_id, "apple", "banana", "cherry") == ["cherry"]
 
 
-# Whatever stands between the parts of a term, no two of them share a character of the text.
+# Whatever the delimiter, two parts of a term never match the same character.
 @pytest.mark.parametrize(
     ("recorded", "term", "is_found"),
     [

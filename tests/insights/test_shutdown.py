@@ -1,4 +1,4 @@
-"""A service that is told to stop while calls are under way: what was begun comes to its end."""
+"""Shutdown finishes calls in progress."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,12 +15,12 @@ from tests.insights.vendor import MATCH, RETAIN, Json, Stage, Vendor, ask, servi
 async def stopping(
     migrated_url: str, database: Database
 ) -> AsyncIterator[tuple[World, asyncio.Event, asyncio.Task[None]]]:
-    """A service, what tells it to stop, and its life, which ends once it has."""
+    """A service, the event that tells it to stop, and the task that ends once it has stopped."""
     started, told_to_stop = asyncio.Event(), asyncio.Event()
     worlds = []
 
     async def live() -> None:
-        # One task starts and stops it, as that of a server does.
+        # One task starts and stops the service, as in a real server.
         async with service(migrated_url, database) as world:
             worlds.append(world)
             started.set()
@@ -69,7 +69,7 @@ async def test_service_stops_once_every_answer_is_given(
     cert_id = await stage.world.certificate(domain="nobodys.example")
     async with stopping(migrated_url, shared_database) as (world, told_to_stop, life):
         async with shared_database.general.transaction() as connection:
-            # Whoever looks for an owner waits, and whoever comes once all connections do so as well.
+            # The lock blocks owner look-ups, until no connections are left for further calls.
             await connection.execute("LOCK TABLE ownership IN ACCESS EXCLUSIVE MODE")
             calls = set()
             for _ in range(FOR_ANSWERS + 2):

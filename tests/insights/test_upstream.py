@@ -1,8 +1,8 @@
-"""The vendor behind us when it fails, and what callers are told then.
+"""Vendor failures, and what callers get then.
 
-respx plays the vendor wherever it answers in whole responses, and a socket of our own (`Wire`) where
-bytes matter: slow, cut off, huge, compressed. Every failure is tried with an owner who is verified,
-connected and already known for the certificate, so that a wrong answer would be easy to give.
+respx plays the vendor when it sends whole responses. A real socket (`Wire`) plays it when bytes
+matter: slow, cut off, huge, compressed. In every failure, the certificate has a known owner who is
+verified and connected, so a wrong answer would be easy to give.
 """
 
 import asyncio
@@ -77,7 +77,7 @@ async def test_a_status_of_the_vendor_becomes_one_the_caller_can_use(
 
 
 PHASES: dict[str, tuple[type[httpx.TransportError], int, int]] = {
-    # how the call fails: the status, and how many attempts there are
+    # how the call fails: the error, the status, and the number of attempts
     "connecting fails": (httpx.ConnectError, 502, 2),
     "connecting takes too long": (httpx.ConnectTimeout, 504, 2),
     "no connection is free": (httpx.PoolTimeout, 504, 1),
@@ -131,7 +131,7 @@ class Wire:
         self.now(reply)
 
     def now(self, reply: bytes | None, pause: float = 0) -> None:
-        """Answer with this from now on, slowly if there is a `pause`; None is silence."""
+        """Answer with this from now on, slowly with a `pause`. None means no answer."""
         self.reply, self.pause = reply, pause
         self.heads: list[bytes] = []
         self.bodies: list[Json] = []
@@ -168,7 +168,7 @@ async def socket(migrated_url: str, shared_database: Database) -> AsyncIterator[
 
 @pytest.fixture
 async def wired(socket: tuple[Wire, World]) -> Stage:
-    """A stage on which the vendor is a `wire`."""
+    """A stage whose vendor is a `Wire`."""
     stage = Stage(socket[1], await set_up(socket[1]))
     socket[0].now(raw(GOOD))
     await stage.calm()
@@ -188,7 +188,7 @@ def raw(
 
 
 def told(**properties: Any) -> bytes:
-    """An answer to `BOTH`, with changes."""
+    """An answer to `BOTH`, with some properties changed."""
     facts = {"ip": "198.51.100.77", "domain": "example.com", "page_url": "https://example.com/"}
     insights = {"properties": {**facts, **properties}}
     return json.dumps({"outcome": "success", "reason": None, "insights": insights}).encode()

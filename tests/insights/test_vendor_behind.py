@@ -1,4 +1,4 @@
-"""The vendor behind us: what it is asked, what is bought, and who is told."""
+"""The vendor behind us: what we ask, what we buy, and who gets the answer."""
 
 import asyncio
 import json
@@ -57,7 +57,7 @@ from tests.insights.vendor import (
 async def test_the_vendor_is_asked_for_what_is_needed_and_only_what_was_asked_is_told(
     stage: Stage, vendor: Vendor, cert_id: str, asked: tuple[str, ...], bought: list[str]
 ) -> None:
-    # Whether an id of 80 characters can be a web one is not published; ours say it is mobile.
+    # The vendor doesn't document whether 80-character ids can be web ids; we treat them as mobile.
     assert set(await stage.told(cert_id, *asked)) == set(asked)
     assert vendor.bought == [bought]
     assert set(vendor.sent[0]) == {"insights"}
@@ -73,7 +73,7 @@ async def test_what_the_vendor_tells_unasked_is_not_told(stage: Stage, vendor: V
 
 
 AGAIN: list[tuple[tuple[str, ...], tuple[str, ...], list[str]]] = [
-    # asked first, asked then, and what of that is bought then
+    # asked first, asked next, and what the second call buys
     (("ip", "page_url"), ("ip", "page_url"), []),
     (("ip", "page_url"), ("page_url",), []),
     (("ip", "page_url"), ("ip", "bot_detected"), ["bot_detected"]),
@@ -217,7 +217,7 @@ async def test_an_open_breaker_lets_one_probe_through_after_five_seconds(
         await asyncio.sleep(5.05)
         vendor.requests.clear()
         vendor.arrivals = asyncio.Queue()
-        # The probe that fails, and the one whose caller leaves
+        # One probe fails; the other's caller leaves.
         await fail(failing, 1)
         check_error(await failing.call(web_id(), ask("ip")), 503)
         assert len(vendor.requests) == 1
@@ -228,7 +228,7 @@ async def test_an_open_breaker_lets_one_probe_through_after_five_seconds(
         await vendor.called()
         await vendor.called()
         calls[0].cancel()
-        # While the probe is under way nobody else gets through; afterwards everybody does.
+        # During the probe, no other call gets through; afterwards all do.
         check_error(await stage.call(web_id(), ask("ip")), 503)
         assert len(vendor.requests) == 2
         vendor.gate.set()
@@ -270,7 +270,7 @@ async def test_all_operations_go_to_the_vendor_in_one_call_and_come_back_as_they
                      "scans": {**SCANS, "result": SCANNED}},
         "verify": {**verify, "languages": [{"text": "I consent"}], "result": VERIFIED_CONSENT},
     }  # fmt: skip
-    # With us the account has not retained it yet, whatever the account we have there has done.
+    # This account hasn't retained it yet, even if our own account at the vendor has.
     assert first["retain"]["results"].items() >= RETAINED.items()
     (sent,) = vendor.sent
     assert sorted(sent["insights"].pop("properties")) == ["domain", "ip", "page_url"]
@@ -351,7 +351,7 @@ async def test_a_certificate_on_record_is_matched_and_scanned_here(
     assert (response["outcome"], vendor.requests) == ("success", [])
     assert response["match_lead"]["result"]["email_match"] is True
     assert response["insights"]["scans"] == {**SCANS, "result": SCANNED}
-    # As soon as one operation has to go there, all do; facts on record are not bought with it.
+    # If one operation needs the vendor, all go there, but facts on record aren't bought again.
     response = (await stage.call(cert_id, {**body, "verify": {}})).json()
     assert response["outcome"] == "success"
     assert response["insights"]["properties"] == {"confirmed_owner": OWNER, "ip": "192.0.2.1"}

@@ -1,4 +1,4 @@
-"""The vendor behind us, as tests play it, and a service before it."""
+"""A fake of the vendor behind us, and a service in front of it."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ KEY = "upstream-key-5f4dcc3b5aa765d61d8327deb882cf99"
 OWNER = "Sunny Roofs Incorporated"
 NOT_FOUND = "TrustedForm certificate has expired or could not be found"
 CLAIMED = "Certificate has been claimed too many times"
-TOKEN = "k7Jx0pQ2vTz9"  # what the vendor has for the domain of a masked certificate
+TOKEN = "k7Jx0pQ2vTz9"  # the vendor's stand-in for a masked certificate's domain
 
 Json = dict[str, Any]
 
@@ -52,7 +52,7 @@ VERIFIED_CONSENT = {"success": True, "form_submitted": True, "language_approved"
 
 
 class Vendor:
-    """The vendor as respx plays it: first what `script` says, then honest answers from `facts`."""
+    """The vendor, played by respx: first answers from `script`, then honest ones from `facts`."""
 
     def __init__(self) -> None:
         self.facts: Json = {
@@ -87,7 +87,7 @@ class Vendor:
         return step if isinstance(step, httpx.Response) else self.honest(request, step)
 
     def honest(self, request: httpx.Request, changes: Json) -> httpx.Response:
-        """The documented answer, with some of its blocks changed (None: left out)."""
+        """The documented answer, with some blocks changed (or left out, if None)."""
         body: Json = {"outcome": "success", "reason": None, **json.loads(request.content)}
         results: Json = {"match_lead": {"result": MATCHED}, "retain": {"results": RETAINED},
                          "verify": {"languages": [{"text": "I consent"}],
@@ -110,7 +110,7 @@ class Vendor:
 
     @property
     def bought(self) -> list[list[str]]:
-        """The properties each call has asked for, in alphabetical order."""
+        """The properties that each call asked for, in alphabetical order."""
         return [sorted(body.get("insights", {}).get("properties", [])) for body in self.sent]
 
     async def called(self) -> None:
@@ -119,7 +119,7 @@ class Vendor:
 
 @dataclass
 class Stage:
-    """A service with a vendor behind it, a viewer, and an owner whose name the viewer may see."""
+    """A service with a vendor behind it, a viewer, and an owner that the viewer may see."""
 
     world: World
     viewer: Company
@@ -137,20 +137,20 @@ class Stage:
         return body["insights"]["properties"]
 
     async def known(self) -> str:
-        """A certificate of which the vendor has told us what decides its owner, no more."""
+        """A certificate for which the vendor told us only the facts that decide its owner."""
         cert_id = web_id()
         assert await self.told(cert_id, "confirmed_owner") == {"confirmed_owner": OWNER}
         self.vendor.requests.clear()
         return cert_id
 
     async def calm(self) -> None:
-        """End a row of failures, which the breaker counts, by a success."""
+        """Make a successful call to reset the breaker's failure count."""
         await self.told(web_id(), "ip")
         self.vendor.requests.clear()
         self.vendor.arrivals = asyncio.Queue()
 
     async def later(self, minutes: int) -> None:
-        """Let facts be older than they are."""
+        """Backdate the facts."""
         await self.world.fetch(
             "UPDATE certificate SET fetched_at = fetched_at - make_interval(mins => $1)", minutes
         )
@@ -160,7 +160,7 @@ class Stage:
 async def service(
     database_url: str, database: Database, url: str = URL, budget: float = 2.0
 ) -> AsyncIterator[World]:
-    """An application of its own, so that no breaker or cache of another test is in it."""
+    """A new application, so that it shares no breaker or cache with other tests."""
     trustedform = TrustedForm(api_key=KEY, url=url, budget=budget)
     app = create_app(database_url, msgspec.structs.replace(SETTINGS, trustedform=trustedform))
     async with living(app) as client:
@@ -176,7 +176,7 @@ async def set_up(world: World) -> Company:
 
 
 def check_error(response: httpx.Response, status: int, reason: str | None = None) -> None:
-    """An error as v4 has them, and nothing in it that could be taken for an owner, or the key."""
+    """Check for a v4 error that contains nothing like an owner, and not the key."""
     assert response.status_code == status, response.text
     body = response.json()
     assert set(body) - {"errors", "message"} == {"outcome", "reason"}
@@ -194,5 +194,5 @@ def check_error(response: httpx.Response, status: int, reason: str | None = None
 
 
 def says(status: int, reason: str = "No such luck, Sunny Roofs Incorporated") -> httpx.Response:
-    """What the vendor says with a status; unless told otherwise, with a text it never published."""
+    """A vendor response with this status, by default with a reason the vendor never published."""
     return httpx.Response(status, json={"outcome": "error", "reason": reason})

@@ -1,4 +1,4 @@
-"""What an acceptance brings along, and whom it makes an account for."""
+"""What accepting an invitation does, and who gets an account from it."""
 
 import pytest
 
@@ -13,7 +13,7 @@ AL = "al@buyer.example"
 
 
 async def spoil(world: World, buyer: Party, crossing: str, how: str) -> None:
-    """Let a crossing invitation be none any more."""
+    """Make a crossing invitation no longer count as one."""
     if how == "past its end":
         await world.fetch(
             "UPDATE invitation SET expires_at = now() WHERE id::text = $1",
@@ -55,7 +55,7 @@ async def test_crossing_invitation_is_accepted_along_if_it_could_be_by_itself(
     assert seen["state"] == state
     made = response.json()["connection_id"]
     assert seen.get("connection_id") == (made if state == "accepted" else None)
-    # What is accepted needs no mail any more, what is still open does.
+    # An accepted invitation no longer needs its mail; an open one does.
     sent = "queued" if state in ("pending", "expired") else "cancelled"
     assert (AL, sent) in await world.mails("invitation")
 
@@ -89,7 +89,7 @@ async def test_crossing_invitations_go_along_as_far_as_they_ask_for_the_same(wor
 async def test_who_belongs_to_an_account_makes_no_other_by_an_invitation(
     world: World, role: str, is_suspended: bool
 ) -> None:
-    """Not even where the page was opened before that was so."""
+    """Not even if they opened the page before they belonged to it."""
     buyer, seller = await two(world)
     email = "jo@seller.example"
     invitation = await world.invite(buyer, email)

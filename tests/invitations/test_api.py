@@ -1,4 +1,4 @@
-"""The management API about invitations."""
+"""The management API for invitations."""
 
 import asyncio
 from pathlib import Path
@@ -29,7 +29,7 @@ REASONS = ("receive_leads", "send_leads", "share_lead_quality_reports", *NAMING)
 
 
 async def end(inviter: Party, recipient: Party, invitation: str, state: str) -> None:
-    """Bring a pending invitation into another state."""
+    """Move a pending invitation to another state."""
     if state == "expired":
         statement = "UPDATE invitation SET expires_at = now() WHERE id::text = $1"
         await inviter.world.fetch(statement, invitation.rpartition("/")[2])

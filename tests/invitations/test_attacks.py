@@ -1,4 +1,4 @@
-"""What an attacker would try with invitations."""
+"""Attacks on invitations."""
 
 import asyncio
 from contextlib import suppress
@@ -95,7 +95,7 @@ async def test_form_waits_for_who_changes_its_invitation_and_then_looks_again(
 
 @pytest.mark.parametrize("reason", ["join_account", "domain_ownership_visibility"])
 async def test_forwarded_link_lets_nobody_in_as_a_user_there_is(world: World, reason: Any) -> None:
-    """Also where the user came to be after the page was opened."""
+    """Not even if the user was created after the page was opened."""
     buyer = await world.company()
     invitation = await world.invite(buyer, SELLER, reason)
     await world.company(email=SELLER)
@@ -143,7 +143,7 @@ async def test_invitation_under_way_is_not_mailed_to_who_has_opted_out_meanwhile
     second = await world.invite(two, SELLER, "receive_leads")
     async with world.database.general.transaction() as connection:
         await invitations.opt_out(connection, first.id, of_all=True)
-    # As if the second had been written at the same time.
+    # As if the second mail had been queued at the same moment.
     await world.fetch("UPDATE mail SET state = 'queued' WHERE id = $1", second.mail_id)
     mailer = Mailer("http://service", SECRET.encode(), "us@service.example", None, tmp_path / "out")
     await send_mail(world.database, mailer, second.mail_id, is_last=False)

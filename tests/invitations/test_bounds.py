@@ -1,4 +1,4 @@
-"""How many invitations may be sent, and how long one is open, in numbers."""
+"""The limits on invitations: how many may be sent, and how long they stay open."""
 
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ MONTH = timedelta(days=30)
 
 
 class Limit(NamedTuple):
-    """What is counted, how often it may be a day, and what else it does not and does hold up."""
+    """What is counted, the limit per day, and which other invitations still pass or don't."""
 
     what: str
     number: int
@@ -22,7 +22,7 @@ class Limit(NamedTuple):
     others_held_up: tuple[int, str] | None
 
 
-# Who invites (the first or the second account) which address.
+# Each pair is the inviter (0 or 1, for the first or second account) and the invited address.
 LIMITS = [
     Limit("invitations by", 200, (1, "jo@one.example"), (0, "al@two.example")),
     Limit("invitations by and to", 5, (0, "al@one.example"), None),
@@ -49,12 +49,12 @@ async def test_so_many_are_sent_a_day_and_not_one_more(world: World, limit: Limi
     assert (await invite(0, "jo@one.example", "send_leads")).status_code == 201
     over = await invite(0, "jo@one.example", "domain_ownership_visibility")
     problem(over, 429)
-    # To send one again counts as well.
+    # Resending counts too.
     problem(await company.do("POST", f"{invitation}/resend"), 429)
     assert (await invite(*limit.others_free)).status_code == 201
     if limit.others_held_up is not None:
         problem(await invite(*limit.others_held_up), 429)
-    # So until the day is over, and then anew.
+    # The limit resets at the end of the day.
     (row,) = await world.fetch(
         "SELECT bool_and(since = date_trunc('day', now(), 'UTC')) AS is_day FROM allowance"
     )
@@ -73,7 +73,7 @@ async def test_invitation_that_stands_already_costs_nothing(world: World) -> Non
 
 
 async def lets_pass(world: World, time: timedelta) -> None:
-    """Let all that happened to invitations have happened that much earlier."""
+    """Backdate everything that happened to invitations."""
     await world.fetch(
         """
         UPDATE invitation SET created_at = created_at - $1::interval,
@@ -117,7 +117,7 @@ async def test_invitation_is_open_for_thirty_days(
 
 
 async def ends(world: World) -> tuple[timedelta, bool]:
-    """How long the only invitation is open from now on, and whether its mail may be sent as long."""
+    """How much longer the only invitation is open, and whether its mail has the same deadline."""
     (row,) = await world.fetch(
         """
         SELECT invitation.expires_at - now() AS rest, invitation.expires_at = mail.not_after AS agree

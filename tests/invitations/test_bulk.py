@@ -1,4 +1,4 @@
-"""Many addresses in one call: what becomes of one is nothing to the others."""
+"""Bulk invitations: one failure doesn't affect the rest."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from tests.parties import INVITATIONS, MEMBERS, Party, partners, party
 
 
 async def traces(world: World, company: Party) -> dict[str, Any]:
-    """All that inviting leaves: invitations, what is counted, events, mails, and jobs to send them."""
+    """Everything that inviting leaves behind: invitations, counts, events, mails, and send jobs."""
     found = {}
     for what, statement in {
         "invitations": "SELECT email, reason, state FROM invitation",
@@ -35,7 +35,7 @@ async def traces(world: World, company: Party) -> dict[str, Any]:
 async def test_address_that_fails_amid_others_leaves_nothing_behind(
     world: World, monkeypatch: pytest.MonkeyPatch, path: str, fails: str, status: int
 ) -> None:
-    """As if it had not been among them: the end of a former invitation is not noted either."""
+    """Not even a record that an earlier invitation ended."""
     more = {"reason": "receive_leads"} if path == INVITATIONS else {}
     bad = "no address" if fails == "before anything is done" else "b@x.example"
     insert = queries.insert_invitation

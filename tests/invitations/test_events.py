@@ -1,4 +1,4 @@
-"""What each side is told afterwards: no change of an invitation is without its event."""
+"""Every change to an invitation leaves the right event for each side."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -69,7 +69,7 @@ async def opt_out(inviter: Party, recipient: Party, invitation: str) -> None:
 
 
 CREATED = ("invitation.created", "key")
-# What is done, and what the inviter and the recipient are told of it beyond the invitation itself.
+# The change to make, and the further events that the inviter and the recipient see.
 CHANGES: dict[str, tuple[Change, Events, Events]] = {
     "accepted": (
         accept,
@@ -191,7 +191,7 @@ async def test_account_made_by_an_invitation_is_told_of_what_its_founder_accepte
         assert ("connection.started", who) in told
     accepted = await detail(world, buyer, "invitation.accepted")
     assert accepted["detail"]["partner"] == {"id": str(seller.id), "name": seller.name}
-    # Who of a partner's people did it is not for the inviter.
+    # The inviter doesn't learn which of the partner's people did it.
     assert accepted["by"] == {"kind": "partner"}
 
 

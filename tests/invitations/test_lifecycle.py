@@ -1,7 +1,7 @@
-"""The whole lifecycle between two buyers and two sellers, in any order, against a small oracle.
+"""The lifecycle between two buyers and two sellers, in any order, against a small oracle.
 
-The oracle is a handful of sets. It knows nothing of periods, transactions or statements; what it holds
-to be so is compared with what the service tells by its API, and by its answers, after every step.
+The oracle is a handful of sets. It knows nothing about periods, transactions, or SQL. After every
+step, its state is compared with what the service's API and answers say.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from tests.builders import VERIFIED, Company, World
 
 _Result = TypeVar("_Result")
 
-# All that there are.
+# With limits high enough to list everything.
 CONNECTIONS, INVITATIONS = "/v1/connections?limit=100", "/v1/invitations?limit=100"
 
 BUYERS, SELLERS = (0, 1), (2, 3)
@@ -47,7 +47,7 @@ pairs = st.sampled_from(PAIRS)
 
 @dataclass
 class Asked:
-    """An invitation, as the oracle has it."""
+    """An invitation, as the oracle sees it."""
 
     id: str
     inviter: int
@@ -57,14 +57,14 @@ class Asked:
 
     @property
     def direction(self) -> tuple[int, int]:
-        """The buyer and the seller that accepting makes partners."""
+        """The buyer and the seller that become partners on acceptance."""
         if self.reason == "send_leads":
             return self.invited, self.inviter
         return self.inviter, self.invited
 
 
 class Lifecycle(RuleBasedStateMachine):
-    """Calls the API, and notes what must be so."""
+    """Call the API, and track the expected state."""
 
     world: World
     loop: asyncio.AbstractEventLoop
@@ -79,7 +79,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     async def called(self, who: int, method: str, path: str, json: Any = None) -> Any:
         if method == "POST":
-            # How often a day is not what this is about.
+            # Daily limits don't matter here.
             await self.world.fetch("DELETE FROM allowance")
         response = await self.world.client.request(
             method, path, headers=self.companies[who].headers, json=json
@@ -106,7 +106,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.connections: set[tuple[int, int]] = set()
         self.grants: set[tuple[int, int]] = set()
         self.requests: set[tuple[int, int]] = set()
-        # Much goes on already: two partners, each of whom asks the other for its name.
+        # Start busy: two partners, each asking for the other's name.
         self.invite((0, 2), "receive_leads")
         self.accept_one(self.invitations[0], unticks=False)
         for pair in ((0, 2), (2, 0)):
@@ -158,7 +158,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.accept_one(data.draw(st.sampled_from(self.open_or_all())), unticks=unticks)
 
     def open_or_all(self) -> list[Asked]:
-        """Those that are open, now and then the others: what is over is soon the most."""
+        """The open invitations, or all if none is open: closed ones soon outnumber them."""
         return [each for each in self.invitations if each.state == "pending"] or self.invitations
 
     def accept_one(self, asked: Asked, *, unticks: bool) -> None:
@@ -277,7 +277,7 @@ class Lifecycle(RuleBasedStateMachine):
     def on_connection(
         self, pair: tuple[int, int], method: str, path: str
     ) -> tuple[int, tuple[int, int] | None]:
-        """Do that with the latest connection of the two: the status, and who of them buys, if any."""
+        """Call the API about the pair's connection. Return the status, and the buyer and seller."""
         one, other = pair
         partner = str(self.companies[other].id)
         found = [each for each in self.listed(one) if each["partner"]["id"] == partner]
@@ -350,7 +350,7 @@ class Lifecycle(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("examples", [10])
 async def test_lifecycle_is_what_the_oracle_says(world: World, examples: int) -> None:
-    """In a thread of its own: hypothesis waits for each step, which this loop takes."""
+    """Hypothesis runs in its own thread, because it blocks until this loop has done each step."""
     Lifecycle.world, Lifecycle.loop = world, asyncio.get_running_loop()
     await asyncio.to_thread(
         run_state_machine_as_test,
@@ -359,7 +359,7 @@ async def test_lifecycle_is_what_the_oracle_says(world: World, examples: int) ->
             max_examples=examples,
             stateful_step_count=20,
             deadline=None,
-            # What goes wrong is seen at once; making it small takes minutes.
+            # A failure is clear as it is; shrinking it takes minutes.
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         ),

@@ -1,4 +1,4 @@
-"""The link in an invitation's mail: the latest is good, and no other."""
+"""Only the link in an invitation's latest mail works."""
 
 import pytest
 

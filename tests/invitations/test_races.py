@@ -1,4 +1,4 @@
-"""Many at once: one outcome, with all that belongs to it, and one trail of events."""
+"""Races: one consistent outcome, and one trail of events."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -33,11 +33,11 @@ async def invitation(world: World, buyer: Company, seller: Company) -> Invitatio
 
 
 async def race(world: World, *acts: Act) -> int:
-    """Do all at once, each in a transaction of its own: how many went through."""
+    """Run all acts concurrently, each in its own transaction, and return how many succeed."""
 
     async def one(act: Act) -> bool:
         with suppress(Conflict, NotFound):
-            # Whoever waits for a connection for long comes again, as callers do.
+            # Retry if no connection is free in time, as callers do.
             for _ in range(20):
                 with suppress(Unavailable):
                     async with world.database.general.transaction() as connection:
@@ -67,7 +67,7 @@ async def live(world: World, table: str) -> int:
 
 
 async def consistent(world: World, invitation: Invitation) -> str:
-    """That what is there belongs to the invitation's state, which is given."""
+    """Check that everything agrees with the invitation's state, and return that state."""
     now = await world.invitation(invitation)
     accepted = int(now.state == "accepted")
     assert len(await world.fetch("SELECT FROM connection")) == accepted

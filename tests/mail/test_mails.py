@@ -1,4 +1,4 @@
-"""Mails: what they say, what they can't be made to say, and what becomes of them."""
+"""Mails: content, injection, and delivery."""
 
 import asyncio
 import re
@@ -213,7 +213,7 @@ async def test_dead_server_is_retried_until_it_is_back_and_the_invitation_shows_
     async with working(migrated_url, settings):
         await until(is_retrying)
         with mailbox(port) as box:
-            # What waits for its next attempt has its turn now.
+            # Retry now whatever waits for its next attempt.
             async def is_sent() -> bool:
                 await world.fetch("UPDATE pgqueuer SET execute_after = now()")
                 return (await world.invitation(invitation)).delivery == "sent"
@@ -236,7 +236,7 @@ async def test_without_a_server_mails_are_files_in_the_outbox(world: World, tmp_
 
 @pytest.fixture
 def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
-    """A server's certificate for this machine, which clients of this process trust."""
+    """A server certificate for this machine, trusted by this process."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "authority.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
@@ -248,14 +248,14 @@ def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLConte
 def encrypted(
     security: str, certificate: ssl.SSLContext, seen: list[tuple[bytes, bytes]]
 ) -> dict[str, Any]:
-    """How a server is set up that takes mails from its users alone."""
+    """Options for a server that accepts mails only from its users."""
 
     def check(server: object, session: object, envelope: object, mechanism: str, data: Any) -> Any:
         seen.append((data.login, data.password))
         return AuthResult(success=data.password == b"pass word")
 
     if security == "tls":
-        # aiosmtpd does not know of encryption that is there from the start.
+        # aiosmtpd doesn't recognize TLS that is on from the start.
         return {"authenticator": check, "auth_require_tls": False, "ssl_context": certificate}
     return {
         "authenticator": check,
@@ -423,7 +423,7 @@ async def test_mail_is_kept_for_a_month_and_no_longer(
 ) -> None:
     await queued(world)
     async with world.database.general.transaction() as connection:
-        # In one transaction, in which the database's clock stands still.
+        # In one transaction, because the database's clock stands still there.
         await connection.execute(
             """
             UPDATE mail SET created_at = now() - $1::interval, state = $2,

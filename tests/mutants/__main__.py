@@ -1,7 +1,7 @@
-"""Mutation testing: breaks one rule after the other in copies of the checkout, and runs the tests.
+"""Mutation testing: break one rule at a time in a copy of the checkout, and run the tests.
 
-`python -m tests.mutants [SUBJECT or part of what a mutant breaks ...]`, or `make mutants`. What no test
-notices survives. Coverage says which lines ran; this says whether anybody looked.
+`python -m tests.mutants [SUBJECT or part of what a mutant breaks ...]`, or `make mutants`. A mutant
+that no test notices survives. Coverage shows which lines ran; this shows whether tests check them.
 """
 
 import argparse
@@ -28,22 +28,22 @@ from tests.running import ROOT
 ENOUGH = 0.95
 """The least part of the mutants that has to be killed."""
 
-# How long tests may take: so many seconds more than so many times what they take unmutated.
+# Tests time out after _SLOWER times their unmutated duration, plus _GRACE seconds.
 _GRACE, _SLOWER = 60.0, 4.0
-# How long pytest has to take down what its fixtures set up, once it is told to stop.
+# How many seconds pytest gets to tear down its fixtures once it is told to stop.
 _PATIENCE = 20.0
 
 
-# Only what the tests need: to load all that is installed takes longer than most mutants live.
+# Only the plugins that tests need: loading all of them takes longer than testing most mutants.
 _PLUGINS = ("-p", "pytest_asyncio.plugin")
 
 
 class TestsFailed(Exception):
-    """The tests fail without any mutant."""
+    """The tests fail even without a mutant."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What became of a mutant of a subject."""
+    """The result for one mutant of a subject."""
 
     subject: str
     mutant: Mutant
@@ -51,14 +51,14 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 async def main(wanted: Sequence[str], workers: int) -> int:
-    """Try all mutants that are wanted, and say how many survive. The exit status."""
+    """Try all selected mutants, report how many survive, and return the exit status."""
     chosen = subjects(wanted)
     mutants = [mutant for subject in chosen for mutant in subject.mutants]
     wrong = [problem for mutant in mutants for problem in problems(mutant)]
     if wrong or not mutants:
         click.echo("\n".join(wrong or ["no such subject, and no such mutant"]))
         return 1
-    # Asked to end, it takes everything down as on Ctrl-C.
+    # On SIGTERM, clean up as on Ctrl-C.
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
@@ -79,15 +79,15 @@ async def main(wanted: Sequence[str], workers: int) -> int:
 async def _try_all(
     subject: Subject, env: Mapping[str, str], places: asyncio.Semaphore
 ) -> list[Verdict]:
-    """Try a subject's mutants in a copy of the checkout as it is then. Raises `TestsFailed`."""
+    """Try a subject's mutants in a fresh copy of the checkout. Raises `TestsFailed`."""
     async with places:
         with tempfile.TemporaryDirectory(prefix="mutants-") as directory:
             copy = Path(directory)
             await asyncio.to_thread(_copy_checkout, copy)
             env = {**env, "PYTHONPATH": str(copy), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
             started = time.monotonic()
-            # That writes the bytecode of all that stays as it is. Of mutants none is written: made and
-            # undone within a second, one could be taken for the other.
+            # This run writes the bytecode of unmutated code. Mutants don't write any: two versions
+            # written within the same second could be mistaken for each other.
             failed = await _failure(copy, subject.tests, env, within=None)
             if failed is not None:
                 raise TestsFailed(f"{failed}\nThe tests of {subject.name} fail without any mutant.")
@@ -114,7 +114,7 @@ async def _try(
 async def _failure(
     copy: Path, tests: Sequence[str], env: Mapping[str, str], within: float | None
 ) -> str | None:
-    """What pytest says where tests fail, with the code of that copy; None if they pass in time."""
+    """Run pytest on a copy. Return its output on failure, or None if the tests pass in time."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *_PLUGINS, *tests,
         cwd=copy,
@@ -135,7 +135,7 @@ async def _failure(
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """Have a process and all that it started end, and drop the databases that it made."""
+    """Stop a process and everything it started, so that it drops the databases it created."""
     if process.returncode is None:
         process.send_signal(signal.SIGINT)
         with suppress(TimeoutError):
@@ -147,7 +147,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 def _copy_checkout(copy: Path) -> None:
-    """Copy what git knows or would add; of what it knows, what is there."""
+    """Copy all files that git tracks or would add, except deleted ones."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         cwd=ROOT,
@@ -162,7 +162,7 @@ def _copy_checkout(copy: Path) -> None:
 
 @asynccontextmanager
 async def _server() -> AsyncIterator[str]:
-    """A server for all tests: that of DATABASE_URL, or one that is gone with all that is on it."""
+    """A server for all tests: the one at DATABASE_URL, or a temporary one."""
     if given := os.environ.get("DATABASE_URL"):
         yield given
         return
@@ -170,10 +170,10 @@ async def _server() -> AsyncIterator[str]:
         tempfile.TemporaryDirectory(prefix="mutants-") as directory,
         embedded_postgres(Path(directory)) as own_url,
     ):
-        # Tests make databases, which the service's own role may not.
+        # Tests create databases, which the service's own role may not do.
         url = own_url.replace("confirmed_owner@/confirmed_owner", "postgres@/postgres")
         connection = await asyncpg.connect(url)
-        # Nothing on it is to outlive a crash.
+        # Test data need not survive a crash.
         await connection.execute("ALTER SYSTEM SET fsync = off")
         await connection.execute("SELECT pg_reload_conf()")
         await connection.close()
@@ -181,7 +181,7 @@ async def _server() -> AsyncIterator[str]:
 
 
 def _report(verdicts: Sequence[Verdict]) -> int:
-    """Print the score of each subject and in total, and who survived. The exit status."""
+    """Print the scores and the surviving mutants, and return the exit status."""
     click.echo()
     for name in dict.fromkeys(verdict.subject for verdict in verdicts):
         _print_score(name, [verdict for verdict in verdicts if verdict.subject == name])

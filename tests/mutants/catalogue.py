@@ -1,6 +1,6 @@
-"""The mutants: what each changes, what that breaks, and which tests should notice.
+"""The mutants: what each one changes and breaks, and which tests should notice.
 
-One TOML file for each subject, beside this module.
+Each subject has a TOML file next to this module.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ _HERE = Path(__file__).parent
 
 
 class Mutant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One edit that breaks a rule: `old`, which is in the file once, becomes `new`."""
+    """An edit that breaks a rule: replace `old`, which occurs in the file once, with `new`."""
 
     file: str
     old: str
@@ -22,7 +22,7 @@ class Mutant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     breaks: str
 
     def applied_to(self, text: str) -> str:
-        """The file's text with the edit. Raises `ValueError` where it can't be made."""
+        """Apply the edit to the file's text. Raises `ValueError` if that's not possible."""
         if (found := text.count(self.old)) != 1:
             raise ValueError(f"{self.file}: “{self.breaks}”: its old text is there {found} times")
         return text.replace(self.old, self.new)
@@ -37,7 +37,7 @@ class Subject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def subjects(wanted: Sequence[str] = ()) -> list[Subject]:
-    """All subjects; or those whose name is wanted, and the mutants with such a part of `breaks`."""
+    """All subjects, or only those wanted by name and the mutants wanted by part of `breaks`."""
     found = [
         msgspec.convert(
             {"name": file.stem, **msgspec.toml.decode(file.read_bytes(), type=dict)}, Subject
@@ -63,7 +63,7 @@ def subjects(wanted: Sequence[str] = ()) -> list[Subject]:
 
 
 def problems(mutant: Mutant) -> list[str]:
-    """Why a mutant can't be made of the checkout as it is; nothing if it can."""
+    """Why a mutant can't be made from the current checkout; empty if it can."""
     try:
         mutant.applied_to((ROOT / mutant.file).read_text())
     except (OSError, ValueError) as error:

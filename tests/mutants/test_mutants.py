@@ -1,4 +1,4 @@
-"""The list of mutants is true of the code as it is."""
+"""The list of mutants matches the code."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""A real DNS server, by UDP and TCP, that does right or wrong as a test tells it."""
+"""A real DNS server over UDP and TCP, which behaves or misbehaves as a test tells it."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +19,7 @@ Answer = Callable[[DNSRecord, bool], DNSRecord]
 
 @dataclass
 class Authority:
-    """What stands in the DNS, by lower-case name: TXT values, CNAMEs, and names that misbehave."""
+    """The DNS data by lowercase name: TXT values, CNAMEs, and names that misbehave."""
 
     port: int
     txt: dict[str, Sequence[str | list[bytes]]] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Authority:
         return self.answer(request)
 
     def answer(self, request: DNSRecord) -> DNSRecord:
-        """What a server answers that is in order."""
+        """A healthy server's response."""
         reply = request.reply()
         reply.header.ra = 1
         name = str(request.q.qname).rstrip(".").lower()
@@ -89,7 +89,7 @@ def silent(request: DNSRecord, by_udp: bool) -> DNSRecord:
 
 
 def lame(request: DNSRecord, by_udp: bool) -> DNSRecord:
-    """Neither an authority nor one that asks: a referral upwards."""
+    """An upward referral, from a server that is neither authoritative nor recursive."""
     reply = request.reply(ra=0, aa=0)
     reply.add_auth(RR(".", QTYPE.NS, ttl=60, rdata=NS("a.root-servers.net")))
     return reply
@@ -124,7 +124,7 @@ def _failing(request: DNSRecord, rcode: int) -> DNSRecord:
 
 @contextmanager
 def authority() -> Iterator[Authority]:
-    """Serve until the end of the block, on a free port of this machine."""
+    """Serve until the end of the block, on a free local port."""
     zone = Authority(free_port())
     options: dict[str, Any] = {
         "port": zone.port,
@@ -133,7 +133,7 @@ def authority() -> Iterator[Authority]:
     }
     servers = [DNSServer(zone, tcp=tcp, **options) for tcp in (False, True)]
     for server in servers:
-        # As `start_thread` does, but that half a second is not waited for at the end.
+        # Like `start_thread`, but without its half-second wait at the end.
         Thread(target=server.server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield zone

@@ -1,4 +1,4 @@
-"""A service that proves domains by a DNS of its own."""
+"""Fixtures: a service that verifies domains with its own DNS."""
 
 from collections.abc import AsyncIterator, Iterator
 
@@ -22,7 +22,7 @@ def zone() -> Iterator[Authority]:
 async def resolving(
     migrated_url: str, shared_database: Database, zone: Authority
 ) -> AsyncIterator[World]:
-    """A service that asks this DNS alone."""
+    """A service that asks only this DNS server."""
     settings = msgspec.structs.replace(SETTINGS, dns_resolvers=(zone.server,))
     async with living(create_app(migrated_url, settings)) as client:
         yield World(shared_database, client)

@@ -1,4 +1,4 @@
-"""Domains as their accounts call for them, and time that passes for them."""
+"""Add and verify domains for accounts, and let time pass for them."""
 
 import itertools
 from datetime import timedelta
@@ -38,7 +38,7 @@ async def verify(stage: World, company: Company, name: str) -> Any:
 
 
 async def own(stage: World, zone: Authority, company: Company, name: str, **more: Any) -> Any:
-    """Add a domain, put its code into the DNS, and have it verified."""
+    """Add a domain, publish its code in the DNS, and verify it."""
     added = await add(stage, company, name, **more)
     record = added["records"][0]
     zone.txt[record["host"]] = [*zone.txt.get(record["host"], []), record["value"]]
@@ -58,13 +58,13 @@ async def claim_id(stage: World, company: Company, name: str) -> UUID:
 
 
 async def check_again(stage: World, zone: Authority, company: Company, name: str) -> Any:
-    """Have a claim checked as a job does."""
+    """Check a claim as a job does."""
     await claims.check(stage.database, [zone.server], await claim_id(stage, company, name))
     return (await call(stage, company, "GET", f"/{name}"))[1]
 
 
 async def earlier(stage: World, by: timedelta) -> None:
-    """Let all that happened to claims have happened that much earlier."""
+    """Backdate everything that happened to claims."""
     await stage.fetch(
         """
         UPDATE domain_claim SET begun_at = begun_at - $1::interval,
@@ -78,7 +78,7 @@ async def earlier(stage: World, by: timedelta) -> None:
 
 
 async def lose_code(stage: World, zone: Authority, seller: Company, name: str) -> list[str]:
-    """A domain whose code is gone: what was there."""
+    """Own a domain, remove its code from the DNS, and return the removed values."""
     await own(stage, zone, seller, name)
     zone.addresses.add(name)
     values = [str(value) for value in zone.txt.pop(name)]
@@ -87,7 +87,7 @@ async def lose_code(stage: World, zone: Authority, seller: Company, name: str) -
 
 
 async def lapse(stage: World, zone: Authority, seller: Company, name: str) -> None:
-    """Own a domain, and lose it in three days for want of its code."""
+    """Own a domain, and lose it after three days without its code."""
     await lose_code(stage, zone, seller, name)
     for hours in (48, 24):
         await earlier(stage, timedelta(hours=hours))

@@ -1,4 +1,4 @@
-"""How many domains may be added and checked an hour, in numbers, and what counts for nothing."""
+"""The hourly limits on adding and checking domains, and what doesn't count toward them."""
 
 from typing import Any
 
@@ -57,7 +57,7 @@ async def test_domain_that_is_there_already_costs_nothing(stage: World) -> None:
 
 
 async def traces(stage: World) -> list[list[str]]:
-    """All that adding domains leaves: claims, what is counted, and events."""
+    """Everything adding domains leaves behind: claims, counts, and events."""
     return [
         sorted(str(tuple(row)) for row in await stage.fetch(statement))
         for statement in (

@@ -1,4 +1,4 @@
-"""Domains over HTTP, proven by a real DNS: what is answered, what is owned, and what mails say."""
+"""Domains over HTTP, verified by a real DNS: responses, ownerships, and mails."""
 
 import asyncio
 from datetime import timedelta
@@ -354,7 +354,7 @@ async def test_of_accounts_that_race_to_verify_one_owns_it(stage: World, zone: A
 async def test_thousand_proofs_in_turn_leave_exactly_one_live_ownership(
     stage: World, zone: Authority
 ) -> None:
-    """Each proof under the lock of its domain, as checks do, from as many connections as there are."""
+    """Each proof holds its domain's lock, as checks do, and all connections are in use."""
     name, racers = fresh_name(), [await stage.company() for _ in range(2)]
     for company in racers:
         await own(stage, zone, company, name)

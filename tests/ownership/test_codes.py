@@ -1,4 +1,4 @@
-"""Whose code proves what: that of a claim proves it alone, and nobody learns of another's."""
+"""A code proves only its own claim, and reveals nothing about other accounts' claims."""
 
 import pytest
 
@@ -16,7 +16,7 @@ async def code_of(stage: World, company: Company, name: str) -> str:
 
 
 async def hint(stage: World, company: Company, name: str, code: str) -> str:
-    """What an account is told where that stands in the place of its code, which proves nothing."""
+    """The hint an account gets if this wrong code stands in place of its own."""
     found = await verify(stage, company, name)
     assert (found["status"], found["reason"]) == ("Unverified", "Code not found")
     assert code in found["hint"]
@@ -61,7 +61,7 @@ async def test_code_of_another_claim_of_ones_own_proves_nothing_and_is_called_th
     of_nobody = await hint(stage, seller, name, nobodys)
     zone.txt[prefix + name] = [code]
     assert await hint(stage, seller, name, code) != of_nobody
-    # Once that claim is given up, its code is like any other.
+    # Once that claim is removed, its code looks like any other.
     await call(stage, seller, "DELETE", f"/{second}")
     assert await hint(stage, seller, name, code) == of_nobody
 
@@ -91,7 +91,7 @@ async def test_proof_of_all_subdomains_covers_none_that_were_not_asked_for(
     assert told["subdomain_status"] == "Unconfirmed"
     assert await covers(stage, seller, name)
     assert not await covers(stage, seller, f"shop.{name}")
-    # It is proven, so to ask for it is enough.
+    # Subdomains are already proven, so asking is enough.
     _, told = await call(stage, seller, "PATCH", f"/{name}", json={"covers_subdomains": True})
     assert told["subdomain_status"] == "Confirmed"
     assert await covers(stage, seller, f"shop.{name}")

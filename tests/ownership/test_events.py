@@ -1,4 +1,4 @@
-"""What accounts are told of their domains: no beginning, change or end is without its event."""
+"""Every start, change, and end of a claim or ownership leaves an event."""
 
 from collections.abc import Awaitable, Callable
 

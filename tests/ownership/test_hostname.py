@@ -1,4 +1,4 @@
-"""Host names: tables of what becomes of them, and the laws the canonical form obeys."""
+"""Host names: tables of canonical forms, and laws that they obey."""
 
 import pytest
 from hypothesis import given
@@ -37,7 +37,7 @@ hosts = st.lists(
         ("www.shop.example.com", "shop.example.com"),
         ("www2.example.com", "www2.example.com"),
         ("example.com:8443", "example.com"),
-        # Dropping “www.” here would leave a public suffix, or what is no canonical host.
+        # Dropping “www.” here would leave a public suffix or an invalid host.
         ("www.co.uk", "www.co.uk"),
         ("www.github.io", "www.github.io"),
         ("www.com", "www.com"),
@@ -47,7 +47,7 @@ hosts = st.lists(
         ("faß.de", "xn--fa-hia.de"),
         ("example。com", "example.com"),
         ("ｅｘａｍｐｌｅ.com", "example.com"),
-        # What browsers load, though no one could register it.
+        # Browsers load these, although nobody can register them.
         ("my_page.example.com", "my_page.example.com"),
         ("r3---sn-x.example.com", "r3---sn-x.example.com"),
         ("-a-.example.com", "-a-.example.com"),
@@ -204,7 +204,7 @@ LONGEST = ".".join(["a" * 60, "b" * 60, "c" * 60, "d" * 60, "e" * 9])
 
 
 def test_host_has_at_most_253_characters() -> None:
-    """RFC 1035, section 2.3.4: 255 octets with the lengths of the labels."""
+    """RFC 1035, section 2.3.4: 255 octets, including the label lengths."""
     assert len(LONGEST) == 253
     assert canonical_host(LONGEST) == LONGEST
     with pytest.raises(NotAHostname):

@@ -1,4 +1,4 @@
-"""Checks as jobs: whose turn it is, who takes it, and what one that fails does to the others."""
+"""Check jobs: which checks are due, who takes them, and how failures stay isolated."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -24,7 +24,7 @@ SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 
 
 async def due(stage: World, number: int) -> list[UUID]:
-    """Claims whose checks are due, the longest due first."""
+    """Create claims with due checks, longest due first."""
     company = await stage.company()
     names = [fresh_name() for _ in range(number)]
     await call(stage, company, "POST", json={"names": names})
@@ -76,7 +76,7 @@ async def test_what_was_taken_is_due_again_after_half_an_hour_should_nothing_bec
 
 async def test_what_a_taker_took_that_failed_is_due_as_before(stage: World) -> None:
     ids = await due(stage, 2)
-    with pytest.raises(RuntimeError):  # noqa: PT012 - it is undone by being raised
+    with pytest.raises(RuntimeError):  # noqa: PT012 - raising rolls back
         async with stage.database.general.transaction() as connection:
             await claims.take_due(connection, 2)
             raise RuntimeError
@@ -122,7 +122,7 @@ async def test_no_more_checks_are_queued_than_are_soon_done(
 async def do_job(
     stage: World, zone: Authority, claim_ids: Sequence[UUID], created: datetime
 ) -> None:
-    """Do a job of so many checks, put into the queue at that time."""
+    """Do a job that checks these claims and was queued at this time."""
     settings = msgspec.structs.replace(SETTINGS, dns_resolvers=(zone.server,))
     (entrypoint,) = [
         each for each in jobs(stage.database, settings) if isinstance(each, Entrypoint)
@@ -147,7 +147,7 @@ async def checked_at(stage: World, company: Company, name: str) -> datetime:
 async def test_what_was_checked_since_a_job_was_created_is_not_checked_by_it(
     stage: World, zone: Authority, created: timedelta, is_checked: bool
 ) -> None:
-    """As it is when somebody asks for the check while the job waits, or the job comes twice."""
+    """This happens when somebody requests the check while the job waits, or the job runs twice."""
     seller, name = await stage.company(), fresh_name()
     await own(stage, zone, seller, name)
     other = fresh_name()
@@ -161,7 +161,7 @@ async def test_what_was_checked_since_a_job_was_created_is_not_checked_by_it(
     asked = {each for each, _, _ in zone.asked}
     assert (name in asked) == is_checked
     assert (await checked_at(stage, seller, name) > before) == is_checked
-    # One that was never checked is, whenever the job was created.
+    # A claim that was never checked gets its check, whenever the job was created.
     assert other in asked
 
 

@@ -1,4 +1,4 @@
-"""Ownerships: periods that never overlap, whatever is attested at once."""
+"""Ownership periods never overlap, even with concurrent attestations."""
 
 import asyncio
 
@@ -61,7 +61,7 @@ async def test_former_owner_is_superseded_and_both_have_an_event(world: World) -
         ("ownership.ended", former.id),
         ("ownership.started", latter.id),
     ]
-    # Neither learns from its own events who the other is.
+    # Neither account's events reveal who the other is.
     assert str(latter.id) not in rows[1]["detail"]
     assert latter.name not in rows[1]["detail"]
     assert str(former.id) not in rows[2]["detail"]

@@ -1,4 +1,4 @@
-"""The rules of verification, over years of days that pass in a moment, against a small oracle."""
+"""Verification rules over years of simulated days, against a small oracle."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -27,7 +27,7 @@ from service.ownership.verification import (
 START = datetime(2026, 11, 25, tzinfo=UTC)
 
 outcomes: st.SearchStrategy[Outcome] = st.sampled_from(["found", "absent", "failed"])
-# Weather that stays for a while: so that all of it is met, also what takes days.
+# Outcomes repeat for a while, so that tests also reach transitions that take days.
 weather = st.lists(st.tuples(outcomes, st.integers(1, 30)), min_size=1, max_size=30).map(
     lambda runs: [outcome for outcome, length in runs for _ in range(length)]
 )
@@ -38,7 +38,7 @@ def verified(at: datetime = START) -> Standing:
 
 
 def after(standing: Standing, *checks: tuple[timedelta, Outcome]) -> tuple[Standing, list[Change]]:
-    """How a claim stands after checks at times since the start, and what changed."""
+    """A claim's standing after checks at these times since the start, and its changes."""
     changes = []
     for since, outcome in checks:
         step = advanced(standing, outcome, START + since)
@@ -104,7 +104,7 @@ def test_ownership_ends_after_three_days_with_a_mail_at_the_first_and_a_day_befo
     standing, changes = after(
         verified(), *((WHILE_FAILING * number, "absent") for number in range(1, 14))
     )
-    # Checks 1 to 13 are at 6 to 78 hours: the first miss at 6, the warning at 54, the end at 78.
+    # Checks 1 to 13 are at 6 to 78 hours: first miss at 6, warning at 54, end at 78.
     assert changes == ["failing", "about_to_lapse", "lapsed"]
     assert not standing.is_verified
     assert standing.begun_at == START + WHILE_FAILING * 13
@@ -151,12 +151,12 @@ def h(hours: float) -> timedelta:
         ([h(0), h(48), h(72) - NEARLY], ["failing", "about_to_lapse"]),
         ([h(0), h(48), h(72)], ["failing", "about_to_lapse", "lapsed"]),
         ([h(0), h(6), h(12), h(72)], ["failing", "about_to_lapse"]),
-        # However long it has been so, a day is left from the warning on.
+        # However long the code has been missing, the warning leaves a full day.
         ([h(0), h(60), h(84) - NEARLY], ["failing", "about_to_lapse"]),
         ([h(0), h(60), h(84)], ["failing", "about_to_lapse", "lapsed"]),
         ([h(0), h(500), h(524) - NEARLY], ["failing", "about_to_lapse"]),
         ([h(0), h(500), h(524)], ["failing", "about_to_lapse", "lapsed"]),
-        # What follows the end is another beginning.
+        # After the end, everything starts over.
         ([h(0), h(48), h(72), h(72) + NEARLY], ["failing", "about_to_lapse", "lapsed"]),
     ],
 )
@@ -212,7 +212,7 @@ def test_verified_claim_is_checked_daily_and_every_6_hours_while_its_code_is_gon
     for hours in (0, 6, 48):
         assert minutes_to_next(standing, "absent", h(hours)) == 360
         standing = advanced(standing, "absent", START + h(hours)).standing
-    # One that was lost is looked for as often as one that was just added.
+    # A lost domain is checked as often as a newly added one.
     assert minutes_to_next(standing, "absent", h(72)) == 5
     lost = advanced(standing, "absent", START + h(72)).standing
     assert minutes_to_next(lost, "absent", h(96) - NEARLY) == 5
@@ -232,13 +232,13 @@ def test_claim_stands_as_the_oracle_says(checks: list[Outcome]) -> None:
         assert (step.change == "lapsed") == (was_verified and not expected)
         assert now < step.next_check_at <= now + DAY
         if step.change == "lapsed":
-            # What was missed before counts no more.
+            # Earlier misses no longer count.
             history.clear()
         standing, now, was_verified = step.standing, step.next_check_at, expected
 
 
 def oracle(was_verified: bool, history: list[tuple[datetime, Outcome]]) -> bool:
-    """Whether it is verified, from all that was ever found."""
+    """Whether the claim is verified, from its whole history."""
     now, outcome = history[-1]
     if outcome == "found":
         return True

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL, as every kind of user it can be run by here."""
+"""The embedded PostgreSQL, run as every kind of user available here."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ from service.postgres.embedded import embedded_postgres
 from service.postgres.place import EmbeddedDatabaseError, package
 from tests.running import ROOT
 
-# Root runs it in a namespace, or where those are refused as a user made for it.
+# Root runs it in a namespace, or as a dedicated user where namespaces are refused.
 WAYS = ["namespace", "system user"] if os.geteuid() == 0 else ["ordinary user"]
 
 HOLD = """
@@ -33,7 +33,7 @@ with embedded_postgres(pathlib.Path(sys.argv[1])) as url:
 
 @pytest.fixture(scope="session")
 def system_home() -> Iterator[Path]:
-    """A place for servers of the system user's, which may not enter this user's directories."""
+    """A directory for the system user's servers. That user can't enter this user's directories."""
     with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
         path = Path(directory)
         path.chmod(0o755)
@@ -50,12 +50,12 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, system_
 
 @pytest.fixture
 def holder(state_dir: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process that uses the server."""
+    """Run another process that uses the server."""
     process = begin(state_dir)
     assert process.stdout
     assert process.stdout.readline().startswith("postgresql://")
     yield process
-    # Let go rather than killed, or it would leave its server running.
+    # Let it exit: if killed, it would leave its server running.
     process.communicate("")
 
 
@@ -70,7 +70,7 @@ def begin(state_dir: Path) -> subprocess.Popen[str]:
 
 
 def servers(state_dir: Path) -> list[psutil.Process]:
-    """The servers whose data lie there."""
+    """The servers whose data is in this directory."""
     found = []
     for process in psutil.process_iter(["cmdline"]):
         command = process.info["cmdline"] or []
@@ -220,7 +220,7 @@ async def test_command_in_another_container_joins_the_server(
     before = servers(state_dir)
     joined = await asyncio.to_thread(
         subprocess.run,
-        # Where namespaces are refused, it is at least another process.
+        # Where namespaces are refused, use just another process.
         [*(container if works(container) else []), sys.executable, "-c", HOLD, str(state_dir)],
         input="", capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
         timeout=60,

@@ -1,4 +1,4 @@
-"""The migrations: they make the committed schema, together or alone, once."""
+"""Migrations create the committed schema, once, whether one process runs them or several."""
 
 import asyncio
 

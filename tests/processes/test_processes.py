@@ -1,4 +1,4 @@
-"""The service as whole processes: how it stops, dies, comes back, and stays fresh between several."""
+"""The service as processes: stopping, crashing, restarting, and consistency between workers."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from tests.running import COMMAND, as_json, environment, free_port, running
 
 
 def set_up(env: dict[str, str]) -> tuple[str, dict[str, str]]:
-    """A company with a key that owns nothing yet, and a certificate for acme.example."""
+    """Create a company with a key but no domains, and a certificate for acme.example."""
     as_json("account", "create", "Acme, Inc.", "--email", "jo@acme.example", env=env)
     key = as_json("key", "create", "Acme, Inc.", env=env)["api_key"]
     cert_id = web_id()
@@ -49,7 +49,7 @@ def test_ctrl_c_in_a_terminal_reaches_everything_and_loses_nothing(
 ) -> None:
     env = environment(state_dir)
     with running(env, tmp_path / "log") as service:
-        # A terminal sends its signal to the whole foreground group, not to one process.
+        # A terminal signals the whole foreground process group, not just one process.
         for process in [psutil.Process(service.process.pid), *service.workers()]:
             process.send_signal(signal.SIGINT)
         assert service.process.wait(15) == 0
@@ -121,7 +121,7 @@ def test_change_by_another_process_shows_in_the_next_call_of_every_worker(
     def told_by_everyone() -> set[str]:
         told = set()
         for _ in range(24):
-            # On a connection of its own each, so that all workers are met.
+            # A new connection for each call, to reach all workers.
             response = confirmed_owner(client, cert_id, {**headers, "Connection": "close"})
             told.add(response.json()["insights"]["properties"]["confirmed_owner"])
         return told
@@ -162,7 +162,7 @@ def test_service_outlives_its_database_and_never_answers_without_it(
             assert int(response.headers["retry-after"]) >= 1
             assert time.monotonic() - began < 5
         assert client.get("/health").status_code == 200
-        # Its keeper starts the server again, and the service finds it.
+        # Its keeper restarts the server, and the service reconnects.
         deadline = time.monotonic() + 20
         while (response := confirmed_owner(client, cert_id, headers)).status_code != 200:
             assert response.status_code == 503

@@ -1,4 +1,4 @@
-"""The background jobs: done by one worker, whatever happens to workers and to the database."""
+"""Background jobs run in one worker, whatever happens to workers and the database."""
 
 import asyncio
 import signal
@@ -172,6 +172,6 @@ def test_killed_job_worker_is_replaced_and_a_killed_service_leaves_none(
         service.stop(signal.SIGKILL)
         _, alive = psutil.wait_procs([second], timeout=10)
         assert alive == []
-    # The killed one has left its database server running, which the last to use it stops.
+    # The killed service left its database server running; the last user stops it.
     with running(env, tmp_path / "log"):
         pass

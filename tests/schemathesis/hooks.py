@@ -1,4 +1,4 @@
-"""Tells schemathesis how to send lines: as the text that its strategy made."""
+"""Make schemathesis send lines as the text that its strategy generated."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The guides: each is a page, links lead somewhere, and what they show is so."""
+"""The guides: every one is a page, its links work, and its examples are correct."""
 
 import re
 from html.parser import HTMLParser
@@ -15,7 +15,7 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
 class Links(HTMLParser):
-    """What a page links to, and the anchors that it has."""
+    """A page's links and anchors."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What an Idempotency-Key is worth: what is remembered under it, for how long, and what is not."""
+"""Idempotency keys: which answers are remembered, and for how long."""
 
 from datetime import timedelta
 from typing import Any
@@ -21,7 +21,7 @@ async def test_key_is_remembered_for_a_day(world: World, hours: int, is_remember
         await idempotency.remember(
             connection, company.id, "k", b"a request", idempotency.Answered(201, b"{}")
         )
-        # In one transaction, in which the database's clock stands still.
+        # In one transaction, because the database's clock stands still there.
         await connection.execute(
             "UPDATE idempotent_request SET created_at = now() - $1::interval",
             timedelta(hours=hours),
@@ -81,7 +81,7 @@ async def test_request_beyond_a_limit_can_be_repeated_with_its_key(
 
 
 async def can_be_repeated(company: Party, path: str, body: Any) -> None:
-    """That a request is done now, though it came with its key before, and once."""
+    """Check that a request sent before with its key is done now, and only once."""
     done = await company.do("POST", path, body, "k")
     assert done.status_code in (200, 201), done.text
     again = await company.do("POST", path, body, "k")

@@ -1,4 +1,4 @@
-"""What all requests of the management API have in common: keys, bodies, queries, idempotency."""
+"""Rules for all management API requests: keys, bodies, queries, idempotency."""
 
 import asyncio
 from typing import Any
@@ -189,7 +189,7 @@ async def test_misspelt_filter_filters_nothing_and_is_refused(world: World) -> N
 
 PATHS = create_app("postgresql://", SETTINGS).openapi_schema.to_schema()["paths"]
 
-# Every route that is for who has a key, as the API's document has them.
+# Every route that requires a key, from the API document.
 OPERATIONS = [
     (method.upper(), path)
     for path, methods in PATHS.items()
@@ -204,7 +204,7 @@ def test_every_route_of_the_api_needs_a_key_but_the_probes() -> None:
 
 
 async def called(world: World, company: Company, method: str, path: str) -> httpx.Response:
-    """What is said to a call, with ids that there are."""
+    """The response to a call with existing ids."""
     ids = {
         "cert_id": await world.certificate(domain="a.example"),
         "name": "a.example",
