@@ -116,7 +116,11 @@ class World:
     async def own(self, owner: Company, domain: str, *, covers_subdomains: bool = False) -> None:
         async with self.database.general.transaction() as connection:
             await ownerships.attest(
-                connection, owner.id, domain, covers_subdomains=covers_subdomains
+                connection,
+                owner.id,
+                domain,
+                covers_subdomains=covers_subdomains,
+                replace=True,
             )
 
     async def disown(self, domain: str) -> None:

@@ -222,6 +222,13 @@ _LETTERS: dict[str, Callable[[Mapping[str, Any], str, str], Letter]] = {
         "View domains",
         "/domains",
     ),
+    "domain_reassigned": _notice(
+        "{domain} was assigned to another account",
+        "The operator of this service confirmed another account as the owner of {domain}. If that’s "
+        "wrong, contact the operator, or verify {domain} with its TXT record.",
+        "View domains",
+        "/domains",
+    ),
     "disconnected": _notice(
         "{own} and {partner} are no longer connected",
         "{ended_by} disconnected. You no longer see each other’s names as domain owners.",

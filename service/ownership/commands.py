@@ -25,14 +25,20 @@ def domain() -> None:
 @account_argument
 @click.argument("name", metavar="DOMAIN")
 @click.option("--covers-subdomains", is_flag=True, help="ACCOUNT owns all subdomains, too.")
+@click.option("--replace", is_flag=True, help="Take DOMAIN from the account it is attested to now.")
 @as_json_option
 @click.pass_obj
 def attest_domain(
-    settings: Settings, account_called: str, name: str, covers_subdomains: bool, as_json: bool
+    settings: Settings,
+    account_called: str,
+    name: str,
+    covers_subdomains: bool,
+    replace: bool,
+    as_json: bool,
 ) -> None:
     """Vouch, as the operator, that ACCOUNT (an id or exact name) owns DOMAIN.
 
-    The ownership is recorded as attested.
+    The ownership is recorded as attested. It never overrides a verification by DNS.
     """
     from service.accounts.accounts import find_account
     from service.ownership import ownerships
@@ -40,7 +46,11 @@ def attest_domain(
     async def work(connection: "Connection") -> dict[str, object]:
         found = await find_account(connection, account_called)
         ownership = await ownerships.attest(
-            connection, found.id, name, covers_subdomains=covers_subdomains
+            connection,
+            found.id,
+            name,
+            covers_subdomains=covers_subdomains,
+            replace=replace,
         )
         return {
             "id": ownership.id,

@@ -10,6 +10,8 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from service import audit
+from service.accounts.accounts import name_of
+from service.accounts.members import mail_admins
 from service.audit import Actor
 from service.errors import Conflict
 from service.ownership import queries
@@ -23,23 +25,32 @@ owned_by = queries.select_live_ownerships_of
 
 
 async def attest(
-    connection: Connection, account_id: UUID, domain: str, *, covers_subdomains: bool
+    connection: Connection,
+    account_id: UUID,
+    domain: str,
+    *,
+    covers_subdomains: bool,
+    replace: bool = False,
 ) -> Ownership:
     """Let an account own a domain because an operator vouches for it. Needs a transaction.
 
-    Another account's attested ownership ends as superseded. Attesting the same again changes
-    nothing, and a change of coverage keeps the verification time. An ownership proven by DNS stays
-    as it is.
+    With `replace`, another account's attested ownership ends as superseded, and its admins get an
+    email. Attesting the same again changes nothing, and a change of coverage keeps the verification
+    time. An ownership proven by DNS stays as it is.
 
-    Raises `InvalidHostname`, or `Conflict` if another account has proven by DNS that it is the
-    owner.
+    Raises `InvalidHostname`, or `Conflict` if another account owns the domain: the message names it,
+    for only operators attest.
     """
     name = claimable_name(domain, covers_subdomains=covers_subdomains)
     now = await queries.lock_domain(connection, name)
     live = await queries.select_live_ownership(connection, name)
+    if live is not None and live.account_id != account_id:
+        owner = await name_of(connection, live.account_id)
+        if live.method == "dns":
+            raise Conflict(f"{owner} verified {name} by DNS, which an attestation can't override")
+        if not replace:
+            raise Conflict(f"{name} is attested to {owner}; use --replace to take it from there")
     if live is not None and live.method == "dns":
-        if live.account_id != account_id:
-            raise Conflict(f"another account verified {name} by DNS")
         return live
     # It is listed with the account's other domains, and can still be proven by DNS.
     await queries.lock_claim(connection, account_id, name)
@@ -47,9 +58,11 @@ async def attest(
         await queries.insert_claim(
             connection, uuid7(), account_id, name, covers_subdomains, new_code()
         )
-    owned, _ = await _own(
+    owned, former = await _own(
         connection, account_id, name, now, "attested", covers_subdomains=covers_subdomains
     )
+    if former is not None:
+        await mail_admins(connection, former, "domain_reassigned", name, domain=name)
     return owned
 
 

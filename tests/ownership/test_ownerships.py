@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from service.errors import InvalidHostname
+from service.errors import Conflict, InvalidHostname
 from service.ownership import ownerships
 from tests.builders import World
 
@@ -96,3 +96,24 @@ async def test_domain_has_one_live_owner_and_no_overlap_however_many_race(world:
         """
     )
     assert overlaps == []
+
+
+async def test_attested_domain_is_taken_from_another_account_only_when_that_is_meant(
+    world: World,
+) -> None:
+    former, latter = await world.company("Acme, Inc."), await world.company("Other, Inc.")
+    await world.own(former, "example.com")
+    async with world.database.general.transaction() as connection:
+        with pytest.raises(Conflict, match=r"attested to Acme, Inc.; use --replace"):
+            await ownerships.attest(connection, latter.id, "example.com", covers_subdomains=False)
+    assert await periods(world) == [("Acme, Inc.", False, None)]
+    assert await world.mails("domain_reassigned") == []
+    async with world.database.general.transaction() as connection:
+        await ownerships.attest(
+            connection, latter.id, "example.com", covers_subdomains=False, replace=True
+        )
+    assert await periods(world) == [
+        ("Acme, Inc.", False, "Superseded"),
+        ("Other, Inc.", False, None),
+    ]
+    assert await world.mails("domain_reassigned") == [(former.email, "queued")]

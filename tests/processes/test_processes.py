@@ -134,7 +134,7 @@ def test_change_by_another_process_shows_in_the_next_call_of_every_worker(
         as_json("domain", "attest", "Acme, Inc.", "acme.example", env=env)
         assert told_by_everyone() == {"Acme, Inc."}
         as_json("account", "create", "Other, Inc.", "--email", "al@other.example", env=env)
-        as_json("domain", "attest", "Other, Inc.", "acme.example", env=env)
+        as_json("domain", "attest", "Other, Inc.", "acme.example", "--replace", env=env)
         assert told_by_everyone() == {VERIFIED}
         metrics = httpx.get(f"{service.url}/metrics").text
         assert 'confirmed_owner_requests_total{status="200"} 72.0' in metrics
