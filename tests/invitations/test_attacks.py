@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -149,6 +150,21 @@ async def test_invitation_under_way_is_not_mailed_to_who_has_opted_out_meanwhile
     await send_mail(world.database, mailer, second.mail_id, is_last=False)
     assert not (tmp_path / "out").exists()
     assert (await world.invitation(second)).delivery == "suppressed"
+
+
+@pytest.mark.parametrize(("is_stopped", "delivery"), [(True, "suppressed"), (False, "sent")])
+async def test_who_opts_out_of_one_inviter_is_mailed_by_others_alone(
+    world: World, tmp_path: Path, is_stopped: bool, delivery: str
+) -> None:
+    one, other = await world.company(), await world.company()
+    invitation = await world.invite(one, SELLER)
+    stopped = one if is_stopped else other
+    await world.fetch(
+        "INSERT INTO invitation_opt_out (email, inviter_id) VALUES ($1, $2)", SELLER, stopped.id
+    )
+    mailer = Mailer("http://service", SECRET.encode(), "us@service.example", None, tmp_path / "out")
+    await send_mail(world.database, mailer, invitation.mail_id, is_last=False)
+    assert (await world.invitation(invitation)).delivery == delivery
 
 
 async def test_one_account_alone_keeps_no_other_from_inviting_an_address(world: World) -> None:
