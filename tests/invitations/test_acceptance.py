@@ -3,9 +3,9 @@
 import pytest
 
 from service.accounts.records import User
-from service.errors import Forbidden
+from service.errors import Conflict, Forbidden
 from service.invitations import acceptance
-from tests.builders import World, link_of, member_of
+from tests.builders import World, by, link_of, member_of
 from tests.parties import INVITATIONS, Party, party, two
 from tests.surfer import signed_in
 
@@ -121,4 +121,13 @@ async def test_page_opened_before_one_joined_an_account_makes_no_other(world: Wo
     response = await surfer.send(f"{link_of(invitation)}/accept", company="New", your_name="Jo")
     assert response.status_code == 409
     assert len(await world.fetch("SELECT FROM account")) == 3
+    assert (await world.invitation(invitation)).state == "pending"
+
+
+async def test_invitation_to_join_is_accepted_by_no_account(world: World) -> None:
+    company, other = await two(world)
+    invitation = await world.invite(company, other.email, "join_account")
+    async with world.database.general.transaction() as connection:
+        with pytest.raises(Conflict, match="only the invited person"):
+            await acceptance.accept(connection, invitation.id, other.id, by(other))
     assert (await world.invitation(invitation)).state == "pending"
