@@ -865,3 +865,24 @@ async def test_what_the_vendor_leaves_out_is_null_and_never_what_was_true_before
     told = await stage.told(cert_id, *asked)
     assert told == {"expires_at": vendor.facts["expires_at"], "age_seconds": None, "os": None}
     assert (await stage.told(cert_id, *asked))["age_seconds"] is not None
+
+
+async def test_recordings_of_one_certificate_take_turns(
+    stage: Stage, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    under_way = most = 0
+
+    async def record(*arguments: Any) -> Certificate:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.02)
+        recorded = await merging.record_told(*arguments)
+        under_way -= 1
+        return recorded
+
+    monkeypatch.setattr(purchases, "record_told", record)
+    cert_id = web_id()
+    await asyncio.gather(*(stage.told(cert_id, name) for name in ("ip", "os", "browser")))
+    assert len(vendor.requests) == 3
+    assert most == 1

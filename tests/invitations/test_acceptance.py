@@ -3,7 +3,7 @@
 import pytest
 
 from service.accounts.records import User
-from service.errors import Conflict, Forbidden
+from service.errors import Conflict, Forbidden, NoLongerOpen
 from service.invitations import acceptance
 from tests.builders import World, by, link_of, member_of
 from tests.parties import INVITATIONS, Party, party, two
@@ -131,3 +131,20 @@ async def test_invitation_to_join_is_accepted_by_no_account(world: World) -> Non
         with pytest.raises(Conflict, match="only the invited person"):
             await acceptance.accept(connection, invitation.id, other.id, by(other))
     assert (await world.invitation(invitation)).state == "pending"
+
+
+@pytest.mark.parametrize("how", ["cancelled", "expired"])
+async def test_invitation_to_join_that_is_over_lets_nobody_in(world: World, how: str) -> None:
+    company, other = await two(world)
+    invitation = await world.invite(company, other.email, "join_account")
+    if how == "cancelled":
+        await company.do("POST", f"{INVITATIONS}/{invitation.id}/cancel")
+    else:
+        await world.fetch("UPDATE invitation SET expires_at = now()")
+    (user,) = await world.fetch(
+        "SELECT id, email, name FROM app_user WHERE email = $1", other.email
+    )
+    async with world.database.general.transaction() as connection:
+        with pytest.raises(NoLongerOpen):
+            await acceptance.join(connection, invitation.id, User(*user), "Jo")
+    assert len(await world.fetch("SELECT FROM membership")) == 2

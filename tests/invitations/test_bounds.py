@@ -161,3 +161,37 @@ async def test_opting_out_leaves_what_is_over_as_it_ended(world: World) -> None:
     assert await opened(world) == ["pending", "declined"]
     async with world.database.general.transaction() as connection:
         assert await invitations.expire_due(connection) == 1
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        "See https://evil.example",
+        "or www.evil.example",
+        "mailto:jo@evil.example",
+        "a\u200bb",
+        "turned \u202e around",
+        "bell \x07",
+        "x" * 501,
+    ],
+)
+async def test_note_is_visible_text_without_web_addresses(world: World, note: str) -> None:
+    company, _ = await two(world)
+    problem(await company.invite("jo@x.example", note=note), 422, "note")
+    assert await company.pages("/v1/invitations") == []
+
+
+@pytest.mark.parametrize("note", ["We buy from you.\n\nJo", "x" * 500, "Grüße, 東京", " padded "])
+async def test_note_may_be_in_any_language_and_have_lines(world: World, note: str) -> None:
+    company, _ = await two(world)
+    response = await company.invite("jo@x.example", note=note)
+    assert response.status_code == 201
+    assert response.json()["items"][0]["note"] == note.strip()
+
+
+async def test_inviter_is_mailed_that_an_invitation_was_declined(world: World) -> None:
+    inviter, recipient = await two(world)
+    invitation = await inviter.invited(recipient.email)
+    for _ in range(2):
+        await recipient.do("POST", f"{invitation}/decline")
+    assert await world.mails("declined") == [(inviter.email, "queued")]
