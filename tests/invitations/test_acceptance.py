@@ -148,3 +148,18 @@ async def test_invitation_to_join_that_is_over_lets_nobody_in(world: World, how:
         with pytest.raises(NoLongerOpen):
             await acceptance.join(connection, invitation.id, User(*user), "Jo")
     assert len(await world.fetch("SELECT FROM membership")) == 2
+
+
+async def test_crossing_invitation_that_asks_for_a_name_stays_open(world: World) -> None:
+    buyer, seller = await two(world)
+    asking = await buyer.invited(seller.email, "domain_ownership_visibility")
+    offering = await seller.invited(buyer.email, "send_leads")
+    assert (await buyer.do("POST", f"{offering}/accept")).status_code == 200
+    assert (await buyer.see(asking))["state"] == "pending"
+    assert await world.fetch("SELECT FROM visibility_grant") == []
+
+
+async def test_what_an_account_sends_to_itself_is_not_among_what_it_received(world: World) -> None:
+    company = await party(world)
+    await company.invited(company.email)
+    assert await company.pages(f"{INVITATIONS}?direction=received") == []
