@@ -5,6 +5,7 @@ import pytest
 from service.accounts.records import User
 from service.errors import Conflict, Forbidden, NoLongerOpen
 from service.invitations import acceptance
+from service.invitations.invitations import ASK_FOR_NAME
 from tests.builders import World, by, link_of, member_of
 from tests.parties import INVITATIONS, Party, party, two
 from tests.surfer import signed_in
@@ -150,9 +151,12 @@ async def test_invitation_to_join_that_is_over_lets_nobody_in(world: World, how:
     assert len(await world.fetch("SELECT FROM membership")) == 2
 
 
-async def test_crossing_invitation_that_asks_for_a_name_stays_open(world: World) -> None:
+@pytest.mark.parametrize("reason", sorted(ASK_FOR_NAME))
+async def test_crossing_invitation_that_asks_for_a_name_stays_open(
+    world: World, reason: str
+) -> None:
     buyer, seller = await two(world)
-    asking = await buyer.invited(seller.email, "domain_ownership_visibility")
+    asking = await buyer.invited(seller.email, reason)
     offering = await seller.invited(buyer.email, "send_leads")
     assert (await buyer.do("POST", f"{offering}/accept")).status_code == 200
     assert (await buyer.see(asking))["state"] == "pending"

@@ -359,8 +359,13 @@ async def test_forwarded_invitation_to_join_is_not_for_whoever_is_signed_in(worl
     invitation = await world.invite(company, recipient.email, "join_account")
     surfer = await signed_in(world, other.email)
     await surfer.go(link_of(invitation))
-    response = await surfer.send(f"{link_of(invitation)}/accept", your_name="Thief")
+    response = await surfer.send(
+        f"{link_of(invitation)}/accept",
+        terms=await terms(world, recipient.email, link_of(invitation)),
+        your_name="Thief",
+    )
     assert response.status_code == 409
+    assert "You can't accept this invitation." in surfer.text
     assert (await world.invitation(invitation)).state == "pending"
     assert len(await world.fetch("SELECT FROM membership")) == 3
 
