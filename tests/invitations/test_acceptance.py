@@ -167,3 +167,20 @@ async def test_what_an_account_sends_to_itself_is_not_among_what_it_received(wor
     company = await party(world)
     await company.invited(company.email)
     assert await company.pages(f"{INVITATIONS}?direction=received") == []
+
+
+async def test_account_is_not_shown_what_an_admins_other_account_accepted(world: World) -> None:
+    buyer, first, second = await party(world), await party(world), await party(world)
+    for company in (first, second):
+        await member_of(world, company, "jo@both.example", "admin")
+    path = await buyer.invited("jo@both.example")
+    received = f"{INVITATIONS}?direction=received"
+    for company in (first, second):
+        (seen,) = await company.pages(received)
+        assert seen["state"] == "pending"
+    assert (await first.do("POST", f"{path}/accept")).status_code == 200
+    (seen,) = await first.pages(received)
+    assert seen["state"] == "accepted"
+    assert await second.pages(received) == []
+    assert (await second.do("GET", path)).status_code == 404
+    assert (await second.do("POST", f"{path}/accept")).status_code == 404
