@@ -53,9 +53,11 @@ async def accept(
         )
     if invitation.state == "accepted" and invitation.acceptor_id == acceptor_id:
         return invitation
-    _require_acceptable(invitation)
     await queries.lock_parties(connection, invitation.inviter_id, actor.id)
-    if terms is not None and terms != terms_of(await existing(connection, invitation_id)):
+    # Read again under the lock: the inviter may have been renamed or suspended in the meantime.
+    invitation = await existing(connection, invitation_id)
+    _require_acceptable(invitation)
+    if terms is not None and terms != terms_of(invitation):
         raise TermsChanged("this invitation changed since you read it; review it again")
     if invitation.inviter_id == acceptor_id:
         raise Conflict("an account can't accept its own invitation")

@@ -13,6 +13,7 @@ from service.invitations import acceptance, invitations
 from service.invitations.records import Invitation
 from service.postgres.pools import Connection
 from tests.builders import SECRET, Company, World, by
+from tests.parties import two
 
 Act = Callable[[Connection], Awaitable[object]]
 
@@ -95,6 +96,27 @@ async def test_a_hundred_acceptances_make_one_connection_one_grant_and_one_trail
     ]
     assert await world.mails("accepted") == [(buyer.email, "queued")]
     assert await world.mails("connected") == [(seller.email, "queued")]
+
+
+@pytest.mark.parametrize(
+    ("change", "refusal"),
+    [("name = 'Renamed'", "review it again"), ("suspended_at = now()", "is suspended")],
+)
+async def test_inviter_that_changes_during_acceptance_is_not_accepted(
+    world: World, change: str, refusal: str
+) -> None:
+    buyer, seller = await two(world)
+    path = await buyer.invited(seller.email)
+    terms = (await seller.see(path))["terms"]
+    async with world.database.general.transaction() as connection:
+        await connection.execute(f"UPDATE account SET {change} WHERE id = $1", buyer.id)
+        accepting = asyncio.create_task(seller.do("POST", f"{path}/accept", {"terms": terms}))
+        await asyncio.sleep(0.2)
+        assert not accepting.done()
+    response = await accepting
+    assert response.status_code == 409
+    assert refusal in response.text
+    assert await world.fetch("SELECT FROM connection") == []
 
 
 async def test_of_several_accounts_that_accept_one_does(
