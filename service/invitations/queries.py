@@ -104,6 +104,17 @@ async def select_pending_invitation(
     return None if row is None else Invitation(*row)
 
 
+# The filters and the order of a list: before an id, by state, by reason, by address, and how many.
+_PAGE = """
+  AND ($2::uuid IS NULL OR invitation.id < $2)
+  AND ($3::text IS NULL OR invitation_now.state = $3)
+  AND ($4::text IS NULL OR invitation.reason = $4)
+  AND ($5::text IS NULL OR invitation.email = $5)
+ORDER BY invitation.id DESC
+LIMIT $6
+"""
+
+
 async def select_sent_invitations(
     connection: Connection,
     inviter_id: UUID,
@@ -116,16 +127,7 @@ async def select_sent_invitations(
 ) -> list[Invitation]:
     """Return what an account sent, newest first. `before` is an id; filters combine."""
     rows = await connection.fetch(
-        _INVITATIONS
-        + """
-        WHERE invitation.inviter_id = $1
-          AND ($2::uuid IS NULL OR invitation.id < $2)
-          AND ($3::text IS NULL OR invitation_now.state = $3)
-          AND ($4::text IS NULL OR invitation.reason = $4)
-          AND ($5::text IS NULL OR invitation.email = $5)
-        ORDER BY invitation.id DESC
-        LIMIT $6
-        """,
+        _INVITATIONS + "WHERE invitation.inviter_id = $1" + _PAGE,
         inviter_id,
         before,
         state,
@@ -139,7 +141,7 @@ async def select_sent_invitations(
 # Invitations to connect that others sent to addresses the account speaks for. It must not learn of
 # those that another account of the same member accepted.
 _RECEIVED = """
-  AND invitation.inviter_id <> $1
+WHERE invitation.inviter_id <> $1
   AND invitation.reason <> 'join_account'
   AND latest.state <> 'suppressed'
   AND (invitation.state <> 'accepted' OR invitation.acceptor_id = $1)
@@ -159,18 +161,7 @@ async def select_received_invitations(
 ) -> list[Invitation]:
     """Return what an account's members received, with the same filters."""
     rows = await connection.fetch(
-        _INVITATIONS
-        + """
-        WHERE ($2::uuid IS NULL OR invitation.id < $2)
-          AND ($3::text IS NULL OR invitation_now.state = $3)
-          AND ($4::text IS NULL OR invitation.reason = $4)
-          AND ($5::text IS NULL OR invitation.email = $5)
-        """
-        + _RECEIVED
-        + """
-        ORDER BY invitation.id DESC
-        LIMIT $6
-        """,
+        _INVITATIONS + _RECEIVED + _PAGE,
         account_id,
         before,
         state,
@@ -185,7 +176,7 @@ async def select_received_invitation(
     connection: Connection, account_id: UUID, invitation_id: UUID
 ) -> Invitation | None:
     row = await connection.fetchrow(
-        _INVITATIONS + "WHERE invitation.id = $2" + _RECEIVED, account_id, invitation_id
+        _INVITATIONS + _RECEIVED + "AND invitation.id = $2", account_id, invitation_id
     )
     return None if row is None else Invitation(*row)
 
