@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from service import __version__
 from service.accounts import commands as accounts
@@ -18,7 +19,7 @@ from service.certificates import commands as certificates
 from service.demo import commands as demo
 from service.errors import ServiceError
 from service.ownership import commands as ownership
-from service.processes.commands import as_json_option, open_database, print_result
+from service.processes.commands import as_json_option, open_database, with_connection
 from service.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def run(settings: Settings) -> None:
     configure_logs(settings.log_format)
     address = free_address(settings.host, settings.port)
     with open_database(settings, keep_running=True) as url:
+        asyncio.run(_warn_of_names_alike(url))
         if settings.workers > 1:
             # The workers merge their metrics here. It must exist before they start.
             counts = settings.state_dir / "metrics"
@@ -72,6 +74,17 @@ def run(settings: Settings) -> None:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(counts)
         with kept_running(lambda: _work(url, settings)):
             serve(lambda: _application(url, settings), address, settings.port, settings.workers)
+
+
+async def _warn_of_names_alike(database_url: str) -> None:
+    import structlog
+
+    from service.accounts.accounts import names_alike
+    from service.postgres.pools import connect
+
+    async with connect(database_url) as connection:
+        for name, older in await names_alike(connection):
+            structlog.get_logger("service").warning("names read alike", name=name, reads_like=older)
 
 
 def _application(database_url: str, settings: Settings) -> "Application":
@@ -110,9 +123,17 @@ def _work(database_url: str, settings: Settings) -> None:
 @as_json_option
 @click.pass_obj
 def migrate_command(settings: Settings, as_json: bool) -> None:
-    """Update the database schema."""
-    with open_database(settings):
-        print_result({"schema": "current"}, as_json, "The schema is up to date.")
+    """Update the database schema. Names from older versions that read like others' are listed."""
+    from service.accounts.accounts import names_alike
+
+    alike = with_connection(settings, names_alike)
+    if as_json:
+        pairs = [{"name": name, "reads_like": older} for name, older in alike]
+        click.echo(msgspec.json.encode({"schema": "current", "names_alike": pairs}))
+        return
+    click.echo("The schema is up to date.")
+    for name, older in alike:
+        click.echo(f"The account name “{name}” reads like “{older}”. Rename one: account rename.")
 
 
 @main.command("openapi")

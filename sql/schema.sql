@@ -96,11 +96,10 @@ $$;
 CREATE TABLE public.account (
     id uuid NOT NULL,
     name text NOT NULL,
-    name_skeleton text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     suspended_at timestamp with time zone,
     renamed_at timestamp with time zone,
-    CONSTRAINT account_name_check CHECK (((length(name) >= 2) AND (length(name) <= 120)))
+    CONSTRAINT account_name_check CHECK (((length(name) >= 1) AND (length(name) <= 120)))
 );
 
 CREATE TABLE public.app_user (
@@ -129,6 +128,12 @@ CREATE VIEW public.account_address AS
   WHERE ((membership.role = 'admin'::text) OR (NOT (EXISTS ( SELECT
            FROM public.membership other
           WHERE ((other.user_id = membership.user_id) AND (other.account_id <> membership.account_id))))));
+
+CREATE TABLE public.account_reading (
+    account_id uuid NOT NULL,
+    reading text NOT NULL,
+    is_taken boolean DEFAULT false NOT NULL
+);
 
 CREATE TABLE public.allowance (
     since timestamp with time zone NOT NULL,
@@ -513,10 +518,10 @@ ALTER TABLE ONLY public.pgqueuer_schedules ALTER COLUMN id SET DEFAULT nextval('
 ALTER TABLE ONLY public.pgqueuer_statistics ALTER COLUMN id SET DEFAULT nextval('public.pgqueuer_statistics_id_seq'::regclass);
 
 ALTER TABLE ONLY public.account
-    ADD CONSTRAINT account_name_skeleton_unique UNIQUE (name_skeleton);
-
-ALTER TABLE ONLY public.account
     ADD CONSTRAINT account_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.account_reading
+    ADD CONSTRAINT account_reading_pkey PRIMARY KEY (account_id, reading);
 
 ALTER TABLE ONLY public.allowance
     ADD CONSTRAINT allowance_pkey PRIMARY KEY (since, what, whose);
@@ -611,6 +616,10 @@ ALTER TABLE ONLY public.user_session
 ALTER TABLE ONLY public.visibility_grant
     ADD CONSTRAINT visibility_grant_pkey PRIMARY KEY (id);
 
+CREATE INDEX account_reading_taken ON public.account_reading USING btree (reading) WHERE is_taken;
+
+CREATE UNIQUE INDEX account_reading_unique ON public.account_reading USING btree (reading) WHERE (NOT is_taken);
+
 CREATE INDEX api_key_account ON public.api_key USING btree (account_id);
 
 CREATE INDEX certificate_recorded_at ON public.certificate USING btree (recorded_at);
@@ -694,6 +703,9 @@ CREATE UNIQUE INDEX visibility_grant_live ON public.visibility_grant USING btree
 CREATE INDEX visibility_grant_viewer ON public.visibility_grant USING btree (viewer_id) WHERE (ended_at IS NULL);
 
 CREATE TRIGGER tg_pgqueuer_changed AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON public.pgqueuer FOR EACH STATEMENT EXECUTE FUNCTION public.fn_pgqueuer_changed();
+
+ALTER TABLE ONLY public.account_reading
+    ADD CONSTRAINT account_reading_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.api_key
     ADD CONSTRAINT api_key_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id);

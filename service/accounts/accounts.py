@@ -8,7 +8,7 @@ from uuid_utils.compat import uuid7
 
 from service import audit
 from service.accounts import queries
-from service.accounts.names import checked_name, skeleton
+from service.accounts.names import checked_name, readings
 from service.accounts.records import Account
 from service.audit import Actor
 from service.errors import Conflict, InvalidInput, NotFound
@@ -20,6 +20,7 @@ NAME_STANDS_FOR = timedelta(days=7)
 name_of = queries.select_account_name
 accounts_called = queries.select_accounts_called
 count_accounts = queries.count_accounts
+names_alike = queries.select_names_alike
 
 
 def checked_email(text: str, field: str = "email") -> str:
@@ -48,11 +49,11 @@ async def create_account(
 
     `founder_id` is that user's id if the user creates the account; without it, the operator does.
 
-    Raises `InvalidName`, also if the name looks like another account's, or `InvalidInput`.
+    Raises `InvalidName`, also if the name reads like another account's, or `InvalidInput`.
     """
     name, email = checked_name(name), checked_email(email)
     account = Account(id=uuid7(), name=name, suspended_at=None)
-    await queries.insert_account(connection, account.id, name, skeleton(name))
+    await queries.insert_account(connection, account.id, name, readings(name))
     user_id = await queries.upsert_user(connection, uuid7(), email)
     await queries.insert_membership(connection, account.id, user_id, "admin")
     actor = audit.OPERATOR if founder_id is None else Actor("user", account.id, founder_id)
@@ -75,7 +76,7 @@ async def rename_account(
         return
     by_itself = actor.account_id == account.id
     renamed = await queries.update_account_name(
-        connection, account.id, name, skeleton(name), NAME_STANDS_FOR if by_itself else None
+        connection, account.id, name, readings(name), NAME_STANDS_FOR if by_itself else None
     )
     if not renamed:
         raise Conflict(f"an account can be renamed once every {NAME_STANDS_FOR.days} days")

@@ -39,6 +39,24 @@ def create_account(settings: Settings, name: str, email: str, as_json: bool) -> 
     print_result(in_transaction(settings, work), as_json, "Created the account {name} ({id}).")
 
 
+@account.command("rename")
+@account_argument
+@click.argument("name")
+@as_json_option
+@click.pass_obj
+def rename_account(settings: Settings, account_called: str, name: str, as_json: bool) -> None:
+    """Rename ACCOUNT (an id or exact name) to NAME. Others see the new name in their next call."""
+    from service.accounts import accounts
+
+    async def work(connection: "Connection") -> dict[str, object]:
+        found = await accounts.find_account(connection, account_called)
+        await accounts.rename_account(connection, found, name)
+        renamed = await accounts.name_of(connection, found.id)
+        return {"id": found.id, "name": renamed, "formerly": found.name}
+
+    print_result(in_transaction(settings, work), as_json, "Renamed {formerly} to {name} ({id}).")
+
+
 @account.command("suspend")
 @account_argument
 @as_json_option

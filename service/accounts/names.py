@@ -1,8 +1,7 @@
 """Account names. Other companies see them as fact, so they are guarded against imitation.
 
-A name must not pass for one of the two fixed strings of `confirmed_owner`, nor for another
-account's name. Names are compared by *skeleton* (Unicode Technical Standard 39): two names with
-equal skeletons can be confused with each other.
+A name must not pass for one of the fixed strings of `confirmed_owner`, a status, or the vendor, nor
+for another account's name. Names are compared as people read them, by their `readings`.
 """
 
 import re
@@ -10,6 +9,8 @@ import unicodedata
 from typing import Literal, TypeAlias
 
 import disarm
+from idna import IDNAError
+from idna.core import valid_contextj
 
 from service.errors import InvalidInput, InvalidName
 
@@ -29,7 +30,24 @@ _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _IGNORABLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
 )
-_URL = re.compile(r"://|\bwww\.|\b(https?|mailto|javascript|data):", re.IGNORECASE)
+_AS_EMOJI = "\ufe0f"
+# A colon makes a link only if something follows it at once: “Big Data: Insights” has none.
+_URL = re.compile(r"://|\bwww\.|\b(https?|mailto|javascript|data):\S", re.IGNORECASE)
+
+# What says how a company is incorporated, in the countries that leads are sold in.
+_LEGAL_FORMS = """
+    inc, incorporated, corp, corporation, co, company, llc, l3c, pllc, ltd, limited, lp, llp, lllp,
+    plc, pc, pa, unlimited, ulc, cic, lda, ltda, limitada, eireli, sa, sas, sasu, sarl, eurl, snc,
+    sca, srl, srls, spa, sapi, sapi de cv, sa de cv, s de rl, s de rl de cv, sl, slu, sau, gmbh,
+    mbh, ggmbh, ug, ug haftungsbeschränkt, ag, kg, kgaa, ohg, ohg mbh, ek, ev, eg, se, bv, nv, vof,
+    cv, bvba, sprl, as, asa, aps, ab, hb, kb, oy, oyj, ehf, hf, doo, dd, sro, zoo, sp zoo, spzoo,
+    kft, zrt, bt, ood, eood, ooo, oao, pty, pty ltd, proprietary, pte, pte ltd, pvt, pvt ltd,
+    private, private limited, bhd, sdn bhd, kk, gk, pt, tbk, jsc, fze, fzco, fzllc, wll, saoc
+"""
+# Those that are recognized without a space before them.
+_GLUED_FORMS = "inc, incorporated, corp, corporation, company, llc, llp, ltd, limited, plc, gmbh"
+_SHORTEST_GLUED_NAME = 4
+_TRADE_MARKS = str.maketrans("", "", "™℠®©")
 
 
 def told_of_owner(status: Status | None, name: str | None) -> str | None:
@@ -45,34 +63,117 @@ def told_of_owner(status: Status | None, name: str | None) -> str | None:
             return None
 
 
-def skeleton(name: str) -> str:
-    """Return what a name looks like: equal for two names that a reader could confuse."""
-    # Letters that look like two: UTS 39 or readers equate them, but disarm does not.
-    return disarm.skeleton_key(name, digit_policy="tr39").replace("m", "rn").replace("w", "vv")
+def readings(name: str) -> frozenset[str]:
+    """Return how people can read a name: two names with a reading in common can be confused.
 
-
-def _letters(text: str) -> set[str]:
-    """Return the letters and digits a text can be read as: as written, and in lower case.
-
-    They come from its skeleton, without marks. Since i and l look alike, they count as one.
+    Case, punctuation, spaces, symbols, and legal forms at the end (“Inc.”, “GmbH”) make no
+    difference, nor do look-alikes, by their skeletons (Unicode Technical Standard 39, section 4).
+    A name is read as written and in lower case, since it depends on the case which letters look
+    alike: “I” is like “l”, but “i” is not. Names outside of ASCII are read in capitals as well.
     """
+    marked = name.translate(_TRADE_MARKS)
+    cased = {marked, marked.lower()} | (set() if marked.isascii() else {marked.upper()})
+    words = [_words(form) for text in cased for form in (text, _without_punctuation(text))]
+    return frozenset(filter(None, map(_without_legal_form, words)))
+
+
+def _without_punctuation(text: str) -> str:
+    return "".join(" " if unicodedata.category(c)[0] in "PS" else c for c in text)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """Return the letters, marks, and digits of each word of a text's skeleton.
+
+    A full stop or apostrophe ends no word.
+    """
+    # Letters that look like two: UTS 39 or readers equate them, but disarm does not.
+    skeleton = disarm.skeleton_key(text, digit_policy="tr39").replace("m", "rn").replace("w", "vv")
+    return tuple(
+        "".join(
+            c if unicodedata.category(c)[0] in "LMN" else "" if c in ".'" else " " for c in skeleton
+        ).split()
+    )
+
+
+def _read(forms: str) -> frozenset[str]:
+    """Return how each of the forms, separated by commas, can be read, in one word."""
+    return frozenset(
+        "".join(_words(case))
+        for form in forms.split(",")
+        for case in (form, form.title(), form.upper())
+    )
+
+
+_LEGAL, _GLUED = _read(_LEGAL_FORMS), tuple(_read(_GLUED_FORMS))
+_LONGEST_FORM = 5
+
+
+def _without_legal_form(words: tuple[str, ...]) -> str:
+    """Return the words as one, without the legal forms at the end."""
+    while count := next(
+        (
+            n
+            for n in range(min(_LONGEST_FORM, len(words) - 1), 0, -1)
+            if "".join(words[-n:]) in _LEGAL
+        ),
+        0,
+    ):
+        words = words[:-count]
+    text = "".join(words)
+    glued = max((form for form in _GLUED if text.endswith(form)), key=len, default="")
+    return text.removesuffix(glued) if len(text) - len(glued) >= _SHORTEST_GLUED_NAME else text
+
+
+def _plain_readings(text: str) -> set[str]:
+    """Return the readings of a text whose accents, and whether it has i or l, are overlooked."""
     plain = "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
-    return {
-        "".join(c for c in skeleton(form) if c.isalnum()).replace("i", "l")
-        for form in (plain, plain.casefold())
-    }
+    return {reading.replace("i", "l") for reading in readings(plain)}
 
 
-# Names must not begin with a fixed answer, nor be a word that programs could read as a missing one.
-_FIXED = tuple(_letters(NO_VERIFIED_ACCOUNT) | _letters(VERIFIED_ACCOUNT))
-_MISSING = frozenset[str]().union(*map(_letters, ("null", "none", "undefined", "error")))
+# No name may contain these: the vendor's names, and what its fixed answers have in common. What only
+# begins like them is honest: “Verified Accounting”.
+_RESERVED_PART = re.compile(
+    "({})(?!ant|lng)".format(
+        "|".join(
+            reading
+            for part in ("ActiveProspect", "TrustedForm", "LeadConduit", "Verified Account")
+            for reading in sorted(_plain_readings(part))
+        )
+    )
+)
+# No name may be one of these: programs could read them as a missing answer, people as a status.
+_RESERVED = frozenset[str]().union(
+    *map(
+        _plain_readings,
+        (
+            "null", "none", "nil", "undefined", "unknown", "error", "N/A", "not applicable",
+            "named", "verified", "unverified", "not verified", "confirmed", "unconfirmed",
+            "not confirmed", "verification pending", "pending", "masked", "anonymous",
+            "no account", "no owner", "no verified owner", "confirmed owner", "verified owner",
+        ),
+    )
+)  # fmt: skip
 
 
 def has_unseen(text: str) -> bool:
-    """Whether a text has control, invisible, or direction-changing characters."""
-    return (
-        any(unicodedata.category(c) in _UNSEEN for c in text) or _IGNORABLE.search(text) is not None
+    """Whether a text has control, invisible, or direction-changing characters.
+
+    Those with a task where they stand are seen: a joiner of Persian, Sinhala, and other scripts
+    (RFC 5892, appendices A.1 and A.2), and the sign that a symbol is an emoji.
+    """
+    return any(
+        (unicodedata.category(c) in _UNSEEN or _IGNORABLE.match(c)) and not _has_task(text, place)
+        for place, c in enumerate(text)
     )
+
+
+def _has_task(text: str, place: int) -> bool:
+    if text[place] == _AS_EMOJI:
+        return place > 0 and unicodedata.category(text[place - 1]) == "So"
+    try:
+        return valid_contextj(text, place)
+    except (ValueError, IDNAError):
+        return False
 
 
 def has_link(text: str) -> bool:
@@ -92,21 +193,21 @@ def checked_person_name(text: str) -> str:
 
 
 def checked_name(text: str) -> str:
-    """Return the name as we store and show it: NFC, single spaces, 2 to `MAX_NAME` characters.
+    """Return the name as we store and show it: NFC, single spaces, 1 to `MAX_NAME` characters.
 
-    The database checks that no other account's name has the same skeleton. Raises `InvalidName`.
+    The database checks that no other account's name has a reading of it. Raises `InvalidName`.
     """
     composed = unicodedata.normalize("NFC", text)
     if has_unseen(composed):
         raise InvalidName(text, "free of control, invisible, and direction-changing characters")
     name = " ".join(composed.split())
-    if not 2 <= len(name) <= MAX_NAME or not any(c.isalnum() for c in name):
-        raise InvalidName(text, f"2 to {MAX_NAME} characters, with at least one letter or digit")
+    if not 1 <= len(name) <= MAX_NAME or not any(c.isalnum() for c in name):
+        raise InvalidName(text, f"1 to {MAX_NAME} characters, with at least one letter or digit")
     if has_link(name):
         raise InvalidName(text, "a name, not a web address")
-    if any(
-        not letters or letters in _MISSING or letters.startswith(_FIXED)
-        for letters in _letters(name)
+    plain = _plain_readings(name)
+    if not plain or any(
+        reading in _RESERVED or _RESERVED_PART.search(reading) for reading in plain
     ):
         raise InvalidName(text, "different from the reserved names")
     return name

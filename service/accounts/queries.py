@@ -1,7 +1,6 @@
 """The SQL statements about accounts, their members, and their keys."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -23,45 +22,90 @@ from service.postgres.pools import Connection
 
 
 async def insert_account(
-    connection: Connection, account_id: UUID, name: str, skeleton: str
+    connection: Connection, account_id: UUID, name: str, readings: Collection[str]
 ) -> None:
-    """Raises `InvalidName` if another account's name has the same skeleton."""
-    with _names_unlike(name):
-        await connection.execute(
-            "INSERT INTO account (id, name, name_skeleton) VALUES ($1, $2, $3)",
-            account_id,
-            name,
-            skeleton,
-        )
+    """Needs a transaction. Raises `InvalidName` if another account's name has a reading of it."""
+    await connection.execute("INSERT INTO account (id, name) VALUES ($1, $2)", account_id, name)
+    await _insert_readings(connection, account_id, name, readings)
 
 
 async def update_account_name(
     connection: Connection,
     account_id: UUID,
     name: str,
-    skeleton: str,
+    readings: Collection[str],
     stands_for: timedelta | None,
 ) -> bool:
     """Rename an account, unless it renamed itself less than `stands_for` ago.
 
-    Returns whether it was renamed; without `stands_for`, it always is. Raises `InvalidName` if
-    another account's name has the same skeleton.
+    Returns whether it was renamed; without `stands_for`, it always is. Needs a transaction. Raises
+    `InvalidName` if another account's name has a reading of it.
     """
-    with _names_unlike(name):
-        renamed = await connection.fetchval(
-            """
-            UPDATE account SET name = $2, name_skeleton = $3,
-                renamed_at = CASE WHEN $4::interval IS NULL THEN renamed_at ELSE clock_timestamp() END
-            WHERE id = $1
-              AND ($4::interval IS NULL OR renamed_at IS NULL OR renamed_at <= now() - $4::interval)
-            RETURNING id
-            """,
+    renamed = await connection.fetchval(
+        """
+        UPDATE account SET name = $2,
+            renamed_at = CASE WHEN $3::interval IS NULL THEN renamed_at ELSE clock_timestamp() END
+        WHERE id = $1
+          AND ($3::interval IS NULL OR renamed_at IS NULL OR renamed_at <= now() - $3::interval)
+        RETURNING id
+        """,
+        account_id,
+        name,
+        stands_for,
+    )
+    if renamed is None:
+        return False
+    freed = await connection.fetch(
+        "DELETE FROM account_reading WHERE account_id = $1 AND NOT is_taken RETURNING reading",
+        account_id,
+    )
+    await connection.execute("DELETE FROM account_reading WHERE account_id = $1", account_id)
+    await _insert_readings(connection, account_id, name, readings)
+    await connection.execute(
+        """
+        UPDATE account_reading AS inherited SET is_taken = false
+        FROM (
+            SELECT DISTINCT ON (reading) reading, account_id
+            FROM account_reading WHERE reading = ANY($1) ORDER BY reading, is_taken, account_id
+        ) AS next
+        WHERE inherited.is_taken
+          AND (inherited.reading, inherited.account_id) = (next.reading, next.account_id)
+        """,
+        [row["reading"] for row in freed],
+    )
+    return True
+
+
+async def _insert_readings(
+    connection: Connection, account_id: UUID, name: str, readings: Collection[str]
+) -> None:
+    try:
+        # In order, so that two names with readings in common don't wait for each other.
+        await connection.execute(
+            "INSERT INTO account_reading (account_id, reading) SELECT $1, unnest($2::text[])",
             account_id,
-            name,
-            skeleton,
-            stands_for,
+            sorted(readings),
         )
-    return renamed is not None
+    except asyncpg.UniqueViolationError:
+        raise InvalidName(name, "clearly different from every other account's name") from None
+
+
+async def select_names_alike(connection: Connection) -> list[tuple[str, str]]:
+    """Return each name from before readings were compared, with the older name that it reads like."""
+    return [
+        (row["name"], row["older"])
+        for row in await connection.fetch(
+            """
+            SELECT DISTINCT account.name, older.name AS older
+            FROM account_reading AS taken
+            JOIN account_reading AS held USING (reading)
+            JOIN account ON account.id = taken.account_id
+            JOIN account AS older ON older.id = held.account_id
+            WHERE taken.is_taken AND NOT held.is_taken
+            ORDER BY 1, 2
+            """
+        )
+    ]
 
 
 async def select_account_name(connection: Connection, account_id: UUID) -> str:
@@ -432,11 +476,3 @@ async def select_key_holders(connection: Connection, digests: list[bytes]) -> di
 
 async def count_accounts(connection: Connection) -> int:
     return await connection.fetchval("SELECT count(*) FROM account")
-
-
-@contextmanager
-def _names_unlike(name: str) -> Iterator[None]:
-    try:
-        yield
-    except asyncpg.UniqueViolationError:
-        raise InvalidName(name, "clearly different from every other account's name") from None

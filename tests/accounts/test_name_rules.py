@@ -68,7 +68,8 @@ def test_link_is_no_part_of_a_name(check: Check, link: str) -> None:
 
 @BOTH
 @pytest.mark.parametrize(
-    "name", ["Data Leads", "Mailto Ltd", "JavaScript People", "Http & Sons", "Wwwest", "Big data"]
+    "name",
+    ["Data Leads", "Mailto Ltd", "JavaScript People", "Http & Sons", "Wwwest", "Big data: us"],
 )
 def test_word_that_a_link_could_begin_with_is_one(check: Check, name: str) -> None:
     assert check(name) == name
@@ -108,7 +109,7 @@ def test_white_space_in_a_persons_name_is_one_space(space: str) -> None:
 @pytest.mark.parametrize(
     ("check", "length", "is_one"),
     [
-        *((checked_name, length, is_one) for length, is_one in ((0, False), (1, False), (2, True))),
+        *((checked_name, length, is_one) for length, is_one in ((0, False), (1, True))),
         *((checked_person_name, length, is_one) for length, is_one in ((0, False), (1, True))),
         *(
             (check, length, is_one)
@@ -133,7 +134,7 @@ def test_name_is_as_long_as_it_may_be_and_no_longer(
         assert refused(check, decomposed)
 
 
-@pytest.mark.parametrize("length", [2, 120])
+@pytest.mark.parametrize("length", [1, 120])
 async def test_names_that_are_accepted_can_be_kept(world: World, length: int) -> None:
     company = await world.company("x" * length)
     await world.fetch(

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.accounts.names import checked_name, skeleton
+from service.accounts.accounts import names_alike
+from service.accounts.names import checked_name, readings
 from service.errors import InvalidName
 from tests.builders import NO_VERIFIED, VERIFIED, World
 
@@ -34,7 +35,15 @@ LOOKALIKES = {
         ("A\u030angstro\u0308m Media", "Ångström Media"),
         ("株式会社リード", "株式会社リード"),
         ("3M", "3M"),
-        ("ActiveProspect, Inc.", "ActiveProspect, Inc."),
+        ("Big Data: Insights", "Big Data: Insights"),
+        ("JavaScript: The Good Agency", "JavaScript: The Good Agency"),
+        ("❤️ Health Leads", "❤️ Health Leads"),
+        ("علی‌رضا", "علی‌رضا"),
+        ("ශ්‍රී ලංකා", "ශ්‍රී ලංකා"),
+        ("京", "京"),
+        ("X", "X"),
+        ("Verified Accounting", "Verified Accounting"),
+        ("Prospect Active", "Prospect Active"),
         ("O’Neill & Söhne (Leads) GmbH", "O’Neill & Söhne (Leads) GmbH"),
     ],
 )
@@ -45,7 +54,7 @@ def test_name_is_kept_as(text: str, name: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "A", "…!", "x" * 121, "https://acme.example", "Acme www.acme.example", "http:acme"],
+    ["", " ", "…!", "❤️", "x" * 121, "https://acme.example", "Acme www.acme.example", "http:acme"],
 )
 def test_name_is_refused(text: str) -> None:
     with pytest.raises(InvalidName):
@@ -61,11 +70,26 @@ def test_name_is_refused(text: str) -> None:
         "ActiveProspect Verìfied Account",
         "ActiveProspect Verlfied Account",
         "Active Prospect: Verified-Account",
+        "The ActiveProspect Verified Account",
+        "No Verified Account Identified",
+        "Verified Account",
+        "verified-account",
+        "Unverified",
+        "Not verified",
+        "Unknown",
+        "N/A",
+        "n.a.",
         "null",
         "NONE",
+        "TrustedForm",
+        "Trusted Form, Inc.",
+        "ActiveProspect, Inc.",
+        "ACTlVEPROSPECT Support",
     ],
 )
-def test_name_that_could_be_taken_for_an_answer_is_refused(text: str) -> None:
+def test_name_that_could_be_taken_for_an_answer_a_status_or_the_vendor_is_refused(
+    text: str,
+) -> None:
     with pytest.raises(InvalidName, match="different from the reserved names"):
         checked_name(text)
 
@@ -123,7 +147,7 @@ def test_none_of_thousands_of_disguises_passes_for_a_fixed_answer() -> None:
 
 def test_none_of_thousands_of_disguises_passes_for_another_accounts_name() -> None:
     random, name = Random(20261125), "Apricot Sales Company"
-    taken, refused = skeleton(name), 0
+    taken, refused = readings(name), 0
     for _ in range(DISGUISES):
         text = "".join(
             random.choice([letter, *LOOKALIKES.get(letter, "")]) if letter != " " else letter
@@ -137,8 +161,21 @@ def test_none_of_thousands_of_disguises_passes_for_another_accounts_name() -> No
         except InvalidName:
             refused += 1
         else:
-            assert skeleton(checked) == taken, text
+            assert readings(checked) & taken, text
     assert 0 < refused < DISGUISES
+
+
+@given(
+    name=st.text("abcikmntwIKLMW ", min_size=2, max_size=20).filter(lambda t: len(t.split()) > 0),
+    case=st.sampled_from(CASES),
+    spelled=st.sampled_from(["{}", "{}.", "{}®", "“{}”", "{} ", "{}!"]),
+    form=st.sampled_from(["", " Inc.", ", Inc", " LLC", " L.L.C.", " GmbH", " Ltd.", " Co., Ltd."]),
+    joint=st.sampled_from([" ", "  ", "-", "", " - ", "_", ", "]),
+)
+def test_case_punctuation_space_and_legal_form_make_no_other_name(
+    name: str, case: Callable[[str], str], spelled: str, form: str, joint: str
+) -> None:
+    assert readings(name) & readings(spelled.format(case(name).replace(" ", joint)) + form)
 
 
 @pytest.mark.parametrize(
@@ -147,13 +184,49 @@ def test_none_of_thousands_of_disguises_passes_for_another_accounts_name() -> No
         ("Modern Leads", "Modem Leads"),
         ("Western Leads", "VVestern Leads"),
         ("Paypal Leads", "PaypaI Leads"),
+        ("Paypal Leads", "PAYPAI LEADS"),
+        ("Paypal Leads", "Paypa| Leads"),
         ("Orange Leads", "0range Leads"),
         ("Acme Leads", "ACME LEADS"),
+        ("Harbor Insurance Group", "harbor insurance group"),
+        ("LeadSpring Networks", "LEADSPRING NETWORKS"),
         ("O'Neill Leads", "O’Neill Leads"),
+        ("München Leads GmbH", "MÜNCHEN LEADS GmbH."),
+        ("BrightQuote Media", "Bright Quote  MEDIA"),
+        ("BrightQuote Media", "BrightQuote-Media™"),
+        ("BrightQuote Media", "BrightQuote Media LLC"),
+        ("BrightQuote Media", "BrightQuoteMediaLLC"),
+        ("Orchard Sales, Inc.", "Orchard Sales, lnc."),
+        ("Orchard Sales, Inc.", "OrchardSales Incorporated"),
+        ("Acme, Inc.", "A.c.m.e., Inc."),
+        ("Acme", "Acme S.A. de C.V."),
+        ("Acme", "ACME GmbH & Co. KG"),
+        ("Acme Leads", "Acme | Leads"),
+        ("Новый Дом", "HOBЫЙ ДOM"),
+        ("Strasse", "Straße"),
     ],
 )
-def test_names_that_can_be_taken_for_each_other_have_one_skeleton(one: str, other: str) -> None:
-    assert skeleton(one) == skeleton(other)
+def test_names_that_can_be_taken_for_each_other_have_a_reading_in_common(
+    one: str, other: str
+) -> None:
+    assert readings(one) & readings(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Silver Leads", "Sliver Leads"),
+        ("Mail Leads", "Mall Leads"),
+        ("Zinc", "Z"),
+        ("Cisco", "CIS"),
+        ("Company Leads", "Leads"),
+        ("Limited", "Unlimited"),
+        ("Müller", "Muller"),
+        ("कि", "का"),
+    ],
+)
+def test_names_that_people_tell_apart_have_no_reading_in_common(one: str, other: str) -> None:
+    assert not readings(one) & readings(other)
 
 
 async def test_no_two_accounts_may_look_alike(world: World) -> None:
@@ -163,7 +236,6 @@ async def test_no_two_accounts_may_look_alike(world: World) -> None:
     other = await world.company("Other Leads")
     with pytest.raises(InvalidName, match="different from every other"):
         await world.rename(other, "Раypal Leads")
-    assert skeleton("Paypal Leads") == skeleton("PaypaI Leads")
 
 
 async def test_account_may_be_renamed_to_what_looks_like_its_own_name(world: World) -> None:
@@ -171,3 +243,34 @@ async def test_account_may_be_renamed_to_what_looks_like_its_own_name(world: Wor
     await world.rename(company, "ACME Leads")
     rows = await world.fetch("SELECT name FROM account")
     assert [row["name"] for row in rows] == ["ACME Leads"]
+
+
+async def test_name_that_an_account_gave_up_can_be_taken(world: World) -> None:
+    company, other = await world.company("Acme Leads"), await world.company("Other Leads")
+    await world.rename(company, "Apex Leads")
+    await world.rename(other, "ACME Leads, Inc.")
+    with pytest.raises(InvalidName, match="different from every other"):
+        await world.rename(company, "Acme Leads")
+
+
+async def test_of_names_that_were_alike_before_the_older_is_guarded_and_both_are_reported(
+    world: World,
+) -> None:
+    older, newer = await world.company("Acme Leads"), await world.company("Else")
+    await world.fetch("UPDATE account SET name = 'ACME Leads, Inc.' WHERE id = $1", newer.id)
+    await world.fetch(
+        "UPDATE account_reading SET reading = 'acrneleads', is_taken = true WHERE account_id = $1",
+        newer.id,
+    )
+
+    async def alike() -> list[tuple[str, str]]:
+        async with world.database.general.connection() as connection:
+            return await names_alike(connection)
+
+    assert await alike() == [("ACME Leads, Inc.", "Acme Leads")]
+    with pytest.raises(InvalidName, match="different from every other"):
+        await world.rename(newer, "Acme Leads LLC")
+    await world.rename(older, "Apex Leads")
+    assert await alike() == []
+    with pytest.raises(InvalidName, match="different from every other"):
+        await world.company("Acme Leads")

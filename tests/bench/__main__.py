@@ -39,8 +39,8 @@ DOMAINS = 200_000
 COMPANIES = 2_000
 
 FILL = f"""
-INSERT INTO account (id, name, name_skeleton)
-    SELECT md5('account ' || n)::uuid, 'Company number ' || n, 'company number ' || n
+INSERT INTO account (id, name)
+    SELECT md5('account ' || n)::uuid, 'Company number ' || n
     FROM generate_series(0, {COMPANIES}) AS n;
 INSERT INTO ownership (id, account_id, domain, covers_subdomains, method, verified_at, started_at)
     SELECT md5('ownership ' || n)::uuid, md5('account ' || n % {COMPANIES} + 1)::uuid,

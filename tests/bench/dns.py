@@ -21,8 +21,8 @@ FEW, MANY = 1_000, 100_000
 SECONDS = 20
 
 FILL = """
-INSERT INTO account (id, name, name_skeleton)
-    SELECT md5('account ' || n)::uuid, 'Seller number ' || n, 'seller number ' || n
+INSERT INTO account (id, name)
+    SELECT md5('account ' || n)::uuid, 'Seller number ' || n
     FROM generate_series(0, 999) AS n;
 INSERT INTO domain_claim
     (id, account_id, name, covers_subdomains, code, added_at, begun_at, next_check_at, reason)

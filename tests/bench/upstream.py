@@ -58,9 +58,7 @@ async def leads(client: httpx.AsyncClient) -> tuple[list[float], list[float]]:
 
 async def prepare(url: str, key: str) -> None:
     async with connect(url) as connection:
-        await connection.execute(
-            "INSERT INTO account (id, name, name_skeleton) VALUES (md5('a')::uuid, 'Buyer', 'buyer')"
-        )
+        await connection.execute("INSERT INTO account (id, name) VALUES (md5('a')::uuid, 'Buyer')")
         await connection.execute(
             "INSERT INTO api_key (id, account_id, digest) VALUES (md5('k')::uuid, md5('a')::uuid, $1)",
             digest_of(key),

@@ -146,8 +146,8 @@ async def test_known_seller_signs_in_by_mail_and_chooses_the_account(
         await connection.execute(
             """
             WITH another AS (
-                INSERT INTO account (id, name, name_skeleton)
-                VALUES (gen_random_uuid(), 'Another Seller', 'another') RETURNING id
+                INSERT INTO account (id, name)
+                VALUES (gen_random_uuid(), 'Another Seller') RETURNING id
             )
             INSERT INTO membership (account_id, user_id, role)
             SELECT another.id, app_user.id, 'admin' FROM another, app_user WHERE email = $1

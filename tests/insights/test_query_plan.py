@@ -14,8 +14,8 @@ from tests.conftest import fresh_database
 DOMAINS = 20_000
 
 FILL = f"""
-INSERT INTO account (id, name, name_skeleton)
-    SELECT md5('account ' || n)::uuid, 'Account ' || n, 'account ' || n
+INSERT INTO account (id, name)
+    SELECT md5('account ' || n)::uuid, 'Account ' || n
     FROM generate_series(1, 2000) AS n;
 INSERT INTO api_key (id, account_id, digest)
     SELECT md5('key ' || n)::uuid, md5('account ' || n)::uuid, sha256(n::text::bytea)

@@ -1,13 +1,15 @@
 """Migrations create the committed schema, once, whether one process runs them or several."""
 
 import asyncio
+import runpy
 
 import asyncpg
 import pytest
 
+from service.accounts.accounts import names_alike
 from service.errors import Unavailable
-from service.postgres.migrations import is_migrated, migrate
-from service.postgres.pools import open_database
+from service.postgres.migrations import is_migrated, migrate, migrations_dir
+from service.postgres.pools import connect, open_database
 from tests.conftest import fresh_database
 from tests.running import ROOT
 from tests.schema import dump
@@ -49,3 +51,23 @@ async def test_database_that_is_not_there_is_unavailable(server_url: str) -> Non
     del server_url
     with pytest.raises(Unavailable):
         await migrate("postgresql://nobody@127.0.0.1:1/nothing")
+
+
+async def test_names_from_before_that_read_alike_stay_and_are_reported(
+    empty_database_url: str,
+) -> None:
+    await migrate(empty_database_url)
+    migration = runpy.run_path(str(migrations_dir() / "0007_readings.py"))
+    async with connect(empty_database_url) as connection:
+        await migration["rollback"](connection)
+        for number, name in enumerate(("Acme Leads", "ACME Leads, Inc.", "Other Leads")):
+            await connection.execute(
+                "INSERT INTO account (id, name, name_skeleton, created_at)"
+                " VALUES (gen_random_uuid(), $1, $1, now() - interval '1 day' * $2)",
+                name,
+                number,
+            )
+        await migration["apply"](connection)
+        assert await names_alike(connection) == [("Acme Leads", "ACME Leads, Inc.")]
+        names = await connection.fetch("SELECT name FROM account ORDER BY name")
+        assert [row["name"] for row in names] == ["ACME Leads, Inc.", "Acme Leads", "Other Leads"]
