@@ -82,6 +82,17 @@ END;
 
 $$;
 
+CREATE FUNCTION public.has_opted_out(email text, inviter_id uuid, reason text) RETURNS boolean
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT EXISTS (
+        SELECT FROM invitation_opt_out AS unwanted
+        WHERE unwanted.email = has_opted_out.email
+          AND (unwanted.inviter_id IS NULL OR unwanted.inviter_id = has_opted_out.inviter_id)
+          AND (has_opted_out.reason <> 'join_account' OR unwanted.covers_joining)
+    )
+$$;
+
 CREATE FUNCTION public.owner_of_host(host text, covering_names text[]) RETURNS TABLE(owner_id uuid, owner_name text, domain text, verified_at timestamp with time zone)
     LANGUAGE sql STABLE ROWS 1
     AS $$
@@ -307,7 +318,6 @@ CREATE TABLE public.invitation (
     created_at timestamp with time zone NOT NULL,
     expires_at timestamp with time zone NOT NULL,
     mail_id uuid NOT NULL,
-    token_digest bytea NOT NULL,
     ended_at timestamp with time zone,
     inviter_name text,
     acceptor_id uuid,
@@ -320,15 +330,25 @@ CREATE TABLE public.invitation (
     CONSTRAINT invitation_email_check CHECK ((email = lower(email))),
     CONSTRAINT invitation_reason_check CHECK ((reason = ANY (ARRAY['receive_leads'::text, 'send_leads'::text, 'domain_ownership_visibility'::text, 'confirm_domain_ownership'::text, 'share_lead_quality_reports'::text, 'join_account'::text]))),
     CONSTRAINT invitation_role_check CHECK ((role = ANY (ARRAY['admin'::text, 'member'::text]))),
-    CONSTRAINT invitation_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'accepted'::text, 'declined'::text, 'cancelled'::text, 'expired'::text]))),
-    CONSTRAINT invitation_token_digest_check CHECK ((octet_length(token_digest) = 32))
+    CONSTRAINT invitation_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'accepted'::text, 'declined'::text, 'cancelled'::text, 'expired'::text])))
+);
+
+CREATE TABLE public.invitation_link (
+    token_digest bytea NOT NULL,
+    invitation_id uuid NOT NULL,
+    mail_id uuid NOT NULL,
+    CONSTRAINT invitation_link_token_digest_check CHECK ((octet_length(token_digest) = 32))
 );
 
 CREATE TABLE public.invitation_opt_out (
     email text NOT NULL,
     inviter_id uuid,
     opted_out_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT invitation_opt_out_email_check CHECK ((email = lower(email)))
+    covers_joining boolean DEFAULT false NOT NULL,
+    token_digest bytea,
+    CONSTRAINT invitation_opt_out_check CHECK (((inviter_id IS NOT NULL) OR (NOT covers_joining))),
+    CONSTRAINT invitation_opt_out_email_check CHECK ((email = lower(email))),
+    CONSTRAINT invitation_opt_out_token_digest_check CHECK ((octet_length(token_digest) = 32))
 );
 
 CREATE TABLE public.visibility_grant (
@@ -565,14 +585,17 @@ ALTER TABLE ONLY public.grant_request
 ALTER TABLE ONLY public.idempotent_request
     ADD CONSTRAINT idempotent_request_pkey PRIMARY KEY (account_id, key);
 
+ALTER TABLE ONLY public.invitation_link
+    ADD CONSTRAINT invitation_link_pkey PRIMARY KEY (token_digest);
+
+ALTER TABLE ONLY public.invitation_opt_out
+    ADD CONSTRAINT invitation_opt_out_token_unique UNIQUE (token_digest);
+
 ALTER TABLE ONLY public.invitation_opt_out
     ADD CONSTRAINT invitation_opt_out_unique UNIQUE NULLS NOT DISTINCT (email, inviter_id);
 
 ALTER TABLE ONLY public.invitation
     ADD CONSTRAINT invitation_pkey PRIMARY KEY (id);
-
-ALTER TABLE ONLY public.invitation
-    ADD CONSTRAINT invitation_token_unique UNIQUE (token_digest);
 
 ALTER TABLE ONLY public.mail
     ADD CONSTRAINT mail_pkey PRIMARY KEY (id);
@@ -754,6 +777,12 @@ ALTER TABLE ONLY public.invitation
 
 ALTER TABLE ONLY public.invitation
     ADD CONSTRAINT invitation_inviter_id_fkey FOREIGN KEY (inviter_id) REFERENCES public.account(id);
+
+ALTER TABLE ONLY public.invitation_link
+    ADD CONSTRAINT invitation_link_invitation_id_fkey FOREIGN KEY (invitation_id) REFERENCES public.invitation(id);
+
+ALTER TABLE ONLY public.invitation_link
+    ADD CONSTRAINT invitation_link_mail_id_fkey FOREIGN KEY (mail_id) REFERENCES public.mail(id);
 
 ALTER TABLE ONLY public.invitation
     ADD CONSTRAINT invitation_mail_id_fkey FOREIGN KEY (mail_id) REFERENCES public.mail(id);

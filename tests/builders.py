@@ -17,7 +17,7 @@ from service.accounts import accounts, keys
 from service.audit import OPERATOR, Actor
 from service.certificates.imports import LineResult, import_lines
 from service.connections import connections, grants
-from service.invitations import invitations
+from service.invitations import invitations, opt_outs
 from service.invitations.invitations import Sent
 from service.invitations.queries import select_invitation
 from service.invitations.records import Invitation, Reason
@@ -32,7 +32,7 @@ VERIFIED = "ActiveProspect Verified Account"
 # Every table that tests write to. Referring tables come before those they refer to.
 TABLES = (
     "domain_evidence", "ownership", "domain_claim", "answer", "retained_certificate",
-    "sign_in_link", "invitation", "mail", "invitation_opt_out", "grant_request",
+    "sign_in_link", "invitation_link", "invitation", "mail", "invitation_opt_out", "grant_request",
     "visibility_grant", "connection", "certificate", "event", "idempotent_request", "allowance",
     "user_session", "membership", "api_key", "app_user", "account", "pgqueuer",
     "pgqueuer_schedules",
@@ -168,6 +168,11 @@ class World:
             )
         assert isinstance(sent, Sent)
         return sent.invitation
+
+    async def opt_out(self, invitation: Invitation, *, of_all: bool) -> None:
+        """Opt its recipient out, as by the link in the invitation's email."""
+        async with self.database.general.transaction() as connection:
+            await opt_outs.opt_out(connection, SECRET.encode(), invitation, of_all=of_all)
 
     async def invitation(self, invitation: Invitation) -> Invitation:
         """The current state of an invitation."""

@@ -9,9 +9,10 @@ from litestar.params import PathParameter, QueryParameter
 
 from service.accounts import sign_in
 from service.accounts.accounts import checked_email
+from service.accounts.records import SignInLink
 from service.accounts.visitors import Visitor, form_of, go_on, page
 from service.errors import InvalidInput, NoLongerOpen, NotFound
-from service.postgres.pools import Database
+from service.postgres.pools import Connection, Database
 from service.tokens import link_token
 from service.web.bodies import HttpRequest
 from service.web.pages import Page, page_router
@@ -19,7 +20,7 @@ from service.web.pages import Page, page_router
 HOME = "/connections"
 
 # Where sign-in may redirect to: only our own pages.
-_OWN_PATH = re.compile(r"/domains|/connections(/[0-9a-f-]{36})?")
+_OWN_PATH = re.compile(r"/domains|/opt-outs|/connections(/[0-9a-f-]{36})?")
 
 
 @get("/sign-in")
@@ -56,7 +57,15 @@ async def ask_for_link(
             error=str(error),
         )
     async with database.general.transaction() as connection:
-        await sign_in.request_link(connection, request.app.state.secret, email, next_path=next_path)
+        former = await sign_in.look_up(connection, form.get("former", ""))
+        leads_on = former is not None and former.email == email
+        await sign_in.request_link(
+            connection,
+            request.app.state.secret,
+            email,
+            invitation_id=former.invitation_id if former and leads_on else None,
+            next_path=former.next_path if former and leads_on else next_path,
+        )
     return page(request, visitor, "link_sent", email=email)
 
 
@@ -72,7 +81,7 @@ async def show_link(
         try:
             link = await sign_in.find_link(connection, token)
         except (NotFound, NoLongerOpen) as error:
-            return _bad_link(request, visitor, error)
+            return await _bad_link(request, visitor, connection, token, error)
     return page(request, visitor, "confirm_sign_in", email=link.email, token=token)
 
 
@@ -89,11 +98,8 @@ async def use_link(
         try:
             signed_in = await sign_in.sign_in(connection, token, visitor.session)
         except (NotFound, NoLongerOpen) as error:
-            return _bad_link(request, visitor, error)
-        mail_id = await sign_in.mail_of_invitation(connection, signed_in.link)
-    path = signed_in.link.next_path or HOME
-    if mail_id is not None:
-        path = f"/invitations/{link_token(request.app.state.secret, mail_id)}"
+            return await _bad_link(request, visitor, connection, token, error)
+        path = await _destination(request, connection, signed_in.link)
     return go_on(request, path, signed_in.token)
 
 
@@ -115,12 +121,38 @@ def _own(path: str) -> str:
     return path if _OWN_PATH.fullmatch(path) else HOME
 
 
-def _bad_link(request: HttpRequest, visitor: Visitor, error: NotFound | NoLongerOpen) -> Page:
-    """Show why a link doesn't work. A signed-in visitor, who may have just used it, goes home."""
-    if visitor.session is not None:
-        return go_on(request, HOME)
-    status = 410 if isinstance(error, NoLongerOpen) else 404
-    return page(request, visitor, "sign_in", status=status, next_path=HOME, error=str(error))
+async def _destination(request: HttpRequest, connection: Connection, link: SignInLink) -> str:
+    mail_id = await sign_in.mail_of_invitation(connection, link)
+    if mail_id is None:
+        return link.next_path or HOME
+    return f"/invitations/{link_token(request.app.state.secret, mail_id)}"
+
+
+async def _bad_link(
+    request: HttpRequest,
+    visitor: Visitor,
+    connection: Connection,
+    token: str,
+    error: NotFound | NoLongerOpen,
+) -> Page:
+    """Show why a link doesn't work, and ask for a new one that leads to the same page.
+
+    Whoever has just signed in with it, and pressed twice, goes on to that page.
+    """
+    link = await sign_in.look_up(connection, token)
+    user = visitor.session.user if visitor.session else None
+    if user and link and link.used_at and link.email == user.email:
+        return go_on(request, await _destination(request, connection, link))
+    return page(
+        request,
+        visitor,
+        "sign_in" if user is None else "bad_link",
+        status=410 if isinstance(error, NoLongerOpen) else 404,
+        next_path=HOME,
+        former=token if link else None,
+        email=link.email if link else None,
+        error=str(error),
+    )
 
 
 routes = [page_router(show_sign_in, ask_for_link, show_link, use_link, sign_out)]

@@ -61,14 +61,21 @@ async def request_link(
 
 async def find_link(connection: Connection, token: str) -> SignInLink:
     """Return a valid link. Raises `NotFound`, or `NoLongerOpen` if it was used or has expired."""
-    link = await queries.select_sign_in_link(connection, digest_of(token))
+    link = await look_up(connection, token)
     if link is None:
         raise InvalidLink("this sign-in link isn't valid; request a new one")
     if link.used_at is not None:
-        raise NoLongerOpen("this link was already used; request a new one")
+        raise NoLongerOpen(
+            "this link was already used, maybe by a program that checks your email; request a new one"
+        )
     if link.is_expired:
         raise NoLongerOpen("this link expired; request a new one")
     return link
+
+
+async def look_up(connection: Connection, token: str) -> SignInLink | None:
+    """Return a link, valid or not, or None if there is none, such as a day after it expired."""
+    return await queries.select_sign_in_link(connection, digest_of(token))
 
 
 async def sign_in(connection: Connection, token: str, former: Session | None) -> SignedIn:

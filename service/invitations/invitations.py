@@ -13,6 +13,7 @@ the lock on the invitation's row, and commits together with its effect, its even
 | join_account                | –              | the user becomes a member of the inviting account |
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TypeAlias
 from uuid import UUID
@@ -31,7 +32,7 @@ from service.connections.connections import find_partner, partners_of_email
 from service.connections.records import Partner
 from service.errors import Conflict, InvalidInput, InvalidLink, NoLongerOpen, NotFound
 from service.invitations import queries
-from service.invitations.records import Invitation, InvitationState, Reason
+from service.invitations.records import Invitation, InvitationState, Link, Reason
 from service.mail.mails import cancel_mails, queue_mail
 from service.postgres.pools import Connection
 from service.tokens import digest_of, link_token
@@ -138,7 +139,9 @@ async def invite(
         vendor_label,
         expires_at,
         mail_id,
-        digest_of(link_token(secret, mail_id)),
+    )
+    await queries.insert_link(
+        connection, invitation_id, mail_id, digest_of(link_token(secret, mail_id))
     )
     await audit.record(
         connection,
@@ -157,7 +160,7 @@ async def resend(
 ) -> Invitation:
     """Resend a pending or expired invitation, and restart its lifetime. Needs a transaction.
 
-    The links in earlier emails stop working.
+    The links in earlier emails stop working, except for opting out.
 
     Raises `NotFound`, `LimitReached`, or `Conflict` if it was answered, canceled, or replaced by a
     newer one.
@@ -179,8 +182,9 @@ async def resend(
         note=invitation.note,
         is_reminder=True,
     )
-    await queries.update_invitation_resent(
-        connection, invitation_id, expires_at, mail_id, digest_of(link_token(secret, mail_id))
+    await queries.update_invitation_resent(connection, invitation_id, expires_at, mail_id)
+    await queries.insert_link(
+        connection, invitation_id, mail_id, digest_of(link_token(secret, mail_id))
     )
     await audit.record(
         connection,
@@ -220,18 +224,12 @@ async def decline(connection: Connection, invitation_id: UUID) -> None:
     await _decline(connection, invitation)
 
 
-async def opt_out(connection: Connection, invitation_id: UUID, *, of_all: bool) -> None:
-    """Opt an invitation's recipient out, from this inviter or `of_all`, for good.
-
-    Pending invitations from them are declined. Needs a transaction. Raises `NotFound`.
-    """
-    invitation = await existing(connection, invitation_id)
-    inviter_id = None if of_all else invitation.inviter_id
-    await queries.insert_opt_out(connection, invitation.email, inviter_id)
-    for pending_id in await queries.select_pending_ids(connection, invitation.email, inviter_id):
-        pending = await existing(connection, pending_id)
-        if pending.state == "pending":
-            await _decline(connection, pending)
+async def decline_all(connection: Connection, ids: Sequence[UUID], action: str) -> None:
+    """Decline those of the locked invitations that are pending. `action` goes on record."""
+    for invitation_id in ids:
+        invitation = await existing(connection, invitation_id)
+        if invitation.state == "pending":
+            await _decline(connection, invitation, action)
 
 
 async def expire_due(connection: Connection) -> int:
@@ -249,12 +247,12 @@ async def expire_due(connection: Connection) -> int:
     return len(expired)
 
 
-async def find_by_token(connection: Connection, token: str) -> Invitation:
+async def find_by_token(connection: Connection, token: str) -> Link:
     """Return the invitation that an emailed link leads to, open or not. Raises `NotFound`."""
-    invitation = await queries.select_invitation_of_token(connection, digest_of(token))
-    if invitation is None:
+    link = await queries.select_link(connection, digest_of(token))
+    if link is None:
         raise InvalidLink("this invitation link isn't valid; look for a newer email")
-    return invitation
+    return link
 
 
 def checked_note(note: str | None) -> str | None:
@@ -375,7 +373,7 @@ async def _send(
         mail_id=mail_id,
         subject_id=invitation_id,
         not_after=expires_at,
-        suppressed=await queries.has_opted_out(connection, email, inviter_id),
+        suppressed=await queries.has_opted_out(connection, email, inviter_id, reason),
         params={
             "inviter": inviter,
             "reason": reason,
@@ -388,13 +386,17 @@ async def _send(
 
 
 async def _end(
-    connection: Connection, invitation: Invitation, state: InvitationState, actor: Actor
+    connection: Connection,
+    invitation: Invitation,
+    state: InvitationState,
+    actor: Actor,
+    action: str | None = None,
 ) -> None:
     await queries.end_invitation(connection, invitation.id, state)
     await cancel_mails(connection, invitation.id)
     await audit.record(
         connection,
-        f"invitation.{state}",
+        action or f"invitation.{state}",
         invitation.inviter_id,
         actor=actor,
         invitation_id=invitation.id,
@@ -402,9 +404,11 @@ async def _end(
     )
 
 
-async def _decline(connection: Connection, invitation: Invitation) -> None:
+async def _decline(
+    connection: Connection, invitation: Invitation, action: str | None = None
+) -> None:
     """Record the recipient as the one who declined: the inviter must not learn of an account."""
-    await _end(connection, invitation, "declined", audit.RECIPIENT)
+    await _end(connection, invitation, "declined", audit.RECIPIENT, action)
     await members.mail_admins(
         connection,
         invitation.inviter_id,

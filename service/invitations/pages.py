@@ -16,10 +16,10 @@ from service.accounts.records import User
 from service.accounts.visitors import Visitor, form_of, go_on, page
 from service.audit import Actor
 from service.errors import Conflict, Forbidden, InvalidInput, NoLongerOpen
-from service.invitations import acceptance, invitations, queries
+from service.invitations import acceptance, invitations, opt_outs, queries
 from service.invitations.acceptance import SIGN_UPS_A_DAY, TermsChanged, terms_of
 from service.invitations.invitations import ASK_FOR_NAME
-from service.invitations.records import Invitation
+from service.invitations.records import Invitation, Link
 from service.ownership.ownerships import owned_by
 from service.ownership.records import Ownership
 from service.postgres.pools import Connection, Database
@@ -36,6 +36,7 @@ Way: TypeAlias = Literal[
     "own",  # the recipient is signed in, but belongs only to the inviter's account
     "suspended",  # the recipient is signed in, but belongs only to suspended accounts
     "other_user",  # someone else is signed in
+    "replaced",  # a newer email has the link that can accept
 ]
 
 
@@ -121,12 +122,27 @@ async def decline(
     """Decline an invitation. The link is enough; no account is needed."""
     await form_of(request, visitor)
     async with database.general.transaction() as connection:
-        invitation = await invitations.find_by_token(connection, token)
+        link = await _link_for(connection, visitor, token)
+        if not link.is_current:
+            return _invitation(request, visitor, token, _Seen(link.invitation, "replaced"))
         try:
-            await invitations.decline(connection, invitation.id)
+            await invitations.decline(connection, link.invitation.id)
         except NoLongerOpen:
-            return _invitation(request, visitor, token, _Seen(invitation, "sign_in"))
-    return page(request, visitor, "answered", invitation=invitation, did="declined")
+            return _invitation(request, visitor, token, _Seen(link.invitation, "sign_in"))
+    return page(request, visitor, "answered", invitation=link.invitation, token=token)
+
+
+@get("/invitations/{token:str}/unsubscribe")
+async def show_stop(
+    request: HttpRequest,
+    visitor: NamedDependency[Visitor],
+    database: NamedDependency[Database],
+    token: _Token,
+) -> Page:
+    """Ask which invitations to stop, and say what that does. Opening the page does nothing."""
+    async with database.general.connection() as connection:
+        link = await _link_for(connection, visitor, token)
+    return page(request, visitor, "stop", invitation=link.invitation, token=token)
 
 
 @post("/invitations/{token:str}/stop", status_code=200)
@@ -138,18 +154,10 @@ async def stop(
 ) -> Page:
     """Opt out of invitations, from this inviter or from everyone."""
     form = await form_of(request, visitor)
-    of_all = form.get("scope") == "all"
-    async with database.general.transaction() as connection:
-        invitation = await invitations.find_by_token(connection, token)
-        await invitations.opt_out(connection, invitation.id, of_all=of_all)
-    did = "stopped_all" if of_all else "stopped"
-    return page(request, visitor, "answered", invitation=invitation, did=did)
-
-
-@get("/invitations/{token:str}/unsubscribe")
-async def show_stop(request: HttpRequest, token: _Token) -> Page:
-    """Redirect whoever opens the link in the email's header to the opt-out form."""
-    return go_on(request, f"/invitations/{token}#stop")
+    scope = form.get("scope", "")
+    if scope not in ("inviter", "all"):
+        raise InvalidInput("scope", scope, "inviter or all")
+    return await _stop(request, visitor, database, token, of_all=scope == "all")
 
 
 @post("/invitations/{token:str}/unsubscribe", status_code=200)
@@ -162,10 +170,65 @@ async def unsubscribe(
     """Handle a mail program's one-click opt-out (RFC 8058). No page sends it: the token must do."""
     if (await request.form()).get("List-Unsubscribe") != "One-Click":
         raise InvalidInput("List-Unsubscribe", "…", "“One-Click” (RFC 8058)")
+    return await _stop(request, visitor, database, token, of_all=True)
+
+
+@get("/opt-outs")
+async def show_opt_outs(
+    request: HttpRequest, visitor: NamedDependency[Visitor], database: NamedDependency[Database]
+) -> Page:
+    """Show which invitations the user stopped."""
+    if visitor.session is None:
+        return go_on(request, "/sign-in?next=/opt-outs")
+    async with database.general.connection() as connection:
+        stopped = await opt_outs.opt_outs_of(connection, visitor.session.user.email)
+    return page(request, visitor, "opt_outs", stopped=stopped)
+
+
+@post("/opt-outs", status_code=200)
+async def end_opt_out(
+    request: HttpRequest, visitor: NamedDependency[Visitor], database: NamedDependency[Database]
+) -> Page:
+    """Allow an inviter's, or everyone's, invitations to the user again."""
+    form = await form_of(request, visitor)
+    if visitor.session is None:
+        return go_on(request, "/sign-in?next=/opt-outs")
+    email = visitor.session.user.email
     async with database.general.transaction() as connection:
-        invitation = await invitations.find_by_token(connection, token)
-        await invitations.opt_out(connection, invitation.id, of_all=True)
-    return page(request, visitor, "answered", invitation=invitation, did="stopped_all")
+        for each in await opt_outs.opt_outs_of(connection, email):
+            if str(each.inviter_id or "everyone") == form.get("inviter"):
+                await opt_outs.allow_again(connection, email, each.inviter_id)
+    return go_on(request, "/opt-outs")
+
+
+@get("/opt-outs/{token:str}")
+async def show_opt_out(
+    request: HttpRequest,
+    visitor: NamedDependency[Visitor],
+    database: NamedDependency[Database],
+    token: _Token,
+) -> Page:
+    """Ask whether to undo an opt-out. Opening the page does nothing."""
+    async with database.general.connection() as connection:
+        found = await opt_outs.find_by_token(connection, token)
+    _require_recipient(visitor, found.email)
+    return page(request, visitor, "opt_out", stopped=found, token=token, is_undone=False)
+
+
+@post("/opt-outs/{token:str}", status_code=200)
+async def undo_opt_out(
+    request: HttpRequest,
+    visitor: NamedDependency[Visitor],
+    database: NamedDependency[Database],
+    token: _Token,
+) -> Page:
+    """Undo an opt-out by the link in the email that confirmed it."""
+    await form_of(request, visitor)
+    async with database.general.transaction() as connection:
+        found = await opt_outs.find_by_token(connection, token)
+        _require_recipient(visitor, found.email)
+        await opt_outs.allow_again(connection, found.email, found.inviter_id)
+    return page(request, visitor, "opt_out", stopped=found, token=token, is_undone=True)
 
 
 @post("/invitations/{token:str}/sign-in", status_code=200)
@@ -178,20 +241,46 @@ async def ask_for_link(
     """Email a sign-in link to the invited address. It leads back to the invitation."""
     await form_of(request, visitor)
     async with database.general.transaction() as connection:
-        invitation = await invitations.find_by_token(connection, token)
+        link = await _link_for(connection, visitor, token)
+        if not link.is_current:
+            return _invitation(request, visitor, token, _Seen(link.invitation, "replaced"))
         await sign_in.request_link(
             connection,
             request.app.state.secret,
-            invitation.email,
-            invitation_id=invitation.id if invitation.state == "pending" else None,
+            link.invitation.email,
+            invitation_id=link.invitation.id if link.invitation.state == "pending" else None,
         )
-    return page(request, visitor, "link_sent", email=invitation.email)
+    return page(request, visitor, "link_sent", email=link.invitation.email)
+
+
+async def _stop(
+    request: HttpRequest, visitor: Visitor, database: Database, token: str, *, of_all: bool
+) -> Page:
+    async with database.general.transaction() as connection:
+        link = await _link_for(connection, visitor, token)
+        await opt_outs.opt_out(connection, request.app.state.secret, link.invitation, of_all=of_all)
+    return page(request, visitor, "stopped", invitation=link.invitation, of_all=of_all)
+
+
+async def _link_for(connection: Connection, visitor: Visitor, token: str) -> Link:
+    """Return what a link leads to. Raises `NotFound`, or `Forbidden` to anyone else who signed in."""
+    link = await invitations.find_by_token(connection, token)
+    _require_recipient(visitor, link.invitation.email)
+    return link
+
+
+def _require_recipient(visitor: Visitor, email: str) -> None:
+    if visitor.session and visitor.session.user.email != email:
+        raise Forbidden(f"this link is for {email}; sign out, then open it again")
 
 
 async def _look(connection: Connection, visitor: Visitor, token: str) -> _Seen:
     """Return an invitation, and what this visitor can do about it. Raises `NotFound`."""
-    invitation = await invitations.find_by_token(connection, token)
+    link = await invitations.find_by_token(connection, token)
+    invitation = link.invitation
     user = visitor.session.user if visitor.session else None
+    if not link.is_current:
+        return _Seen(invitation, "replaced")
     if user is None:
         is_known = await find_user(connection, invitation.email) is not None
         return _Seen(invitation, "sign_in" if is_known else "sign_up")
@@ -279,7 +368,7 @@ def _invitation(
     form: Mapping[str, str] | None = None,
 ) -> Page:
     """Return the page of an invitation: what the visitor can do, or how it ended."""
-    if seen.invitation.state != "pending":
+    if seen.invitation.state != "pending" or seen.way == "replaced":
         status = 410
     return page(
         request,
@@ -298,4 +387,18 @@ def _invitation(
     )
 
 
-routes = [page_router(show_invitation, accept, decline, stop, show_stop, unsubscribe, ask_for_link)]
+routes = [
+    page_router(
+        show_invitation,
+        accept,
+        decline,
+        stop,
+        show_stop,
+        unsubscribe,
+        ask_for_link,
+        show_opt_outs,
+        end_opt_out,
+        show_opt_out,
+        undo_opt_out,
+    )
+]

@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 
 from service.errors import Conflict
-from service.invitations.records import Invitation, InvitationState, Reason
+from service.invitations.records import Invitation, InvitationState, Link, OptOut, Reason
 from service.postgres.pools import Connection
 
 _INVITATIONS = """
@@ -78,13 +78,28 @@ async def select_invitation(connection: Connection, invitation_id: UUID) -> Invi
     return None if row is None else Invitation(*row)
 
 
-async def select_invitation_of_token(
-    connection: Connection, token_digest: bytes
-) -> Invitation | None:
+async def select_link(connection: Connection, token_digest: bytes) -> Link | None:
+    """Return what a mailed link leads to."""
     row = await connection.fetchrow(
-        _INVITATIONS + "WHERE invitation.token_digest = $1", token_digest
+        "SELECT invitation_id, mail_id FROM invitation_link WHERE token_digest = $1", token_digest
     )
-    return None if row is None else Invitation(*row)
+    if row is None:
+        return None
+    invitation = await select_invitation(connection, row["invitation_id"])
+    assert invitation is not None
+    return Link(invitation, is_current=invitation.mail_id == row["mail_id"])
+
+
+async def insert_link(
+    connection: Connection, invitation_id: UUID, mail_id: UUID, token_digest: bytes
+) -> None:
+    """Add the link of an email about an invitation."""
+    await connection.execute(
+        "INSERT INTO invitation_link (token_digest, invitation_id, mail_id) VALUES ($1, $2, $3)",
+        token_digest,
+        invitation_id,
+        mail_id,
+    )
 
 
 async def select_pending_invitation(
@@ -192,14 +207,13 @@ async def insert_invitation(
     vendor_label: str | None,
     expires_at: datetime,
     mail_id: UUID,
-    token_digest: bytes,
 ) -> None:
     await connection.execute(
         """
         INSERT INTO invitation (
             id, inviter_id, email, reason, role, note, vendor_label, state, created_at, expires_at,
-            mail_id, token_digest
-        ) VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', now(), $8, $9, $10)
+            mail_id
+        ) VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', now(), $8, $9)
         """,
         invitation_id,
         inviter_id,
@@ -210,18 +224,13 @@ async def insert_invitation(
         vendor_label,
         expires_at,
         mail_id,
-        token_digest,
     )
 
 
 async def update_invitation_resent(
-    connection: Connection,
-    invitation_id: UUID,
-    expires_at: datetime,
-    mail_id: UUID,
-    token_digest: bytes,
+    connection: Connection, invitation_id: UUID, expires_at: datetime, mail_id: UUID
 ) -> None:
-    """Reopen an invitation with a new expiry and token.
+    """Reopen an invitation with a new expiry and email.
 
     Raises `Conflict` if another like it is pending.
     """
@@ -229,13 +238,12 @@ async def update_invitation_resent(
         await connection.execute(
             """
             UPDATE invitation SET state = 'pending', ended_at = NULL, inviter_name = NULL,
-                expires_at = $2, mail_id = $3, token_digest = $4
+                expires_at = $2, mail_id = $3
             WHERE id = $1 AND state IN ('pending', 'expired')
             """,
             invitation_id,
             expires_at,
             mail_id,
-            token_digest,
         )
     except asyncpg.UniqueViolationError:
         raise Conflict("a newer invitation like this one is pending") from None
@@ -315,42 +323,90 @@ async def expire_invitations(connection: Connection) -> list[tuple[UUID, UUID, s
     return [(row["id"], row["inviter_id"], row["email"]) for row in rows]
 
 
-async def select_pending_ids(
-    connection: Connection, email: str, inviter_id: UUID | None
-) -> list[UUID]:
-    """Lock the pending invitations to an address from one account or any. Return their ids."""
+async def select_unwanted_ids(connection: Connection, email: str) -> list[UUID]:
+    """Lock the pending invitations that a recipient opted out of. Return their ids."""
     rows = await connection.fetch(
         """
         SELECT id FROM invitation
-        WHERE email = $1 AND ($2::uuid IS NULL OR inviter_id = $2) AND state = 'pending'
+        WHERE email = $1 AND state = 'pending' AND has_opted_out(email, inviter_id, reason)
         ORDER BY inviter_id, id
         FOR UPDATE
         """,
         email,
-        inviter_id,
     )
     return [row["id"] for row in rows]
 
 
-async def insert_opt_out(connection: Connection, email: str, inviter_id: UUID | None) -> None:
-    await connection.execute(
-        """
-        INSERT INTO invitation_opt_out (email, inviter_id) VALUES ($1, $2)
-        ON CONFLICT ON CONSTRAINT invitation_opt_out_unique DO NOTHING
-        """,
-        email,
-        inviter_id,
-    )
-
-
-async def has_opted_out(connection: Connection, email: str, inviter_id: UUID) -> bool:
+async def insert_opt_out(
+    connection: Connection, email: str, inviter_id: UUID | None, *, covers_joining: bool
+) -> bool:
+    """Add an opt-out. Return whether it wasn't there."""
     return await connection.fetchval(
         """
-        SELECT EXISTS (
-            SELECT FROM invitation_opt_out
-            WHERE email = $1 AND (inviter_id IS NULL OR inviter_id = $2)
+        WITH former AS (
+            SELECT covers_joining FROM invitation_opt_out
+            WHERE email = $1 AND inviter_id IS NOT DISTINCT FROM $2
         )
+        INSERT INTO invitation_opt_out (email, inviter_id, covers_joining) VALUES ($1, $2, $3)
+        ON CONFLICT ON CONSTRAINT invitation_opt_out_unique DO UPDATE
+            SET covers_joining = invitation_opt_out.covers_joining OR excluded.covers_joining
+        RETURNING covers_joining IS DISTINCT FROM (SELECT covers_joining FROM former)
+        """,
+        email,
+        inviter_id,
+        covers_joining,
+    )
+
+
+async def update_opt_out_token(
+    connection: Connection, email: str, inviter_id: UUID | None, token_digest: bytes
+) -> None:
+    """Set the link that undoes an opt-out."""
+    await connection.execute(
+        """
+        UPDATE invitation_opt_out SET token_digest = $3
+        WHERE email = $1 AND inviter_id IS NOT DISTINCT FROM $2
+        """,
+        email,
+        inviter_id,
+        token_digest,
+    )
+
+
+async def delete_opt_out(connection: Connection, email: str, inviter_id: UUID | None) -> bool:
+    """Delete an opt-out. Return whether it was there."""
+    deleted = await connection.fetch(
+        """
+        DELETE FROM invitation_opt_out
+        WHERE email = $1 AND inviter_id IS NOT DISTINCT FROM $2 RETURNING email
         """,
         email,
         inviter_id,
     )
+    return bool(deleted)
+
+
+_OPT_OUTS = """
+SELECT unwanted.email, unwanted.inviter_id, inviter.name, unwanted.opted_out_at
+FROM invitation_opt_out AS unwanted
+LEFT JOIN account AS inviter ON inviter.id = unwanted.inviter_id
+"""
+
+
+async def select_opt_outs(connection: Connection, email: str) -> list[OptOut]:
+    """Return an address's opt-outs: the one from everyone first, then by inviter."""
+    rows = await connection.fetch(
+        _OPT_OUTS + "WHERE unwanted.email = $1 ORDER BY inviter.name NULLS FIRST LIMIT 200", email
+    )
+    return [OptOut(*row) for row in rows]
+
+
+async def select_opt_out_of_token(connection: Connection, token_digest: bytes) -> OptOut | None:
+    row = await connection.fetchrow(_OPT_OUTS + "WHERE unwanted.token_digest = $1", token_digest)
+    return None if row is None else OptOut(*row)
+
+
+async def has_opted_out(
+    connection: Connection, email: str, inviter_id: UUID, reason: Reason
+) -> bool:
+    return await connection.fetchval("SELECT has_opted_out($1, $2, $3)", email, inviter_id, reason)

@@ -44,3 +44,19 @@ class Invitation(msgspec.Struct, frozen=True):
     last_sent_at: datetime | None
     delivery: MailState
     delivery_error: str | None
+
+
+class OptOut(msgspec.Struct, frozen=True):
+    """An address that wants no invitations from an inviter, or from anyone if that is None."""
+
+    email: str
+    inviter_id: UUID | None
+    inviter_name: str | None
+    opted_out_at: datetime
+
+
+class Link(msgspec.Struct, frozen=True):
+    """What a mailed link leads to. It `is_current` if no newer email about the invitation was sent."""
+
+    invitation: Invitation
+    is_current: bool

@@ -107,10 +107,29 @@ def _invitation(params: Mapping[str, Any], public_url: str, token: str) -> Lette
         actions=[("View invitation", link)],
         footer=[
             "If you weren’t expecting this, you can ignore it. Nothing is shared unless you accept.",
-            f"Unsubscribe: {link}#stop",
+            f"Unsubscribe: {link}/unsubscribe",
             _INDEPENDENT,
         ],
         unsubscribe=f"{link}/unsubscribe",
+    )
+
+
+def _opted_out(params: Mapping[str, Any], public_url: str, token: str) -> Letter:
+    inviter = params["inviter"]
+    stopped = (
+        "You stopped all invitations" if inviter is None else "You stopped invitations from {}"
+    )
+    from_whom = "" if inviter is None else f" from {unlinked(inviter)}"
+    return Letter(
+        subject=stopped.format(inviter),
+        heading=stopped.format(unlinked(inviter or "")),
+        paragraphs=[
+            f"{params['email']} won’t get any more invitations to connect{from_whom}.",
+            "Any open ones were declined.",
+            "If you didn’t do this, or changed your mind, you can allow invitations again.",
+        ],
+        actions=[("Allow invitations again", f"{public_url}/opt-outs/{token}")],
+        footer=[_INDEPENDENT],
     )
 
 
@@ -154,6 +173,7 @@ def _notice(
 
 _LETTERS: dict[str, Callable[[Mapping[str, Any], str, str], Letter]] = {
     "invitation": _invitation,
+    "opted_out": _opted_out,
     "sign_in": _sign_in,
     "accepted": _notice(
         "{partner} accepted your invitation",

@@ -44,10 +44,9 @@ async def update_mail_sending(connection: Connection, mail_id: UUID) -> Mail | N
         UPDATE mail SET state = 'suppressed'
         WHERE id = $1 AND state IN ('queued', 'sending', 'retrying') AND kind = 'invitation'
           AND EXISTS (
-              SELECT FROM invitation_opt_out AS unwanted
-              JOIN invitation ON invitation.id = mail.subject_id
-              WHERE unwanted.email = mail.recipient
-                AND (unwanted.inviter_id IS NULL OR unwanted.inviter_id = invitation.inviter_id)
+              SELECT FROM invitation
+              WHERE invitation.id = mail.subject_id
+                AND has_opted_out(mail.recipient, invitation.inviter_id, invitation.reason)
           )
         """,
         mail_id,

@@ -10,7 +10,7 @@ from service.accounts import sign_in
 from service.accounts.sign_in import find_session, request_link, sign_out
 from service.tokens import link_token
 from service.web.pages import Site
-from tests.builders import SECRET, World
+from tests.builders import SECRET, World, link_of
 from tests.surfer import Surfer, sign_in_link, signed_in
 
 
@@ -60,6 +60,51 @@ async def test_used_link_leads_whoever_is_signed_in_by_it_on(world: World) -> No
     surfer = await signed_in(world, company.email)
     path = await sign_in_link(world, company.email)
     assert (await surfer.go(path)).url.path == "/connections"
+    assert (await surfer.send(path)).url.path == "/connections"
+
+
+async def test_link_that_is_over_says_so_to_whoever_is_signed_in(world: World) -> None:
+    company, other = await world.company(), await world.company()
+    await signed_in(world, company.email)
+    used = await sign_in_link(world, company.email)
+    surfer = await signed_in(world, other.email)
+    for path, status, why in ((used, 410, "already used"), ("/sign-in/" + "A" * 43, 404, "valid")):
+        response = await surfer.go(path)
+        assert response.status_code == status
+        assert why in surfer.text
+        assert other.email in surfer.text
+    assert await is_signed_in(surfer)
+
+
+async def test_link_that_is_over_asks_for_a_new_one_that_leads_to_the_same_page(
+    world: World,
+) -> None:
+    buyer, seller = await world.company(), await world.company()
+    invitation = await world.invite(buyer, seller.email)
+    surfer = Surfer(world.client)
+    await surfer.go(link_of(invitation))
+    await surfer.send(f"{link_of(invitation)}/sign-in")
+    path = await sign_in_link(world, seller.email)
+    await world.fetch("UPDATE sign_in_link SET expires_at = now()")
+    assert (await surfer.go(path)).status_code == 410
+    assert f'value="{seller.email}"' in surfer.text
+    await surfer.send("/sign-in", email=seller.email)
+    path = await sign_in_link(world, seller.email)
+    await surfer.go(path)
+    assert (await surfer.send(path)).url.path == link_of(invitation)
+
+
+async def test_link_that_is_over_leads_nobody_else_to_its_page(world: World) -> None:
+    seller, other = await world.company(), await world.company()
+    invitation = await world.invite(await world.company(), seller.email)
+    surfer = Surfer(world.client)
+    await surfer.go(link_of(invitation))
+    await surfer.send(f"{link_of(invitation)}/sign-in")
+    await world.fetch("UPDATE sign_in_link SET expires_at = now()")
+    await surfer.go(await sign_in_link(world, seller.email))
+    await surfer.send("/sign-in", email=other.email)
+    path = await sign_in_link(world, other.email)
+    await surfer.go(path)
     assert (await surfer.send(path)).url.path == "/connections"
 
 

@@ -90,7 +90,7 @@ async def test_form_waits_for_who_changes_its_invitation_and_then_looks_again(
         )
         await asyncio.sleep(0.2)
         assert not sending.done()
-    assert (await sending).status_code == 404
+    assert (await sending).status_code == 410
     assert (await world.invitation(invitation)).state == "pending"
 
 
@@ -142,8 +142,7 @@ async def test_invitation_under_way_is_not_mailed_to_who_has_opted_out_meanwhile
     one, two = await world.company(), await world.company()
     first = await world.invite(one, SELLER)
     second = await world.invite(two, SELLER, "receive_leads")
-    async with world.database.general.transaction() as connection:
-        await invitations.opt_out(connection, first.id, of_all=True)
+    await world.opt_out(first, of_all=True)
     # As if the second mail had been queued at the same moment.
     await world.fetch("UPDATE mail SET state = 'queued' WHERE id = $1", second.mail_id)
     mailer = Mailer("http://service", SECRET.encode(), "us@service.example", None, tmp_path / "out")

@@ -157,7 +157,8 @@ async def test_opting_out_leaves_what_is_over_as_it_ended(world: World) -> None:
     await inviter.invited(recipient.email, "send_leads")
     rows = await world.fetch("SELECT id FROM invitation ORDER BY id")
     async with world.database.general.transaction() as connection:
-        await invitations.opt_out(connection, rows[1]["id"], of_all=False)
+        second = await invitations.existing(connection, rows[1]["id"])
+    await world.opt_out(second, of_all=False)
     assert await opened(world) == ["pending", "declined"]
     async with world.database.general.transaction() as connection:
         assert await invitations.expire_due(connection) == 1

@@ -64,8 +64,9 @@ async def opt_out(inviter: Party, recipient: Party, invitation: str) -> None:
     (row,) = await inviter.world.fetch(
         "SELECT id FROM invitation WHERE id::text = $1", invitation.rpartition("/")[2]
     )
-    async with inviter.world.database.general.transaction() as connection:
-        await invitations.opt_out(connection, row["id"], of_all=True)
+    async with inviter.world.database.general.connection() as connection:
+        invited = await invitations.existing(connection, row["id"])
+    await inviter.world.opt_out(invited, of_all=True)
 
 
 CREATED = ("invitation.created", "key")
@@ -95,7 +96,15 @@ CHANGES: dict[str, tuple[Change, Events, Events]] = {
         [("invitation.expired", "service"), CREATED],
         [],
     ),
-    "opted out of": (opt_out, [CREATED, *[("invitation.declined", "recipient")] * 2], []),
+    "opted out of": (
+        opt_out,
+        [
+            CREATED,
+            *[("invitation.opted_out", "recipient")] * 2,
+            ("recipient.opted_out", "recipient"),
+        ],
+        [],
+    ),
 }
 
 

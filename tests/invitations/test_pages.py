@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from service.invitations.opt_outs import CONFIRMATIONS_A_DAY
 from service.tokens import link_token
 from tests.builders import NO_VERIFIED, SECRET, VERIFIED, Company, World, link_of, member_of
 from tests.surfer import ORIGIN, Surfer, sign_in_link, signed_in
@@ -182,7 +183,7 @@ async def test_link_is_replaced_by_sending_again(world: World) -> None:
     again = await world.invitation(first)
     assert link_of(again) != link_of(first)
     response = await surfer.send(f"{link_of(first)}/accept", company="S Leads", your_name="Jo")
-    assert response.status_code == 404
+    assert response.status_code == 410
     assert (await surfer.go(link_of(again))).status_code == 200
     assert await world.mails("invitation") == [(SELLER, "cancelled"), (SELLER, "queued")]
 
@@ -278,6 +279,123 @@ async def test_one_click_in_a_mail_program_ends_invitations_for_good(world: Worl
     third = await world.invite(one, SELLER)
     assert third.delivery == "suppressed"
     assert (SELLER, "queued") not in await world.mails("invitation")
+
+
+async def test_forwarded_invitation_can_not_be_answered_by_someone_else_who_is_signed_in(
+    world: World,
+) -> None:
+    buyer, recipient, other = [await world.company() for _ in range(3)]
+    invitation = await world.invite(buyer, recipient.email)
+    link = link_of(invitation)
+    surfer = await signed_in(world, other.email)
+    response = await surfer.go(link)
+    assert response.status_code == 200
+    assert "Decline" not in surfer.text
+    assert "Stop invitations" not in surfer.text
+    mails = await world.fetch("SELECT FROM mail")
+    for path, fields in (
+        ("/decline", {}),
+        ("/stop", {"scope": "inviter"}),
+        ("/stop", {"scope": "all"}),
+        ("/sign-in", {}),
+        ("/unsubscribe", {"List-Unsubscribe": "One-Click"}),
+    ):
+        await surfer.go(link)
+        assert (await surfer.send(link + path, **fields)).status_code == 403
+        assert recipient.email in surfer.text
+    assert (await surfer.go(f"{link}/unsubscribe")).status_code == 403
+    assert await world.invitation(invitation) == invitation
+    assert await world.fetch("SELECT FROM invitation_opt_out") == []
+    assert await world.fetch("SELECT FROM mail") == mails
+    assert await world.events(buyer) == [("invitation.created", "key")]
+
+
+async def test_opting_out_is_confirmed_and_says_what_it_does(world: World) -> None:
+    invitation = await world.invite(await world.company(), SELLER)
+    surfer = Surfer(world.client)
+    await surfer.go(link_of(invitation))
+    assert f"{link_of(invitation)}/unsubscribe" in surfer.text
+    assert f"{link_of(invitation)}/stop" not in surfer.text
+    await surfer.go(f"{link_of(invitation)}/unsubscribe")
+    for scope in ("", "else", None):
+        response = await surfer.send(f"{link_of(invitation)}/stop", scope=scope)
+        assert response.status_code == 422
+        await surfer.go(f"{link_of(invitation)}/unsubscribe")
+    assert await world.invitation(invitation) == invitation
+
+
+@pytest.mark.parametrize("of_all", [False, True])
+@pytest.mark.parametrize("by_mail", [False, True])
+async def test_opting_out_is_undone_by_its_addressee(
+    world: World, of_all: bool, by_mail: bool
+) -> None:
+    buyer, seller, other = [await world.company() for _ in range(3)]
+    invitation = await world.invite(buyer, seller.email)
+    await world.opt_out(invitation, of_all=of_all)
+    await world.opt_out(invitation, of_all=of_all)
+    assert await world.mails("opted_out") == [(seller.email, "queued")]
+    assert (await world.invite(buyer, seller.email)).delivery == "suppressed"
+    if by_mail:
+        (mail,) = await world.fetch("SELECT id FROM mail WHERE kind = 'opted_out'")
+        path = f"/opt-outs/{link_token(SECRET.encode(), mail['id'])}"
+        thief = await signed_in(world, other.email)
+        assert (await thief.go(path)).status_code == 403
+        assert (await thief.send(path)).status_code == 403
+        surfer = Surfer(world.client)
+        await surfer.go(path)
+        assert len(await world.fetch("SELECT FROM invitation_opt_out")) == 1
+        await surfer.send(path)
+        assert "allowed again" in surfer.text
+        assert (await surfer.go(path)).status_code == 404
+    else:
+        thief = await signed_in(world, other.email)
+        for whom in (str(buyer.id), "everyone"):
+            await thief.go("/opt-outs")
+            await thief.send("/opt-outs", inviter=whom)
+        assert len(await world.fetch("SELECT FROM invitation_opt_out")) == 1
+        surfer = await signed_in(world, seller.email)
+        await surfer.go("/opt-outs")
+        assert ("Everyone" if of_all else buyer.name) in surfer.text
+        await surfer.send("/opt-outs", inviter="everyone" if of_all else str(buyer.id))
+        assert "You haven’t stopped any" in surfer.text
+    assert (await world.invite(buyer, seller.email, "receive_leads")).delivery == "queued"
+    told = [("recipient.opted_out", "recipient"), ("recipient.allowed_again", "recipient")]
+    seen = [each for each in await world.events(buyer) if each[0].startswith("recipient.")]
+    assert seen == told[: 1 if of_all else 2]
+
+
+@pytest.mark.parametrize("of_all", [False, True])
+async def test_opting_out_of_partners_spares_invitations_of_colleagues(
+    world: World, of_all: bool
+) -> None:
+    buyer = await world.company()
+    joining = await world.invite(buyer, SELLER, "join_account")
+    await world.opt_out(await world.invite(buyer, SELLER), of_all=of_all)
+    assert (await world.invitation(joining)).state == "pending"
+    assert (await world.invite(await world.company(), SELLER, "join_account")).delivery == "queued"
+
+
+async def test_opting_out_by_an_invitation_to_join_is_from_that_account_alone(
+    world: World,
+) -> None:
+    company, other = await world.company(), await world.company()
+    joining = await world.invite(company, SELLER, "join_account")
+    response = await world.client.post(
+        f"{link_of(joining)}/unsubscribe", data={"List-Unsubscribe": "One-Click"}
+    )
+    assert response.status_code == 200
+    assert (await world.invitation(joining)).state == "declined"
+    assert (await world.invite(company, SELLER, "join_account")).delivery == "suppressed"
+    assert (await world.invite(company, SELLER)).delivery == "suppressed"
+    assert (await world.invite(other, SELLER, "join_account")).delivery == "queued"
+    assert (await world.invite(other, SELLER)).delivery == "queued"
+
+
+async def test_only_so_many_opt_outs_are_confirmed_by_mail(world: World) -> None:
+    for _ in range(CONFIRMATIONS_A_DAY + 2):
+        await world.opt_out(await world.invite(await world.company(), SELLER), of_all=False)
+    assert len(await world.mails("opted_out")) == CONFIRMATIONS_A_DAY
+    assert len(await world.fetch("SELECT FROM invitation_opt_out")) == CONFIRMATIONS_A_DAY + 2
 
 
 async def test_stopping_one_inviter_leaves_others(world: World) -> None:

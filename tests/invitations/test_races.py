@@ -9,7 +9,7 @@ import pytest
 
 from service.connections import connections, grants
 from service.errors import Conflict, NotFound, Unavailable
-from service.invitations import acceptance, invitations
+from service.invitations import acceptance, invitations, opt_outs
 from service.invitations.records import Invitation
 from service.postgres.pools import Connection
 from tests.builders import SECRET, Company, World, by
@@ -146,7 +146,7 @@ async def test_acceptance_and_its_opposite_end_as_one_of_them(world: World, othe
                 case "decline":
                     await invitations.decline(connection, invitation.id)
                 case "opt_out":
-                    await invitations.opt_out(connection, invitation.id, of_all=True)
+                    await opt_outs.opt_out(connection, SECRET.encode(), invitation, of_all=True)
                 case "resend":
                     await invitations.resend(
                         connection, SECRET.encode(), buyer.id, invitation.id, by(buyer)
