@@ -340,6 +340,7 @@ async def test_opting_out_is_undone_by_its_addressee(
         path = f"/opt-outs/{link_token(SECRET.encode(), mail['id'])}"
         thief = await signed_in(world, other.email)
         assert (await thief.go(path)).status_code == 403
+        await thief.go("/opt-outs")
         assert (await thief.send(path)).status_code == 403
         surfer = Surfer(world.client)
         await surfer.go(path)
