@@ -7,7 +7,11 @@ import yaml
 from litestar import Litestar
 from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
-from litestar.exceptions import ValidationException
+from litestar.exceptions import (
+    MethodNotAllowedException,
+    NotFoundException,
+    ValidationException,
+)
 
 from service.accounts import api as accounts_api
 from service.accounts import pages as accounts_pages
@@ -15,6 +19,7 @@ from service.accounts.callers import calling
 from service.accounts.records import Caller
 from service.accounts.visitors import Visitor, visiting
 from service.certificates import api as certificates_api
+from service.certificates.facts import without_vendor_host
 from service.connections import api as connections_api
 from service.connections import pages as connections_pages
 from service.insights import api as insights_api
@@ -28,6 +33,7 @@ from service.tokens import load_secret
 from service.web import documents, guides, probes
 from service.web import pages as web_pages
 from service.web.bodies import HttpRequest
+from service.web.front import Front
 from service.web.pages import Site, template_config
 from service.web.problems import invalid_parameter, log_unexpected, problem_plugin
 
@@ -65,7 +71,7 @@ def create_app(database_url: str, settings: Settings) -> Litestar:
             app.state.site = Site(settings.public_url, app.state.secret)
             yield
 
-    return Litestar(
+    app = Litestar(
         [route for subject in _ROUTES for route in subject.routes],
         lifespan=[lifespan, *(subject.lifespan for subject in _LIFESPANS)],
         dependencies={
@@ -75,11 +81,18 @@ def create_app(database_url: str, settings: Settings) -> Litestar:
         },
         template_config=template_config(),
         plugins=[problem_plugin()],
-        exception_handlers={ValidationException: invalid_parameter},
+        exception_handlers={
+            ValidationException: invalid_parameter,
+            NotFoundException: insights_api.unrouted,
+            MethodNotAllowedException: insights_api.unrouted,
+        },
         after_exception=[log_unexpected],
         openapi_config=documents.openapi_config(),
         logging_config=None,
     )
+    app.state.first_segments = {route.path.split("/")[1] for route in app.routes}
+    app.asgi_handler = Front(app.asgi_handler, without_vendor_host)
+    return app
 
 
 def openapi_yaml() -> str:

@@ -287,7 +287,7 @@ _STATUSES: dict[type[ServiceError], int] = {
     MalformedBody: 400,
     UnsupportedMediaType: 415,
     BodyTooLarge: 413,
-    SchemaViolation: 422,
+    SchemaViolation: 400,
     ProductUnavailable: 403,
     NotFound: 404,
     Conflict: 409,

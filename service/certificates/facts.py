@@ -19,48 +19,90 @@ from service.errors import InvalidCertificateId
 
 Kind: TypeAlias = Literal["web", "mobile", "meta"]
 MAX_CERT_ID = 255
+# What the vendor's own clients take for its hosts. Ping URLs belong to web certificates.
+_PING_HOST = "ping.trustedform.com"
 _HOSTS = frozenset(
-    {"cert.trustedform.com", "cert.staging.trustedform.com", "cert.trustedform-dev.com"}
+    {
+        "cert.trustedform.com",
+        "cert.staging.trustedform.com",
+        "cert.trustedform-dev.com",
+        "cert.trustedform-staging.com",
+        _PING_HOST,
+    }
 )
-# The vendor doesn't publish what follows “0.” in a Meta id, and its own client accepts anything. A
-# slash is not allowed, because it would split the id into two path segments.
-CERT_ID = r"[-_A-Za-z0-9]{40}(?:[-_A-Za-z0-9]{40})?|0\.[!-.0-~]{1,253}"
+# The vendor doesn't publish what follows “0.”, and its own client accepts anything. We take what a
+# path segment can hold (RFC 3986, section 3.3), but no comma, which separates certificates.
+CERT_ID = r"[-_A-Za-z0-9]{40}(?:[-_A-Za-z0-9]{40})?|0\.[-._~A-Za-z0-9!$&'()*+;=:@%]{1,253}"
 _CERT_ID = re.compile(CERT_ID)
-_WEB_ID = re.compile(r"[0-9a-f]{40}")
+_HEX_ID = re.compile(r"[0-9a-fA-F]{40}")
+# A URL in the path of a request: servers and proxies may have merged its slashes.
+_URL_IN_PATH = re.compile(
+    rf"/(?:https?:/{{1,2}})?(?P<host>{'|'.join(map(re.escape, sorted(_HOSTS)))})/(?P<rest>[^?]*)",
+    re.IGNORECASE,
+)
 
 
 def checked_cert_id(text: str) -> str:
-    """Return a well-formed certificate id unchanged. Raises `InvalidCertificateId`."""
-    if _CERT_ID.fullmatch(text):
-        return text
-    raise InvalidCertificateId(text)
+    """Return a certificate id in its one form: trimmed, and a hexadecimal one in lowercase.
+
+    Mobile ids of the same length have letters of either case, and keep them. Of a list separated by
+    commas, as forms send it, the first id counts. Raises `InvalidCertificateId`.
+    """
+    first = text.partition(",")[0].strip()
+    if not _CERT_ID.fullmatch(first):
+        raise InvalidCertificateId(text)
+    return first.lower() if _HEX_ID.fullmatch(first) else first
 
 
-def cert_id_of_url(url: str) -> str:
-    """Return the id in a certificate URL on one of the vendor's hosts.
+def cert_id_of_url(url: str) -> tuple[str, Kind | None]:
+    """Return the id in a certificate URL on one of the vendor's hosts, and what its host tells.
 
-    Allows http and a trailing slash. Raises `InvalidCertificateId`.
+    Allows http, a trailing slash, and a list separated by commas, of which the first URL counts. A
+    ping URL is a web certificate's. Raises `InvalidCertificateId`.
     """
     try:
-        parts = urlsplit(url.strip())
+        parts = urlsplit(url.partition(",")[0].strip())
         is_theirs = parts.scheme in ("http", "https") and parts.netloc.lower() in _HOSTS
     except ValueError:
         is_theirs = False
     if not is_theirs:
         raise InvalidCertificateId(url, field="cert_url")
     try:
-        return checked_cert_id(parts.path.removeprefix("/").removesuffix("/"))
+        cert_id = checked_cert_id(parts.path.removeprefix("/").removesuffix("/"))
     except InvalidCertificateId:
         raise InvalidCertificateId(url, field="cert_url") from None
+    return cert_id, "web" if parts.netloc.lower() == _PING_HOST else None
+
+
+def without_vendor_host(path: str) -> str:
+    """Return a request's path, without the vendor's host if the path is a certificate URL.
+
+    Buyers often put the whole URL of a certificate where its id belongs.
+    """
+    in_path = _URL_IN_PATH.fullmatch(path)
+    if in_path is None:
+        return path
+    return "/" + in_path["rest"].partition(",")[0].strip().removesuffix("/")
+
+
+def kind_told_by(path: str) -> Kind | None:
+    """Return the kind of certificate that a request's path tells: a ping URL is a web one's."""
+    in_path = _URL_IN_PATH.fullmatch(path)
+    return "web" if in_path and in_path["host"].lower() == _PING_HOST else None
 
 
 def kinds_of(cert_id: str) -> tuple[Kind, ...]:
-    """Return the kinds of certificate an id can belong to, likelier first."""
+    """Return the kinds of certificate an id suggests, likelier first."""
     if cert_id.startswith("0."):
         return ("meta",)
     if len(cert_id) == 80:
         return ("mobile",)
-    return ("web", "mobile") if _WEB_ID.fullmatch(cert_id) else ("mobile", "web")
+    return ("web", "mobile") if _HEX_ID.fullmatch(cert_id) else ("mobile", "web")
+
+
+def can_be(cert_id: str, kind: Kind) -> bool:
+    """Whether an id can be that of a certificate of this kind: a ping URL's looks like Meta's."""
+    return kind in kinds_of(cert_id) or (kind == "web" and cert_id.startswith("0."))
 
 
 _SHA1_HEX = re.compile(r"[0-9a-f]{40}")

@@ -23,6 +23,7 @@ from service.certificates.facts import (
     Certificate,
     Facts,
     Kind,
+    can_be,
     cert_id_of_url,
     checked_cert_id,
     fingerprint_in,
@@ -145,18 +146,22 @@ def parse_line(text: bytes) -> Incoming:
     if given.cert_id is None and given.cert_url is None:
         raise MissingInput("cert_id", "is required, unless cert_url is given")
     cert_id = checked_cert_id(given.cert_id) if given.cert_id is not None else None
+    kind = given.kind
     if given.cert_url is not None:
-        of_url = cert_id_of_url(given.cert_url)
+        of_url, told = cert_id_of_url(given.cert_url)
         if cert_id not in (None, of_url):
             raise InvalidInput("cert_url", given.cert_url, "the URL of the certificate in cert_id")
         cert_id = of_url
+        if told is not None and kind not in (None, told):
+            raise InvalidInput("kind", str(kind), f"{told} for a ping URL")
+        kind = told or kind
     assert cert_id is not None
-    if given.kind is not None and given.kind not in kinds_of(cert_id):
-        raise InvalidInput("kind", given.kind, " or ".join(kinds_of(cert_id)) + " for such an id")
+    if kind is not None and not can_be(cert_id, kind):
+        raise InvalidInput("kind", kind, " or ".join(kinds_of(cert_id)) + " for such an id")
     return incoming(
         cert_id,
         (given.insights and given.insights.properties) or Facts(),
-        kind=given.kind,
+        kind=kind,
         account=given.account,
         page_text=given.page_text,
         fingerprints=None

@@ -19,7 +19,7 @@ from litestar.params import PathParameter
 
 from service.accounts.keys import authenticate, key_of
 from service.accounts.names import Status
-from service.certificates.facts import CERT_ID, MAX_CERT_ID, checked_cert_id
+from service.certificates.facts import CERT_ID, MAX_CERT_ID, checked_cert_id, kind_told_by
 from service.errors import (
     InvalidCertificateId,
     ProductUnavailable,
@@ -27,6 +27,7 @@ from service.errors import (
     SchemaViolation,
     ServiceError,
     UnacceptableBody,
+    UnsupportedMediaType,
     http_headers,
     http_status,
 )
@@ -48,13 +49,39 @@ from service.postgres.pools import FOR_ANSWERS
 from service.processes import metrics
 from service.web.bodies import JSON, HttpRequest, raw_body
 from service.web.documents import documented, inline_schema
+from service.web.pages import error_page, not_routed, prefers_page
 
 # Looked up once, because finding a counter by its labels costs more than counting.
 _ANSWERED = metrics.REQUESTS.labels(200)
 _TOLD = {
     status: metrics.ANSWERS.labels(status or "not_asked") for status in (*get_args(Status), None)
 }
+_HOW_TO_CALL = "send the operations in a POST request to /{cert_id}, or GET /{cert_id}/validate"
+_NOT_A_PAGE = "This is where programs ask about a certificate. It has no page."
 _INTERNAL_ERROR = "An unexpected error occurred"
+
+
+def unrouted(request: HttpRequest, error: HTTPException) -> Response[Any]:
+    """Answer a request that no route takes: in the Certificate API's shape if it is meant for it.
+
+    There, 404 would say that the certificate has expired, and 405 that it can't be claimed. So GET
+    and POST get 400.
+    """
+    first = request.url.path.split("/")[1]
+    if first in request.app.state.first_segments:
+        return not_routed(request, error)
+    try:
+        checked_cert_id(first)
+    except InvalidCertificateId as invalid:
+        return not_routed(request, error) if request.method == "GET" else v4_error(request, invalid)
+    if prefers_page(request):
+        return error_page(request, HTTPException(_NOT_A_PAGE, status_code=400))
+    response = v4_error(request, SchemaViolation(SCHEMA, _HOW_TO_CALL))
+    if error.status_code == 405 and request.method != "GET":
+        # No client of this API sends these methods, so the status can't be mistaken.
+        response.status_code = 405
+        response.headers.update(error.headers or {})
+    return response
 
 
 @dataclass
@@ -92,6 +119,9 @@ def v4_error(request: HttpRequest, error: Exception) -> Response[bytes]:
         case _:
             body = _error(_INTERNAL_ERROR)
     match error:
+        case UnsupportedMediaType():
+            # As the vendor does (“Troubleshooting the Certificate API”).
+            status, headers = 400, {}
         case ServiceError():
             status, headers = http_status(error), http_headers(error)
         case HTTPException():
@@ -133,15 +163,14 @@ def _error(reason: str, detail: str | None = None) -> dict[str, object]:
         **{
             status: documented(ErrorResponse, what)
             for status, what in {
-                400: "Malformed certificate id, or a body that is not JSON",
+                400: "A malformed certificate id, or a body that does not meet the schema",
                 401: "Incorrect API key",
                 402: "The account is inactive",
                 403: "An operation that is not offered",
                 404: "The certificate has expired or could not be found",
                 405: "The certificate is a sandboxed one",
                 413: "The body is longer than 64 KB",
-                415: "The body is not declared to be application/json",
-                422: "The body does not meet the schema, or the operations can't be run",
+                422: "The operations can't be run on this certificate",
                 502: "The vendor failed",
                 503: "No answer right now; see Retry-After",
                 504: "The vendor took too long",
@@ -161,7 +190,7 @@ async def run_operations(
     started = time.perf_counter()
     key = key_of(request.headers.get("authorization"))
     try:
-        checked_cert_id(cert_id)
+        cert_id = checked_cert_id(cert_id)
         asked = state.operations.asked_of(cert_id, await raw_body(request, (JSON,)))
     except ServiceError:
         # A caller without a valid key learns only that.
@@ -199,7 +228,8 @@ async def validate_certificate_id(
     ask, we check only the form of the id.
     """
     key = key_of(request.headers.get("authorization"))
-    validity = await request.app.state.operations.validate(key, cert_id)
+    told = kind_told_by(str(request.scope.get("sent_path", "")))
+    validity = await request.app.state.operations.validate(key, cert_id, told)
     metrics.REQUESTS.labels(200).inc()
     return Response(msgspec.json.encode(validity), media_type=JSON)
 

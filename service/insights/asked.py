@@ -2,7 +2,7 @@
 
 import msgspec
 
-from service.certificates.facts import kinds_of
+from service.certificates.facts import can_be, kinds_of
 from service.errors import MalformedBody, ProductUnavailable, SchemaViolation, Unprocessable
 from service.insights import contract
 from service.insights.contract import (
@@ -82,7 +82,7 @@ def asked_of(cert_id: str, body: bytes, *, has_vendor: bool) -> Asked:
     emails = phones = None
     if request.match_lead is not None:
         emails, phones = _lead(request.match_lead)
-        if "web" not in kinds_of(cert_id) and not has_vendor:
+        if not can_be(cert_id, "web") and not has_vendor:
             raise not_a_web_certificate()
     elif request.retain is not None:
         raise SchemaViolation(contract.NO_MATCH_FIELDS, "retain needs match_lead in the same call")

@@ -15,7 +15,14 @@ from uuid_utils.compat import uuid7
 
 from service.accounts.keys import authenticate
 from service.certificates.certificates import page_text_of, validity_of
-from service.certificates.facts import MOVING, NOT_AMONG_FACTS, PageText, checked_cert_id, kinds_of
+from service.certificates.facts import (
+    MOVING,
+    NOT_AMONG_FACTS,
+    Kind,
+    PageText,
+    checked_cert_id,
+    kinds_of,
+)
 from service.errors import (
     CertificateNotFound,
     InactiveAccount,
@@ -105,24 +112,24 @@ class Operations:
         scanned = await self._scanned(cert_id, asked.scans, answer) if asked.scans else None
         return recorded_body(asked, answer, scanned, bought), answer
 
-    async def validate(self, key: str, cert_id: str) -> ValidateResponse:
+    async def validate(self, key: str, given_id: str, told: Kind | None) -> ValidateResponse:
         """Check that an id belongs to a certificate, of which kind, and that it is not too old.
 
-        If the certificate is not on record and there is no vendor to ask, the form of the id
-        decides.
+        If the certificate is not on record and there is no vendor to ask, `told` decides, which is
+        the kind that its URL tells, or else the form of the id.
 
         Raises `Unauthorized`, `InactiveAccount`, `Unavailable`, or `VendorFailed`.
         """
         async with self._database.general.connection() as connection:
             caller = await authenticate(connection, key)
             try:
-                checked_cert_id(cert_id)
+                cert_id = checked_cert_id(given_id)
             except InvalidCertificateId:
                 return ValidateResponse("failure", contract.INVALID_ID)
             held = await validity_of(connection, cert_id, caller.account_id)
         if held is None and self._vendor is not None:
             return await self._vendor.validate(cert_id)
-        kind, is_old = held or (kinds_of(cert_id)[0], False)
+        kind, is_old = held or (told or kinds_of(cert_id)[0], False)
         if is_old:
             return ValidateResponse("failure", contract.TOO_OLD)
         return ValidateResponse("success", contract.VALID_ID[kind])

@@ -18,6 +18,7 @@ from litestar.template import TemplateConfig
 
 from service.errors import ServiceError, http_headers, http_status
 from service.web.bodies import HttpRequest
+from service.web.problems import PROBLEM_JSON, http_problem
 
 Page: TypeAlias = Response[Any]
 
@@ -98,6 +99,8 @@ def error_page(request: HttpRequest, error: Exception) -> Page:
     match error:
         case ServiceError():
             status, text, headers = http_status(error), str(error), http_headers(error)
+        case HTTPException(status_code=404):
+            status, text = 404, "There is no page at this address."
         case HTTPException():
             status, text = error.status_code, error.detail
         case _:
@@ -105,6 +108,16 @@ def error_page(request: HttpRequest, error: Exception) -> Page:
     page = rendered("error", {"text": text}, status=status)
     page.headers.update(headers)
     return page
+
+
+def prefers_page(request: HttpRequest) -> bool:
+    """Whether a request comes from a browser rather than from a program."""
+    return request.accept.best_match([PROBLEM_JSON, "text/html"]) == "text/html"
+
+
+def not_routed(request: HttpRequest, error: HTTPException) -> Response[Any]:
+    """Answer a request that no route takes: browsers with a page, programs with a problem."""
+    return error_page(request, error) if prefers_page(request) else http_problem(request, error)
 
 
 def page_router(*handlers: Any) -> Router:

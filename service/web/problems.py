@@ -75,6 +75,15 @@ def invalid_parameter(request: HttpRequest, error: ValidationException) -> Respo
     return _problem(InvalidInput(field, sent, message)).to_response(request)
 
 
+def http_problem(request: HttpRequest, error: HTTPException) -> Response[Any]:
+    """Return a problem document for an error about HTTP itself, such as an unknown path."""
+    return ProblemDetailsException(
+        status_code=error.status_code,
+        title=HTTPStatus(error.status_code).phrase,
+        headers=error.headers,
+    ).to_response(request)
+
+
 async def log_unexpected(error: Exception, scope: Scope) -> None:
     """Log what no client caused: unknown errors, and why the database or the vendor failed."""
     if isinstance(error, Unavailable | VendorFailed):

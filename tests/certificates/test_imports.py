@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.certificates.imports import MAX_LINE, numbered_lines
+from service.certificates.imports import MAX_LINE, LineError, numbered_lines
 from tests.builders import NO_VERIFIED, Company, World, meta_id, mobile_id, web_id
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
@@ -59,6 +59,31 @@ async def test_stored_v4_response_is_imported_as_it_is(world: World) -> None:
     assert properties == {"domain": "example.com", "confirmed_owner": NO_VERIFIED}
 
 
+async def test_id_is_read_as_its_url_is(world: World) -> None:
+    results = await world.import_lines(
+        line("AB" * 20), line(" " + "ab" * 20 + "\r\n"), line("aB" * 20 + ", " + "c" * 40)
+    )
+    assert [(each.cert_id, each.result) for each in results] == [
+        ("ab" * 20, "created"),
+        ("ab" * 20, "unchanged"),
+        ("ab" * 20, "unchanged"),
+    ]
+    both = {"cert_id": "CD" * 20, "cert_url": f"https://cert.trustedform.com/{'cd' * 20}"}
+    (result,) = await world.import_lines(both)
+    assert (result.cert_id, result.result) == ("cd" * 20, "created")
+
+
+async def test_ping_url_is_a_web_certificates(world: World) -> None:
+    url = "https://ping.trustedform.com/0.1JT7abc.fF0D-x.E2eY_z"
+    lead = {"cert_url": url, "fingerprints": ["0" * 40], "insights": {"properties": {}}}
+    wrong, right = await world.import_lines({**lead, "kind": "meta"}, lead)
+    assert isinstance(wrong.error, LineError)
+    assert (wrong.error.field, wrong.error.reason) == ("kind", "must be web for a ping URL")
+    assert right.result == "created"
+    rows = await world.fetch("SELECT kind FROM certificate")
+    assert [row["kind"] for row in rows] == ["web"]
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -69,6 +94,8 @@ async def test_stored_v4_response_is_imported_as_it_is(world: World) -> None:
         "https://cert.staging.trustedform.com/{}",
         "https://cert.trustedform-dev.com/{}",
         "https://cert.trustedform.com/{}?shared_token=x",
+        "https://cert.trustedform-staging.com/{}",
+        "https://cert.trustedform.com/{},https://cert.trustedform.com/0",
     ],
 )
 @pytest.mark.parametrize("make_id", [web_id, mobile_id, meta_id])
@@ -214,14 +241,14 @@ async def test_lines_about_one_certificate_in_one_import_add_up(world: World) ->
 @pytest.mark.parametrize(
     ("lines", "kind"),
     [
-        ([line("A" * 40)], "mobile"),
+        ([line("G" * 40)], "mobile"),
         ([line("a" * 40)], "web"),
-        ([line("A" * 40, domain="example.com")], "web"),
-        ([{**line("A" * 40), "kind": "web"}, line("A" * 40)], "web"),
-        ([line("A" * 40), {**line("A" * 40), "kind": "web"}], "web"),
+        ([line("G" * 40, domain="example.com")], "web"),
+        ([{**line("G" * 40), "kind": "web"}, line("G" * 40)], "web"),
+        ([line("G" * 40), {**line("G" * 40), "kind": "web"}], "web"),
         ([line("a" * 40), {**line("a" * 40), "kind": "mobile"}], "mobile"),
         ([{**line("a" * 40), "kind": "mobile"}, line("a" * 40)], "mobile"),
-        ([line("A" * 40), line("A" * 40, page_url="https://example.com/")], "web"),
+        ([line("G" * 40), line("G" * 40, page_url="https://example.com/")], "web"),
         ([line("A" * 80, domain="example.com")], "mobile"),
         ([line("0.a", domain="example.com")], "meta"),
     ],

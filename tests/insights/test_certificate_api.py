@@ -125,27 +125,27 @@ SCHEMA = "The request cannot be processed because it does not meet the expected 
 @pytest.mark.parametrize(
     ("status", "reason", "content", "headers"),
     [
-        (422, "No valid products detected", b"", {}),
-        (422, "No valid products detected", b"{}", JSON),
-        (422, "No valid products detected", b'{"insights": null}', JSON),
-        (422, "Invalid property key(s) requested", b'{"insights": {"properties": ["x"]}}', JSON),
-        (422, SCHEMA, b'{"insights": {}}', JSON),
-        (422, SCHEMA, b'{"insights": {"properties": "domain"}}', JSON),
-        (422, SCHEMA, b'{"insights": {"properties": [1]}}', JSON),
-        (422, SCHEMA, b'{"insights": []}', JSON),
-        (422, SCHEMA, b"[]", JSON),
-        (422, SCHEMA, b"null", JSON),
-        (422, SCHEMA, b"1", JSON),
+        (400, "No valid products detected", b"", {}),
+        (400, "No valid products detected", b"{}", JSON),
+        (400, "No valid products detected", b'{"insights": null}', JSON),
+        (400, "Invalid property key(s) requested", b'{"insights": {"properties": ["x"]}}', JSON),
+        (400, SCHEMA, b'{"insights": {}}', JSON),
+        (400, SCHEMA, b'{"insights": {"properties": "domain"}}', JSON),
+        (400, SCHEMA, b'{"insights": {"properties": [1]}}', JSON),
+        (400, SCHEMA, b'{"insights": []}', JSON),
+        (400, SCHEMA, b"[]", JSON),
+        (400, SCHEMA, b"null", JSON),
+        (400, SCHEMA, b"1", JSON),
         (400, SCHEMA, b"{", JSON),
         (400, SCHEMA, b'{"insights": {"properties": ["domain"]}} x', JSON),
         (400, SCHEMA, b"\xff", JSON),
         (400, SCHEMA, b'{"insights": ' + b'{"a": [' * 8_000, JSON),
         (400, SCHEMA, b'{"retain": ' + b'{"a": [' * 8_000, JSON),
-        (415, SCHEMA, REQUEST, {}),
-        (415, SCHEMA, REQUEST, {"Content-Type": "application/x-www-form-urlencoded"}),
+        (400, SCHEMA, REQUEST, {}),
+        (400, SCHEMA, REQUEST, {"Content-Type": "application/x-www-form-urlencoded"}),
         (413, SCHEMA, b" " * (64 * 1024 + 1), JSON),
         (403, "Unavailable product requested", b'{"verify": {}}', JSON),
-        (422, "Match Lead fields not included in request.", b'{"retain": {}}', JSON),
+        (400, "Match Lead fields not included in request.", b'{"retain": {}}', JSON),
     ],
 )
 async def test_unusable_body(
@@ -244,7 +244,79 @@ async def test_certificate_past_its_window_is_not_found(
     assert status == 200 or response.json() == GONE
 
 
-async def test_browser_is_told_that_a_certificate_is_asked_for_with_post(world: World) -> None:
-    response = await world.client.get(f"/{web_id()}")
-    assert response.status_code == 405
-    assert response.headers["content-type"] == "application/problem+json"
+CERT = "eb9fc4dd9bed9ad451a5648946cf4bf09b5bb947"
+PING = "0.1JT7abc.fF0D-x.E2eY_z"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        CERT,
+        CERT.upper(),
+        f"%20{CERT}%0D",
+        f"{CERT},{'0' * 40}",
+        f"https%3A%2F%2Fcert.trustedform.com%2F{CERT}",
+        f"https://cert.trustedform.com/{CERT}/",
+        f"https:/CERT.trustedform.com/{CERT.upper()}",
+        f"cert.trustedform.com/{CERT}",
+        f"http%3A%2F%2Fcert.trustedform-staging.com%2F{CERT}%2C%20https%3A%2F%2Fcert.trustedform.com%2F0",
+    ],
+)
+async def test_certificate_is_one_however_its_id_is_written(world: World, path: str) -> None:
+    await world.certificate(CERT, domain="example.com")
+    caller = await world.company()
+    asked = {"insights": {"properties": ["domain"]}}
+    response = await world.client.post(f"/{path}", headers=caller.headers, json=asked)
+    assert response.json()["insights"] == {"properties": {"domain": "example.com"}}
+    response = await world.client.get(f"/{path.removesuffix('/')}/validate", headers=caller.headers)
+    assert response.json()["reason"] == "This is a valid Web certificate id"
+    rows = await world.fetch("SELECT cert_id FROM answer")
+    assert [row["cert_id"] for row in rows] == [CERT]
+
+
+async def test_mobile_id_of_forty_characters_keeps_its_case(world: World) -> None:
+    caller, cert_id = await world.company(), "Mobile_" + "zA" * 16 + "x"
+    await world.certificate(cert_id, ip="192.0.2.1")
+    for path, status in ((cert_id, 200), (cert_id.lower(), 404)):
+        assert (await world.ask(caller, path, "ip")).status_code == status
+
+
+async def test_ping_url_is_a_web_certificates(world: World) -> None:
+    caller = await world.company()
+    for path, kind in (
+        (f"https%3A%2F%2Fping.trustedform.com%2F{PING}", "Web"),
+        (f"ping.trustedform.com/{PING}", "Web"),
+        (PING, "Facebook"),
+    ):
+        response = await world.client.get(f"/{path}/validate", headers=caller.headers)
+        assert response.json()["reason"] == f"This is a valid {kind} certificate id"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", f"v4/{CERT}"),
+        ("POST", f"{CERT}/insights"),
+        ("POST", f"{CERT}/validate"),
+        ("POST", f"{CERT}/retain"),
+        ("POST", "https%3A%2F%2Fevil.example%2F" + CERT),
+        ("PUT", CERT),
+        ("DELETE", CERT),
+        ("GET", CERT),
+        ("GET", f"{CERT}/check_in"),
+    ],
+)
+async def test_near_miss_answers_in_the_v4_shape_and_not_as_if_expired(
+    world: World, method: str, path: str
+) -> None:
+    caller = await world.company()
+    response = await world.client.request(method, f"/{path}", headers=caller.headers)
+    assert response.status_code == (400 if method in ("GET", "POST") else 405)
+    assert response.json()["outcome"] == "error"
+    assert response.json()["reason"] in (SCHEMA, "Malformed certificate id")
+
+
+async def test_browser_is_told_that_a_certificate_has_no_page(world: World) -> None:
+    response = await world.client.get(f"/{web_id()}", headers={"Accept": "text/html,*/*;q=0.8"})
+    assert response.status_code == 400
+    assert "It has no page" in response.text

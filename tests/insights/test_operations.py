@@ -170,14 +170,14 @@ async def test_a6_failure_outranks_success_and_the_first_operations_reason_is_to
 
 
 A6_ERRORS: dict[str, tuple[dict[str, Any], int, str]] = {
-    "error over failure": ({**UNMATCHED, **UNKNOWN}, 422, PROPERTY),
+    "error over failure": ({**UNMATCHED, **UNKNOWN}, 400, PROPERTY),
     "verify's error over failure": ({**UNMATCHED, "verify": {}}, 403, UNAVAILABLE),
-    "match_lead before retain": ({"retain": {}, **NEITHER}, 422, NO_LEAD),
-    "match_lead before insights": ({**UNKNOWN, **NEITHER}, 422, NO_LEAD),
-    "match_lead before verify": ({"verify": {}, **NEITHER}, 422, NO_LEAD),
-    "retain before insights": ({**UNKNOWN, "retain": {}}, 422, LEAD_MISSING),
-    "retain before verify": ({"verify": {}, "retain": {}}, 422, LEAD_MISSING),
-    "insights before verify": ({"verify": {}, **UNKNOWN}, 422, PROPERTY),
+    "match_lead before retain": ({"retain": {}, **NEITHER}, 400, NO_LEAD),
+    "match_lead before insights": ({**UNKNOWN, **NEITHER}, 400, NO_LEAD),
+    "match_lead before verify": ({"verify": {}, **NEITHER}, 400, NO_LEAD),
+    "retain before insights": ({**UNKNOWN, "retain": {}}, 400, LEAD_MISSING),
+    "retain before verify": ({"verify": {}, "retain": {}}, 400, LEAD_MISSING),
+    "insights before verify": ({"verify": {}, **UNKNOWN}, 400, PROPERTY),
 }
 
 
@@ -225,11 +225,11 @@ A7_ERRORS: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize(("request_body", "reason"), rows(A7_ERRORS))
-async def test_a7_error_is_answered_422_with_its_reason_and_nothing_is_done(
+async def test_a7_error_is_answered_400_with_its_reason_and_nothing_is_done(
     world: World, request_body: Any, reason: str
 ) -> None:
     response = await call(world, await recorded(world), request_body)
-    await assert_refused(world, response, 422, reason)
+    await assert_refused(world, response, 400, reason)
 
 
 @pytest.mark.parametrize("make_id", [mobile_id, meta_id])

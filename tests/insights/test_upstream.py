@@ -327,7 +327,7 @@ async def test_the_vendor_can_set_no_cookie(stage: Stage, vendor: Vendor) -> Non
 
 
 @pytest.mark.parametrize(
-    "cert_id", ["0.a%2Fb%.c?d=e#f", "0.a&x=1;y", "0.a%25", "0.a\\b", meta_id(), web_id()]
+    "cert_id", ["0.a%2Fb%.c", "0.a&x=1;y", "0.a%25", "0.a:b@c", meta_id(), web_id()]
 )
 async def test_the_vendor_is_called_by_the_id_with_its_own_key_and_nothing_of_the_callers(
     wired: Stage, wire: Wire, cert_id: str

@@ -172,7 +172,7 @@ async def test_who_may_not_call_us_causes_no_call_to_the_vendor(
         response = await stage.world.client.post(f"/{web_id()}", headers=headers, json=BOTH)
         check_error(response, 401, "Unauthorized")
     check_error(await stage.call("not-an-id", BOTH), 400)
-    check_error(await stage.call(web_id(), {"insights": {"properties": "ip"}}), 422)
+    check_error(await stage.call(web_id(), {"insights": {"properties": "ip"}}), 400)
     assert vendor.requests == []
 
 
