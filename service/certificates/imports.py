@@ -10,7 +10,7 @@ import asyncio
 import codecs
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import BinaryIO, get_args
 from uuid import UUID
 
 import msgspec
@@ -27,7 +27,6 @@ from service.certificates.facts import (
     cert_id_of_url,
     checked_cert_id,
     fingerprint_in,
-    kinds_of,
 )
 from service.certificates.merging import Incoming, incoming, merged
 from service.errors import InvalidInput, MissingInput
@@ -157,7 +156,8 @@ def parse_line(text: bytes) -> Incoming:
         kind = told or kind
     assert cert_id is not None
     if kind is not None and not can_be(cert_id, kind):
-        raise InvalidInput("kind", kind, " or ".join(kinds_of(cert_id)) + " for such an id")
+        possible = [each for each in get_args(Kind) if can_be(cert_id, each)]
+        raise InvalidInput("kind", kind, " or ".join(possible) + " for such an id")
     return incoming(
         cert_id,
         (given.insights and given.insights.properties) or Facts(),

@@ -77,7 +77,7 @@ def unrouted(request: HttpRequest, error: HTTPException) -> Response[Any]:
     if prefers_page(request):
         return error_page(request, HTTPException(_NOT_A_PAGE, status_code=400))
     response = v4_error(request, SchemaViolation(SCHEMA, _HOW_TO_CALL))
-    if error.status_code == 405 and request.method != "GET":
+    if error.status_code == 405 and request.method not in ("GET", "POST"):
         # No client of this API sends these methods, so the status can't be mistaken.
         response.status_code = 405
         response.headers.update(error.headers or {})
@@ -102,12 +102,7 @@ def v4_error(request: HttpRequest, error: Exception) -> Response[bytes]:
     body: dict[str, object]
     match error:
         case InvalidCertificateId():
-            body = {
-                "errors": {"detail": MALFORMED_ID},
-                "message": MALFORMED_ID,
-                "outcome": "error",
-                "reason": MALFORMED_ID,
-            }
+            body = _error(MALFORMED_ID, MALFORMED_ID)
         case SchemaViolation():
             body = _error(error.reason, error.detail)
         case UnacceptableBody():
@@ -128,6 +123,9 @@ def v4_error(request: HttpRequest, error: Exception) -> Response[bytes]:
             status, headers = error.status_code, {}
         case _:
             status, headers = 500, {}
+    if status == 400:
+        # The published schema of this status requires it.
+        body["message"] = body["reason"]
     metrics.REQUESTS.labels(status).inc()
     return Response(
         msgspec.json.encode(body),

@@ -1,8 +1,9 @@
 """Host names: their one canonical form, and which names cover them.
 
-Pure functions over text. The canonical form follows UTS 46 as browsers apply it (the URL Standard,
-"domain to ASCII", not strict), because certificates record what browsers loaded: there, underscores
-and hyphens occur anywhere in a label. What may be *claimed* is stricter: see `claimable_name`.
+Pure functions over text. The canonical form is that of browsers (the URL Standard, "domain to
+ASCII"), because certificates record what browsers loaded: there, underscores and hyphens occur
+anywhere in a label. What they refuse is no host. What may be *claimed* is stricter: see
+`claimable_name`.
 """
 
 import ipaddress
@@ -37,8 +38,8 @@ _MAX_HOST = 253
 _MAX_TEXT = 1024
 _LABEL = re.compile(r"[a-z0-9_-]{1,63}")
 _STRICT_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
-_NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")
-_PORT = re.compile(r":[0-9]{1,5}$")
+# What ends a host in a URL, or is decoded there.
+_NOT_IN_A_HOST = re.compile(r"[/?#@\\%\s]")
 # Reserved for documentation and tests (RFC 2606, RFC 6761): in no suffix list, but no opaque token.
 _RESERVED_SUFFIXES = frozenset({"example", "test"})
 
@@ -53,24 +54,24 @@ def canonical_host(text: str) -> str:
 
     Raises `NotAHostname`, `IPAddressHost`, or `SingleLabelHost`.
     """
-    if len(text) > _MAX_TEXT:
+    if len(text) > _MAX_TEXT or _NOT_IN_A_HOST.search(text.strip()):
         raise NotAHostname(text)
-    try:
-        mapped = idna.uts46_remap(text.strip(), std3_rules=False, transitional=False)
-    except idna.IDNAError:
-        raise NotAHostname(text) from None
-    if _is_ip_address(mapped):
+    if _is_ip_address(text.strip()):
         raise IPAddressHost(text)
-    name = _PORT.sub("", mapped).removesuffix(".")
-    labels = [_ascii_label(label, text) for label in name.split(".")]
+    try:
+        visited = ada_url.URL(f"http://{text.strip()}/").hostname
+    except ValueError:
+        raise NotAHostname(text) from None
+    if _is_ip_address(visited):
+        raise IPAddressHost(text)
+    labels = visited.removesuffix(".").split(".")
+    if not all(map(_LABEL.fullmatch, labels)):
+        raise NotAHostname(text)
     host = ".".join(labels)
     if len(host) > _MAX_HOST:
         raise NotAHostname(text)
     if len(labels) == 1:
         raise SingleLabelHost(text)
-    if _NUMERIC_LABEL.fullmatch(labels[-1]):
-        # Browsers read a name that ends in a number as an IPv4 address (URL Standard).
-        raise IPAddressHost(text)
     bare = host.removeprefix("www.")
     if "." not in bare or bare.startswith("www.") or _SUFFIXES.is_public(bare):
         return host
@@ -170,11 +171,3 @@ def _is_ip_address(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _ascii_label(label: str, text: str) -> str:
-    if not label.isascii():
-        label = "xn--" + label.encode("punycode").decode("ascii")
-    if not _LABEL.fullmatch(label):
-        raise NotAHostname(text)
-    return label

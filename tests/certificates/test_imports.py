@@ -135,7 +135,12 @@ A = "a" * 40
         ({"cert_url": "https://[/"}, "cert_url", None, "must be a certificate URL"),
         ({"cert_id": A, "kind": "mobil"}, "kind", "mobil", "must be valid (Invalid enum value"),
         ({"cert_id": A, "kind": "meta"}, "kind", "meta", "must be web or mobile for such an id"),
-        ({"cert_id": "0.x", "kind": "web"}, "kind", "web", "must be meta for such an id"),
+        (
+            {"cert_id": "0.x", "kind": "mobile"},
+            "kind",
+            "mobile",
+            "must be web or meta for such an id",
+        ),
         (line(A, domain=5), "insights.properties.domain", "5", "must be a string or null"),
         (
             line(A, created_at="yesterday"),
@@ -380,7 +385,9 @@ async def test_id_and_url_of_different_certificates_are_refused(world: World) ->
         line(A, form_input_kpm=10**30),
         line(A, domain="a" * 1025),
         line(A, domain="https://example.com/"),
-        line(A, domain="n/a"),
+        line(A, domain="exam\u200cple.com"),
+        line(A, domain="xn--a-ä.pt"),
+        line(A, page_url="https://exam\u200cple.com/"),
         line(A, page_url="https://example.com/" + "a" * 8192),
     ],
 )

@@ -268,7 +268,8 @@ async def test_certificate_is_one_however_its_id_is_written(world: World, path: 
     asked = {"insights": {"properties": ["domain"]}}
     response = await world.client.post(f"/{path}", headers=caller.headers, json=asked)
     assert response.json()["insights"] == {"properties": {"domain": "example.com"}}
-    response = await world.client.get(f"/{path.removesuffix('/')}/validate", headers=caller.headers)
+    first = path.partition("%2C")[0].partition(",")[0].removesuffix("/")
+    response = await world.client.get(f"/{first}/validate", headers=caller.headers)
     assert response.json()["reason"] == "This is a valid Web certificate id"
     rows = await world.fetch("SELECT cert_id FROM answer")
     assert [row["cert_id"] for row in rows] == [CERT]

@@ -194,10 +194,63 @@ async def test_owner_is_looked_for_by_the_host_the_consumer_saw(
 
 @pytest.mark.parametrize("domain", ["192.0.2.7", "[2001:db8::1]", "localhost", "co.uk"])
 async def test_what_nobody_can_own_has_no_verified_account(world: World, domain: str) -> None:
+    cert_id = await world.certificate(domain=domain, is_masked=False)
+    assert await world.confirmed_owner(await world.company(), cert_id) == NO_VERIFIED
+
+
+@pytest.mark.parametrize("domain", ["masked-3f2a", "3f2a9c.masked", "localhost"])
+async def test_domain_that_may_be_the_token_of_a_masked_certificate_is_unknown(
+    world: World, domain: str
+) -> None:
     viewer = await world.company()
-    assert (
-        await world.confirmed_owner(viewer, await world.certificate(domain=domain)) == NO_VERIFIED
-    )
+    for is_masked, told in ((None, None), (True, None), (False, NO_VERIFIED)):
+        facts: dict[str, Any] = {} if is_masked is None else {"is_masked": is_masked}
+        cert_id = await world.certificate(domain=domain, **facts)
+        assert await world.confirmed_owner(viewer, cert_id) == told
+
+
+@pytest.mark.parametrize("unknown", ["null", "undefined", "None", "N/A", " NaN ", ""])
+async def test_word_for_unknown_is_no_domain_and_overrides_no_page(
+    world: World, unknown: str
+) -> None:
+    owner = await world.company("Acme, Inc.")
+    await world.own(owner, "example.com")
+    cert_id = await world.certificate(domain=unknown)
+    assert await world.confirmed_owner(owner, cert_id) is None
+    for name in ("page_url", "parent_page_url"):
+        facts: dict[str, Any] = {
+            "page_url": "https://other.example/",
+            name: "https://example.com/f",
+        }
+        cert_id = await world.certificate(domain=unknown, **facts)
+        assert await world.confirmed_owner(owner, cert_id) == "Acme, Inc."
+
+
+@pytest.mark.parametrize("is_framed", [{}, {"is_framed": None}, {"is_framed": True}])
+async def test_framed_page_is_decided_by_the_page_that_frames_it(
+    world: World, is_framed: dict[str, Any]
+) -> None:
+    owner = await world.company("Acme, Inc.")
+    await world.own(owner, "example.com")
+    pages: dict[str, Any] = {
+        "page_url": "https://example.com/form",
+        "parent_page_url": "https://scam.example/lp",
+    }
+    cert_id = await world.certificate(**pages, **is_framed)
+    assert await world.confirmed_owner(owner, cert_id) == NO_VERIFIED
+    cert_id = await world.certificate(**pages, is_framed=False)
+    assert await world.confirmed_owner(owner, cert_id) == "Acme, Inc."
+
+
+async def test_framing_page_that_is_no_url_is_unknown(world: World) -> None:
+    owner = await world.company()
+    await world.own(owner, "example.com")
+    for parent, told in (("about:srcdoc", None), ("null", owner.name), (None, owner.name)):
+        pages: dict[str, Any] = {
+            "page_url": "https://example.com/form",
+            "parent_page_url": parent,
+        }
+        assert await world.confirmed_owner(owner, await world.certificate(**pages)) == told
 
 
 async def test_ownership_of_exactly_the_host_does_not_cover_subdomains(world: World) -> None:

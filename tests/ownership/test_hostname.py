@@ -77,7 +77,7 @@ def test_canonical_host_of(text: str, host: str) -> None:
         ("a" * 2000, NotAHostname),
         ("192.0.2.1", IPAddressHost),
         ("0x7f.1", IPAddressHost),
-        ("example.1", IPAddressHost),
+        ("example.1", NotAHostname),
         ("2001:db8::1", IPAddressHost),
         ("[2001:db8::1]", IPAddressHost),
         ("localhost", SingleLabelHost),
