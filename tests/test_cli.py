@@ -1,15 +1,18 @@
 """The operator's commands, run as the operator would."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
 import msgspec
 
 from tests.builders import NO_VERIFIED, VERIFIED, basic, web_id
-from tests.running import as_json, confirmed_owner, environment, invoked, running
+from tests.running import COMMAND, as_json, confirmed_owner, environment, invoked, running
 
 
 def test_from_nothing_to_a_named_owner_by_commands_alone(
@@ -92,7 +95,8 @@ def test_slips_are_told_of_in_one_line_and_change_nothing(
 
 def test_import_goes_on_after_bad_lines_and_says_which(env: dict[str, str], tmp_path: Path) -> None:
     file = tmp_path / "certificates.ndjson"
-    file.write_text(f'{{"cert_id": "{web_id()}"}}\nnonsense\n\n{{"cert_id": "{web_id()}"}}\r\n')
+    lines = [f'{{"cert_id": "{web_id()}", "page_text": "x"}}' for _ in range(2)]
+    file.write_text(f"{lines[0]}\nnonsense\n\n{lines[1]}\r\n")
     done = confirmed_owner("import", str(file), env=env, expect=1)
     assert done.stderr.decode() == "line 2: line must be a JSON object, not “nonsense”\n"
     assert done.stdout.decode() == "3 lines, 2 created, 0 updated, 0 unchanged, 1 failed\n"
@@ -113,6 +117,29 @@ def test_import_goes_on_after_bad_lines_and_says_which(env: dict[str, str], tmp_
     }
     file.write_text("")
     assert as_json("import", str(file), env=env)["lines"] == 0
+    file.write_text("cert_id,domain\na,b\n" * 5000)
+    done = confirmed_owner("import", str(file), env=env, expect=1)
+    assert b"looks like CSV" in done.stderr
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_interrupted_import_says_how_much_is_imported(env: dict[str, str], tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    importing = subprocess.Popen(
+        [*COMMAND, "import", str(pipe)], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    with pipe.open("w") as lines:
+        for _ in range(2500):
+            lines.write(f'{{"cert_id": "{web_id()}", "page_text": "x"}}\n')
+        lines.flush()
+        # The first 2,000 are committed while it waits for more.
+        time.sleep(3)
+        importing.send_signal(signal.SIGINT)
+        out, _ = importing.communicate(timeout=20)
+    assert importing.returncode == 130
+    assert out.decode().startswith("2,000 lines, 2,000 created, 0 updated, 0 unchanged, 0 failed")
+    assert "run it again" in out.decode()
 
 
 def test_wrong_setting_and_unreachable_database_are_told_of_in_one_line(tmp_path: Path) -> None:

@@ -13,7 +13,13 @@ from litestar.di import NamedDependency
 from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
 
 from service.accounts.keys import authenticate, key_of
-from service.certificates.imports import LINES_AT_ONCE, LineResult, import_lines, numbered_lines
+from service.certificates.imports import (
+    LINES_AT_ONCE,
+    LineResult,
+    check_are_lines,
+    import_lines,
+    numbered_lines,
+)
 from service.errors import BodyTooLarge
 from service.postgres.pools import Database
 from service.processes import metrics
@@ -60,7 +66,7 @@ class _Import(Operation):
         200: documented(ImportReport, "Every line was imported"),
         207: documented(ImportReport, "Some lines were imported: see each item"),
         422: documented(ImportReport, "No line was imported: see each item"),
-        **problems(401, 402, 413, 415, 503),
+        **problems(400, 401, 402, 413, 415, 503),
     },
 )
 async def import_certificates(
@@ -68,9 +74,11 @@ async def import_certificates(
 ) -> Response[bytes]:
     """Import facts about certificates for your own calls. A bad line doesn't stop the others.
 
-    Send one JSON object per line: `{"cert_id"|"cert_url", "kind"?, "account"?, "page_text"?,
-    "fingerprints"?, "insights": {"properties": {…}}}`. `insights.properties` takes what a stored v4
-    response holds. Importing a line again changes nothing. At most 16 MB and 20,000 lines.
+    Send one JSON object per line: a stored response of the Certificate API with the `cert_id` or
+    `cert_url` beside it, or as `{"cert_url", "response": {…}}`. A line may also have `kind`,
+    `account`, `page_text`, and `fingerprints`. Facts are in `insights.properties`. An email address
+    or phone number that the response says matched becomes a fingerprint. Importing a line again
+    changes nothing. At most 16 MB and 20,000 lines.
     """
     key = key_of(request.headers.get("authorization"))
     async with database.general.connection() as connection:
@@ -79,6 +87,7 @@ async def import_certificates(
     if body.rstrip(b"\n").count(b"\n") >= MAX_IMPORT_LINES:
         raise BodyTooLarge(f"the body must be at most {MAX_IMPORT_LINES} lines long")
     lines = list(numbered_lines(BytesIO(body)))
+    check_are_lines(lines)
     items: list[LineResult] = []
     # A caller that imports a lot may wait for itself, but not hold connections that others need.
     async with request.app.state.imports, database.general.transaction() as connection:

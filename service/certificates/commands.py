@@ -1,6 +1,8 @@
 """The command that imports certificates."""
 
 import os
+import signal
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 # Further errors are only counted, so that an import's memory doesn't grow with its mistakes.
 _ERRORS_KEPT = 1000
+# What shells return for a command ended by Ctrl-C: 128 and the number of the signal.
+_INTERRUPTED = 130
 
 
 @click.command("import")
@@ -26,11 +30,13 @@ _ERRORS_KEPT = 1000
 def import_command(context: click.Context, file: BinaryIO, as_json: bool) -> None:
     """Import certificates for all callers from FILE, one JSON object per line.
 
-    “-” is standard input. A bad line doesn't stop the others, but makes the exit status 1.
+    “-” is standard input. A bad line doesn't stop the others, but makes the exit status 1. After
+    Ctrl-C, it is 130, and what was imported stays.
     """
     from service.certificates.imports import (
         LINES_AT_ONCE,
         LineResult,
+        check_are_lines,
         import_lines,
         numbered_lines,
     )
@@ -51,24 +57,38 @@ def import_command(context: click.Context, file: BinaryIO, as_json: bool) -> Non
             click.echo(f"line {result.line}: {error.field} {error.reason}{given}", err=True)
 
     async def work(connection: "Connection") -> None:
+        # asyncio's handler would wait until the next line arrives, such as through a pipe.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         with _progress(file) as advance:
             lines = numbered_lines(file)
             while some := list(islice(lines, LINES_AT_ONCE)):
+                if not counts:
+                    check_are_lines(some)
                 async with connection.transaction():
                     results = await import_lines(connection, some)
                 for result in results:
                     report(result)
                 advance(len(some), sum(len(line) for _, line in some))
 
-    with_connection(context.obj, work)
+    is_interrupted = False
+    try:
+        with_connection(context.obj, work)
+    except KeyboardInterrupt:
+        is_interrupted = True
     summary = {"lines": counts.total()}
     summary |= {name: counts[name] for name in ("created", "updated", "unchanged", "failed")}
     if as_json:
         left_out = counts["failed"] - len(errors)
         click.echo(msgspec.json.encode(summary | {"errors": errors, "errors_left_out": left_out}))
     else:
-        click.echo(", ".join(f"{count:,} {name}" for name, count in summary.items()))
-    context.exit(1 if counts["failed"] else 0)
+        lines = summary.pop("lines")
+        told = [f"{lines:,} {'line' if lines == 1 else 'lines'}"]
+        told += [f"{count:,} {name}" for name, count in summary.items()]
+        if is_interrupted:
+            told.append("then interrupted; run it again to import the rest")
+        click.echo(", ".join(told))
+    context.exit(_INTERRUPTED if is_interrupted else 1 if counts["failed"] else 0)
 
 
 @contextmanager

@@ -3,8 +3,6 @@
 Names and types of the properties come from the vendor's OpenAPI document.
 """
 
-import base64
-import binascii
 import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -105,21 +103,6 @@ def can_be(cert_id: str, kind: Kind) -> bool:
     return kind in kinds_of(cert_id) or (kind == "web" and cert_id.startswith("0."))
 
 
-_SHA1_HEX = re.compile(r"[0-9a-f]{40}")
-
-
-def fingerprint_in(text: str) -> str | None:
-    """Return a SHA-1 in hex of any case or base64 as lowercase hex; None if the text is not one."""
-    text = text.strip()
-    if _SHA1_HEX.fullmatch(text.lower()):
-        return text.lower()
-    try:
-        digest = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    return digest.hex() if len(digest) == 20 else None
-
-
 class Version(Struct, omit_defaults=True):
     """A version number and its parts."""
 
@@ -163,7 +146,8 @@ Count: TypeAlias = Annotated[float, Meta(ge=0, le=1e9)]
 Time: TypeAlias = Annotated[datetime, Meta(tz=True)]
 HostText: TypeAlias = Annotated[str, Meta(max_length=1024)]
 UrlText: TypeAlias = Annotated[str, Meta(max_length=8192)]
-InputMethod: TypeAlias = Literal["autofill", "paste", "typing", "pre-populated"]
+# Published are “autofill”, “paste”, “typing”, and “pre-populated”. The vendor sends further ones.
+InputMethod: TypeAlias = Annotated[str, Meta(max_length=100)]
 
 
 class Facts(Struct, omit_defaults=True):

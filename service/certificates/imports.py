@@ -22,14 +22,21 @@ from service.certificates import queries
 from service.certificates.facts import (
     Certificate,
     Facts,
+    HostText,
     Kind,
+    Time,
+    UrlText,
     can_be,
     cert_id_of_url,
     checked_cert_id,
+)
+from service.certificates.fingerprints import (
+    email_fingerprints,
     fingerprint_in,
+    phone_fingerprints,
 )
 from service.certificates.merging import Incoming, incoming, merged
-from service.errors import InvalidInput, MissingInput
+from service.errors import InvalidInput, MalformedBody, MissingInput
 from service.postgres.pools import Connection
 from service.web.json_input import invalid_value
 
@@ -41,14 +48,56 @@ class _Insights(Struct):
     properties: Facts | None = None
 
 
-class _Line(Struct):
+class _MatchResult(Struct):
+    email_match: bool | None = None
+    phone_match: bool | None = None
+
+
+class _MatchLead(Struct):
+    email: str | list[str] | None = None
+    phone: str | list[str] | None = None
+    result: _MatchResult | None = None
+
+
+class _OldCertificate(
+    Struct,
+    rename={
+        "page_url": "location",
+        "parent_page_url": "parent_location",
+        "is_framed": "framed",
+        "is_masked": "masked",
+    },
+):
+    """The properties in a v2 or v3 response that mean the same as in v4."""
+
+    cert_id: str | None = None
+    created_at: Time | None | UnsetType = UNSET
+    domain: HostText | None | UnsetType = UNSET
+    expires_at: Time | None | UnsetType = UNSET
+    ip: str | None | UnsetType = UNSET
+    is_framed: bool | None | UnsetType = UNSET
+    is_masked: bool | None | UnsetType = UNSET
+    page_url: UrlText | None | UnsetType = UNSET
+    parent_page_url: UrlText | None | UnsetType = UNSET
+
+
+class _Response(Struct):
+    """A stored response of the Certificate API: of v4, or of v2 or v3 if it has a `cert`."""
+
+    outcome: str | None = None
+    insights: _Insights | None = None
+    match_lead: _MatchLead | None = None
+    cert: _OldCertificate | None = None
+
+
+class _Line(_Response):
     cert_id: str | None = None
     cert_url: str | None = None
     kind: Kind | None = None
     account: str | None = None
     page_text: str | None = None
     fingerprints: list[str] | None = None
-    insights: _Insights | None = None
+    response: _Response | None = None
 
 
 class LineError(Struct):
@@ -74,13 +123,12 @@ _decode_line = msgspec.json.Decoder(_Line).decode
 def numbered_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
     """Yield the nonblank lines with their numbers. An overlong line is cut off.
 
-    Skips a byte order mark, which some systems put before the first line.
+    Skips byte order marks, which some systems put before the first line of each file.
     """
     number = 0
     while line := stream.readline(MAX_LINE + 1):
         number += 1
-        if number == 1:
-            line = line.removeprefix(codecs.BOM_UTF8)
+        line = line.removeprefix(codecs.BOM_UTF8)
         end = line
         while len(end) > MAX_LINE and not end.endswith(b"\n"):
             end = stream.readline(MAX_LINE + 1)
@@ -142,9 +190,11 @@ def parse_line(text: bytes) -> Incoming:
         raise invalid_value(text, str(error), whole="line") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InvalidInput("line", text.strip().decode(errors="replace"), "a JSON object") from None
-    if given.cert_id is None and given.cert_url is None:
+    stored = given.response or given
+    given_id = given.cert_id or (stored.cert.cert_id if stored.cert else None)
+    if given_id is None and given.cert_url is None:
         raise MissingInput("cert_id", "is required, unless cert_url is given")
-    cert_id = checked_cert_id(given.cert_id) if given.cert_id is not None else None
+    cert_id = checked_cert_id(given_id) if given_id is not None else None
     kind = given.kind
     if given.cert_url is not None:
         of_url, told = cert_id_of_url(given.cert_url)
@@ -158,15 +208,86 @@ def parse_line(text: bytes) -> Incoming:
     if kind is not None and not can_be(cert_id, kind):
         possible = [each for each in get_args(Kind) if can_be(cert_id, each)]
         raise InvalidInput("kind", kind, " or ".join(possible) + " for such an id")
-    return incoming(
+    fingerprints = _proven(stored.match_lead)
+    if given.fingerprints is not None:
+        fingerprints = [
+            *(_fingerprint(value, i) for i, value in enumerate(given.fingerprints)),
+            *(fingerprints or ()),
+        ]
+    line = incoming(
         cert_id,
-        (given.insights and given.insights.properties) or Facts(),
+        _facts(stored),
         kind=kind,
         account=given.account,
         page_text=given.page_text,
-        fingerprints=None
-        if given.fingerprints is None
-        else [_fingerprint(value, i) for i, value in enumerate(given.fingerprints)],
+        fingerprints=fingerprints,
+    )
+    _check_tells_something(line, text, stored)
+    return line
+
+
+def check_are_lines(lines: Sequence[tuple[int, bytes]]) -> None:
+    """Check that a file, of which these are the first lines, has a JSON object on each line.
+
+    Otherwise every line would be reported. Raises `MalformedBody`.
+    """
+    starts = [text.strip() for _, text in lines[:2]]
+    if starts and (starts[0].startswith(b"[") or (starts[1:] and starts[0] == b"{")):
+        raise MalformedBody(
+            "this looks like one JSON document over several lines; write each object on one line"
+        )
+    if len(starts) == 2 and not any(start.startswith(b"{") for start in starts):
+        for separator in (b",", b";", b"\t"):
+            if starts[0].count(separator) == starts[1].count(separator) > 0:
+                raise MalformedBody("this looks like CSV; write each line as a JSON object")
+
+
+def _facts(stored: _Response) -> Facts:
+    """Return the properties in a stored response, of whichever version."""
+    facts = (stored.insights and stored.insights.properties) or Facts()
+    if stored.cert is None:
+        return facts
+    old = msgspec.structs.asdict(stored.cert)
+    return msgspec.structs.replace(
+        facts,
+        **{
+            name: value
+            for name, value in old.items()
+            if name != "cert_id" and value is not UNSET and getattr(facts, name) is UNSET
+        },
+    )
+
+
+def _proven(match_lead: _MatchLead | None) -> list[str] | None:
+    """Return the fingerprints of what a stored response proves to be on the certificate.
+
+    A match of several values doesn't say which of them is there.
+    """
+    if match_lead is None or match_lead.result is None:
+        return None
+    result, proven = match_lead.result, list[str]()
+    for value, is_match, fingerprints in (
+        (match_lead.email, result.email_match, email_fingerprints),
+        (match_lead.phone, result.phone_match, phone_fingerprints),
+    ):
+        values = [value] if isinstance(value, str) else value or []
+        if is_match and len(values) == 1:
+            proven += fingerprints(values)
+    return proven or None
+
+
+def _check_tells_something(line: Incoming, text: bytes, stored: _Response) -> None:
+    """Raise `InvalidInput` for a line without a fact: mostly an error, or names of another kind."""
+    told = (line.page_text, line.fingerprints, line.account, line.kind)
+    if line.known or any(each is not None for each in told):
+        return
+    if stored.outcome == "error":
+        raise InvalidInput("outcome", "error", "of an answer: an error tells nothing")
+    names = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    if stored.insights is not None and stored.insights.properties is not None:
+        raise MissingInput("insights.properties", "tells nothing: no name in it is a property's")
+    raise MissingInput(
+        "insights.properties", f"is required; this line has only {', '.join(names)}"[:200]
     )
 
 

@@ -66,11 +66,9 @@ class Incoming(Struct, frozen=True, kw_only=True):
 
 
 class _Told(Facts):
-    """The properties as the vendor tells them, which may add ways to fill in a form."""
+    """The properties as the vendor tells them."""
 
     age_seconds: Count | None | UnsetType = msgspec.UNSET
-    # Wider than in `Facts`, which mypy doesn't allow in a subclass.
-    form_input_method: list[str] | None | UnsetType = msgspec.UNSET  # type: ignore[assignment]
 
 
 async def record_told(

@@ -1,8 +1,10 @@
 """What a request asks for, and the checks it must pass before we look anything up."""
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from service.certificates.facts import can_be, kinds_of
+from service.certificates.fingerprints import email_fingerprints, phone_fingerprints
 from service.errors import MalformedBody, ProductUnavailable, SchemaViolation, Unprocessable
 from service.insights import contract
 from service.insights.contract import (
@@ -14,7 +16,6 @@ from service.insights.contract import (
     ScanParameters,
     values_of,
 )
-from service.insights.lead_match import email_fingerprints, phone_fingerprints
 from service.insights.queries import Labels
 
 
@@ -54,8 +55,7 @@ class Asked(msgspec.Struct, frozen=True):
         sent = self.request.retain
         if sent is None:
             return None
-        labels = (sent.reference, sent.vendor, sent.campaign_id)
-        return Labels(*(label if label and label.strip() else None for label in labels))
+        return Labels(*map(_label, (sent.reference, sent.vendor, sent.campaign_id)))
 
 
 def asked_of(cert_id: str, body: bytes, *, has_vendor: bool) -> Asked:
@@ -98,6 +98,12 @@ def asked_of(cert_id: str, body: bytes, *, has_vendor: bool) -> Asked:
     if request.verify is not None and not has_vendor:
         raise ProductUnavailable("this service does not offer the verify operation")
     return Asked(request, properties, emails, phones)
+
+
+def _label(sent: str | float | UnsetType | None) -> str | None:
+    """Return a label as text, since CRMs send the number of a lead; None if it is blank."""
+    label = sent if isinstance(sent, str) else "" if sent is None or sent is UNSET else str(sent)
+    return label if label.strip() else None
 
 
 def not_a_web_certificate() -> Unprocessable:

@@ -122,6 +122,8 @@ MatchValues: TypeAlias = Annotated[
 ]
 # PostgreSQL can't store NUL characters.
 Label: TypeAlias = Annotated[str, Meta(max_length=MAX_LABEL, pattern="^[^\\u0000]*$")]
+# A label can be a number, which is kept as text: a 64-bit integer or a double.
+Number: TypeAlias = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | float
 Terms: TypeAlias = Annotated[
     str | list[str] | None, Meta(extra_json_schema={"maxItems": MAX_TERMS})
 ]
@@ -140,9 +142,9 @@ class MatchLeadParameters(Struct, omit_defaults=True):
 class RetainParameters(Struct, omit_defaults=True):
     """Labels to save with the certificate in your account. No other account here sees them."""
 
-    reference: Label | None | UnsetType = UNSET
-    vendor: Label | None | UnsetType = UNSET
-    campaign_id: Label | None | UnsetType = UNSET
+    reference: Label | Number | None | UnsetType = UNSET
+    vendor: Label | Number | None | UnsetType = UNSET
+    campaign_id: Label | Number | None | UnsetType = UNSET
 
 
 class ScanParameters(Struct, omit_defaults=True):

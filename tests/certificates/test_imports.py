@@ -61,14 +61,20 @@ async def test_stored_v4_response_is_imported_as_it_is(world: World) -> None:
 
 async def test_id_is_read_as_its_url_is(world: World) -> None:
     results = await world.import_lines(
-        line("AB" * 20), line(" " + "ab" * 20 + "\r\n"), line("aB" * 20 + ", " + "c" * 40)
+        line("AB" * 20, ip="192.0.2.1"),
+        line(" " + "ab" * 20 + "\r\n", ip="192.0.2.1"),
+        line("aB" * 20 + ", " + "c" * 40, ip="192.0.2.1"),
     )
     assert [(each.cert_id, each.result) for each in results] == [
         ("ab" * 20, "created"),
         ("ab" * 20, "unchanged"),
         ("ab" * 20, "unchanged"),
     ]
-    both = {"cert_id": "CD" * 20, "cert_url": f"https://cert.trustedform.com/{'cd' * 20}"}
+    both = {
+        "page_text": "x",
+        "cert_id": "CD" * 20,
+        "cert_url": f"https://cert.trustedform.com/{'cd' * 20}",
+    }
     (result,) = await world.import_lines(both)
     assert (result.cert_id, result.result) == ("cd" * 20, "created")
 
@@ -101,7 +107,7 @@ async def test_ping_url_is_a_web_certificates(world: World) -> None:
 @pytest.mark.parametrize("make_id", [web_id, mobile_id, meta_id])
 async def test_certificate_url(world: World, url: str, make_id: Any) -> None:
     cert_id = make_id()
-    (result,) = await world.import_lines({"cert_url": url.format(cert_id)})
+    (result,) = await world.import_lines({"cert_url": url.format(cert_id), "page_text": "x"})
     assert (result.cert_id, result.result) == (cert_id, "created")
 
 
@@ -156,10 +162,10 @@ A = "a" * 40
         ),
         (line(A, seconds_on_page=-1), "insights.properties.seconds_on_page", "-1", "must be valid"),
         (
-            line(A, form_input_method=["typing", "magic"]),
+            line(A, form_input_method=["typing", 1]),
             "insights.properties.form_input_method[1]",
-            "magic",
-            "must be valid",
+            "1",
+            "must be a string",
         ),
         ({"cert_id": A, "page_text": "a\0b"}, "line", None, "must be text without NUL"),
         (line(A, page_url="https://e.example/\0"), "line", None, "must be text without NUL"),
@@ -172,11 +178,11 @@ A = "a" * 40
         ),
     ],
 )
-async def test_bad_line_is_told_of_and_stops_no_other(
+async def test_bad_line_is_line(cert_id, ip="192.0.2.1")_and_stops_no_other(
     world: World, given: Any, field: str, value: str | None, reason: str
 ) -> None:
     before, bad, after = await world.import_lines(
-        {"cert_id": web_id()}, given, {"cert_id": web_id()}
+        {"cert_id": web_id(), "page_text": "x"}, given, {"cert_id": web_id(), "page_text": "x"}
     )
     assert (before.result, after.result) == ("created", "created")
     assert (before.line, bad.line, after.line) == (1, 2, 3)
@@ -235,25 +241,38 @@ async def test_later_of_two_times_counts_in_whichever_order_they_come(world: Wor
 
 async def test_lines_about_one_certificate_in_one_import_add_up(world: World) -> None:
     viewer, cert_id = await world.company(), web_id()
-    results = await world.import_lines(
-        line(cert_id, domain="example.com"), line(cert_id, ip="192.0.2.1")
-    )
+    results = await world.import_lines(line(cert_id, domain="example.com"), line(cert_id, ip="192.0.2.1"))
     assert [result.result for result in results] == ["created", "updated"]
     properties = await told(world, viewer, cert_id, "domain", "ip")
     assert properties == {"domain": "example.com", "ip": "192.0.2.1"}
 
 
+MIXED, HEX = line("G" * 40, ip="192.0.2.1"), line("a" * 40, ip="192.0.2.1")
+
+
 @pytest.mark.parametrize(
     ("lines", "kind"),
     [
-        ([line("G" * 40)], "mobile"),
-        ([line("a" * 40)], "web"),
+        ([MIXED], "mobile"),
+        ([HEX], "web"),
         ([line("G" * 40, domain="example.com")], "web"),
-        ([{**line("G" * 40), "kind": "web"}, line("G" * 40)], "web"),
-        ([line("G" * 40), {**line("G" * 40), "kind": "web"}], "web"),
-        ([line("a" * 40), {**line("a" * 40), "kind": "mobile"}], "mobile"),
-        ([{**line("a" * 40), "kind": "mobile"}, line("a" * 40)], "mobile"),
-        ([line("G" * 40), line("G" * 40, page_url="https://example.com/")], "web"),
+        (
+            [{**MIXED, "kind": "web"}, MIXED],
+            "web",
+        ),
+        (
+            [MIXED, {**MIXED, "kind": "web"}],
+            "web",
+        ),
+        (
+            [HEX, {**HEX, "kind": "mobile"}],
+            "mobile",
+        ),
+        (
+            [{**HEX, "kind": "mobile"}, HEX],
+            "mobile",
+        ),
+        ([MIXED, line("G" * 40, page_url="https://example.com/")], "web"),
         ([line("A" * 80, domain="example.com")], "mobile"),
         ([line("0.a", domain="example.com")], "meta"),
     ],
@@ -290,7 +309,8 @@ async def test_account_may_be_given_by_id_or_by_name(world: World) -> None:
 
 async def test_import_over_http_reports_each_line(world: World) -> None:
     caller, cert_id = await world.company(), web_id()
-    assert await post(world, caller, line(cert_id), b"", b"{", line(cert_id)) == (
+    told_of = line(cert_id, ip="192.0.2.1")
+    assert await post(world, caller, told_of, b"", b"{", told_of) == (
         207,
         [
             {"line": 1, "cert_id": cert_id, "result": "created"},
@@ -301,9 +321,141 @@ async def test_import_over_http_reports_each_line(world: World) -> None:
             {"line": 4, "cert_id": cert_id, "result": "unchanged"},
         ],
     )
-    assert (await post(world, caller, line(cert_id)))[0] == 200
+    assert (await post(world, caller, told_of))[0] == 200
     assert (await post(world, caller, b"{"))[0] == 422
     assert await post(world, caller, b"") == (200, [])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"domain": "example.com"},
+        {"properties": {"domain": "example.com"}},
+        {"insights": {"domain": "example.com"}},
+        {"insights": {"properties": {"Domain": "example.com", "page_uri": "x"}}},
+        {"insight": {"properties": {"domain": "example.com"}}},
+        {"response": {}},
+        {},
+    ],
+)
+async def test_line_that_tells_nothing_says_so_and_records_nothing(
+    world: World, given: dict[str, Any]
+) -> None:
+    (result,) = await world.import_lines({"cert_id": web_id(), **given})
+    assert isinstance(result.error, LineError)
+    assert result.error.field == "insights.properties"
+    assert await world.fetch("SELECT FROM certificate") == []
+
+
+async def test_archived_error_answer_is_refused_as_such(world: World) -> None:
+    error = {
+        "outcome": "error",
+        "reason": "TrustedForm certificate has expired or could not be found",
+    }
+    url = f"https://cert.trustedform.com/{web_id()}"
+    for given in ({**error, "cert_url": url}, {"cert_url": url, "response": error}):
+        (result,) = await world.import_lines(given)
+        assert isinstance(result.error, LineError)
+        assert (result.error.field, result.error.value) == ("outcome", "error")
+
+
+async def test_stored_response_is_imported_with_what_it_proves(world: World) -> None:
+    caller = await world.company()
+    response = {
+        "outcome": "success",
+        "reason": None,
+        "match_lead": {
+            "email": "Superman@example.com",
+            "phone": ["512-555-1234", "512-555-9999"],
+            "result": {"success": True, "email_match": True, "phone_match": True},
+        },
+        "insights": {"properties": {"domain": "example.com", "form_input_method": ["voice"]}},
+    }
+    for cert_id, given in (
+        (web_id(), response),
+        (web_id(), {"response": response}),
+    ):
+        (result,) = await world.import_lines(
+            {"cert_url": f"https://cert.trustedform.com/{cert_id}", **given}
+        )
+        assert result.result == "created"
+        for lead, is_match in (
+            ({"email": "superman@example.com"}, True),
+            ({"email": "batman@example.com"}, False),
+            # Which of the two was found is not told.
+            ({"phone": "5125551234"}, False),
+        ):
+            response_ = await world.client.post(
+                f"/{cert_id}", headers=caller.headers, json={"match_lead": lead}
+            )
+            assert response_.json()["match_lead"]["result"]["success"] is is_match
+
+
+@pytest.mark.parametrize("result", [{"email_match": False}, {"email_match": None}, {}, None])
+async def test_lead_that_did_not_match_is_no_fingerprint(world: World, result: Any) -> None:
+    stored = {"match_lead": {"email": "a@example.com", "result": result}, "page_text": "x"}
+    await world.import_lines({"cert_id": web_id(), **stored})
+    (row,) = await world.fetch("SELECT fingerprints FROM certificate")
+    assert row["fingerprints"] is None
+
+
+async def test_response_of_version_3_is_read_where_it_means_the_same(world: World) -> None:
+    viewer, cert_id = await world.company(), web_id()
+    stored = {
+        "outcome": "success",
+        "cert": {
+            "cert_id": cert_id,
+            "created_at": "2999-01-01T00:00:00Z",
+            "expires_at": "2999-04-01T00:00:00Z",
+            "ip": "192.0.2.1",
+            "location": "https://example.com/form",
+            "parent_location": None,
+            "framed": False,
+            "browser": "Chrome 1",
+            "age": 5,
+        },
+    }
+    (result,) = await world.import_lines(stored)
+    assert (result.cert_id, result.result) == (cert_id, "created")
+    names = ("created_at", "expires_at", "ip", "page_url", "is_framed", "confirmed_owner")
+    assert await told(world, viewer, cert_id, *names) == {
+        "created_at": "2999-01-01T00:00:00Z",
+        "expires_at": "2999-04-01T00:00:00Z",
+        "ip": "192.0.2.1",
+        "page_url": "https://example.com/form",
+        "is_framed": False,
+        "confirmed_owner": NO_VERIFIED,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "looks_like"),
+    [
+        ("cert_url,email\nhttps://cert.trustedform.com/x,a@b.example\n", "CSV"),
+        ("cert_id;domain\na;b\n", "CSV"),
+        ("cert_id\tdomain\na\tb\n", "CSV"),
+        ('{\n  "cert_id": "a"\n}\n', "one JSON document"),
+        ('[{"cert_id": "a"},\n{"cert_id": "b"}]', "one JSON document"),
+        ('[\n{"cert_id": "a"}\n]', "one JSON document"),
+    ],
+)
+async def test_file_of_another_kind_is_recognized_and_told_of_once(
+    world: World, text: str, looks_like: str
+) -> None:
+    caller = await world.company()
+    response = await world.client.post(
+        "/v1/certificates", headers={**caller.headers, **NDJSON}, content=text
+    )
+    assert response.status_code == 400
+    assert looks_like in response.json()["detail"]
+
+
+async def test_files_joined_with_a_byte_order_mark_each_are_read(world: World) -> None:
+    caller = await world.company()
+    bom = b"\xef\xbb\xbf"
+    lines = [bom + json.dumps(line(web_id(), ip="192.0.2.1")).encode() for _ in range(2)]
+    status, items = await post(world, caller, *lines)
+    assert (status, [item["result"] for item in items]) == (200, ["created", "created"])
 
 
 async def test_facts_imported_over_http_serve_their_importer_alone(world: World) -> None:
@@ -362,7 +514,8 @@ async def test_import_needs_a_key_a_media_type_and_a_measure(world: World) -> No
 async def test_id_and_url_of_different_certificates_are_refused(world: World) -> None:
     url = "https://cert.trustedform.com/"
     same, other = await world.import_lines(
-        {"cert_id": A, "cert_url": url + A}, {"cert_id": A, "cert_url": url + "b" * 40}
+        {"cert_id": A, "cert_url": url + A, "page_text": "x"},
+        {"cert_id": A, "cert_url": url + "b" * 40, "page_text": "x"},
     )
     assert same.result == "created"
     assert other.error
@@ -393,7 +546,7 @@ async def test_id_and_url_of_different_certificates_are_refused(world: World) ->
 )
 async def test_no_line_is_so_bad_that_it_stops_the_others(world: World, bad: Any) -> None:
     good, told_of, also_good = await world.import_lines(
-        {"cert_id": web_id()}, bad, {"cert_id": web_id()}
+        {"cert_id": web_id(), "page_text": "x"}, bad, {"cert_id": web_id(), "page_text": "x"}
     )
     assert (good.result, also_good.result) == ("created", "created")
     assert told_of.error

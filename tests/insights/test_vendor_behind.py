@@ -630,7 +630,9 @@ async def test_import_of_others_does_not_hold_up_what_is_bought(
     stage: Stage, vendor: Vendor
 ) -> None:
     async with stage.world.database.general.transaction() as importing:
-        await import_lines(importing, [(1, json.dumps({"cert_id": web_id()}).encode())])
+        await import_lines(
+            importing, [(1, json.dumps({"cert_id": web_id(), "page_text": "x"}).encode())]
+        )
         assert await stage.told(web_id(), "ip") == {"ip": vendor.facts["ip"]}
 
 
