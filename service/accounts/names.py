@@ -13,6 +13,7 @@ from idna import IDNAError
 from idna.core import valid_contextj
 
 from service.errors import InvalidInput, InvalidName
+from service.text import has_ignorable
 
 NO_VERIFIED_ACCOUNT = "No Verified ActiveProspect Account Identified"
 VERIFIED_ACCOUNT = "ActiveProspect Verified Account"
@@ -25,11 +26,6 @@ MAX_NAME = 120
 # Categories that draw nothing or change how their neighbors are drawn: controls, formats (such as
 # bidi and zero-width), surrogates, private use, unassigned, line and paragraph separators.
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-# Default-ignorable code points that the categories above don't catch (Unicode Character Database,
-# DerivedCoreProperties).
-_IGNORABLE = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
-)
 _AS_EMOJI = "\ufe0f"
 # A colon makes a link only if something follows it at once: “Big Data: Insights” has none.
 _URL = re.compile(r"://|\bwww\.|\b(https?|mailto|javascript|data):\S", re.IGNORECASE)
@@ -162,7 +158,7 @@ def has_unseen(text: str) -> bool:
     (RFC 5892, appendices A.1 and A.2), and the sign that a symbol is an emoji.
     """
     return any(
-        (unicodedata.category(c) in _UNSEEN or _IGNORABLE.match(c)) and not _has_task(text, place)
+        (unicodedata.category(c) in _UNSEEN or has_ignorable(c)) and not _has_task(text, place)
         for place, c in enumerate(text)
     )
 

@@ -16,6 +16,7 @@ from service.insights.contract import (
     ScanParameters,
     values_of,
 )
+from service.insights.page_scan import is_blank
 from service.insights.queries import Labels
 
 
@@ -46,7 +47,9 @@ class Asked(msgspec.Struct, frozen=True):
         """Whether there is anything to scan for."""
         scans = self.scans
         return scans is not None and any(
-            term.strip() for terms in (scans.required, scans.forbidden) for term in values_of(terms)
+            not is_blank(term)
+            for terms in (scans.required, scans.forbidden)
+            for term in values_of(terms)
         )
 
     @property

@@ -1,6 +1,8 @@
 """Page scans: which terms the text recorded on a certificate contains.
 
-Case is ignored, any run of white space equals any other, and punctuation must match exactly.
+We compare what people read. Case is ignored, any run of white space equals any other, and punctuation
+must match exactly. It makes no difference how a letter is encoded (as one character or with its
+marks, in full width, as a ligature), and characters that draw nothing are left out.
 Wildcards in a term stand for any text, including none. A wildcard is `{{*}}`, or `*` between two of
 the caller's delimiters. White space at the ends of a term is ignored, and a blank term is skipped.
 
@@ -9,11 +11,13 @@ part is as good as any. CPython finds a part in linear time (the two-way algorit
 term can make a scan slow.
 """
 
+import unicodedata
 from collections.abc import Iterable
 
 import msgspec
 
 from service.insights.contract import Found, ScanParameters, ScansOutcome, values_of
+from service.text import without_ignorable
 
 WILDCARD = "{{*}}"
 
@@ -25,8 +29,8 @@ class ScanText(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, recorded: str) -> "ScanText":
-        """Fold case, and turn each run of white space into one space."""
-        return cls(" ".join(recorded.casefold().split()))
+        """Fold what looks alike, and turn each run of white space into one space."""
+        return cls(" ".join(_folded(recorded).split()))
 
 
 def scan_page(text: ScanText | None, scans: ScanParameters) -> ScansOutcome:
@@ -49,9 +53,14 @@ def scan(text: ScanText, terms: Iterable[str], delimiter: str | None = None) -> 
     """Return which of the terms the text contains."""
     result = Found([], [])
     for term in terms:
-        if term.strip():
+        if not is_blank(term):
             (result.found if _contains(text, term, delimiter) else result.not_found).append(term)
     return result
+
+
+def is_blank(term: str) -> bool:
+    """Whether a term has nothing to look for."""
+    return not without_ignorable(term).strip()
 
 
 def _contains(text: ScanText, term: str, delimiter: str | None) -> bool:
@@ -66,15 +75,43 @@ def _contains(text: ScanText, term: str, delimiter: str | None) -> bool:
 
 def _parts(term: str, delimiter: str | None) -> list[str]:
     """Return the parts of a term between its wildcards, folded like the text."""
-    parts = term.strip().split(WILDCARD)
+    parts = without_ignorable(term).strip().split(WILDCARD)
     if delimiter:
-        parts = [piece for part in parts for piece in part.split(f"{delimiter}*{delimiter}")]
+        own = f"{without_ignorable(delimiter)}*{without_ignorable(delimiter)}"
+        parts = [piece for part in parts for piece in part.split(own)]
     return [folded for part in parts if (folded := _folded_part(part))]
 
 
 def _folded_part(part: str) -> str:
     # White space next to a wildcard has to match: “of {{*}} at” is not in “often at”.
-    words = " ".join(part.casefold().split())
+    words = " ".join(_folded(part).split())
     if not words:
         return " " if part else ""
     return f"{' ' * part[0].isspace()}{words}{' ' * part[-1].isspace()}"
+
+
+def _folded(text: str) -> str:
+    """Return a text in a form that is equal for texts that read the same, but for white space.
+
+    That is a canonical caseless match (The Unicode Standard, D145), without what draws nothing.
+    """
+    if text.isascii():
+        return text.casefold()
+    plain = without_ignorable(text).translate(_COMPATIBLE)
+    folded = unicodedata.normalize("NFD", plain).casefold()
+    return unicodedata.normalize("NFC", folded)
+
+
+class _Compatible(dict[int, str]):
+    """Characters with the compatible ones they read like (NFKC). Punctuation only loses its width."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        is_exact = unicodedata.category(character)[0] in "PSZ"
+        is_wide = "\uff00" <= character <= "\uffef" or character == "\u3000"
+        read = unicodedata.normalize("NFKC", character) if is_wide or not is_exact else character
+        self[code] = read
+        return read
+
+
+_COMPATIBLE = _Compatible()

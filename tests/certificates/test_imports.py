@@ -178,7 +178,7 @@ A = "a" * 40
         ),
     ],
 )
-async def test_bad_line_is_line(cert_id, ip="192.0.2.1")_and_stops_no_other(
+async def test_bad_line_is_told_of_and_stops_no_other(
     world: World, given: Any, field: str, value: str | None, reason: str
 ) -> None:
     before, bad, after = await world.import_lines(
@@ -241,7 +241,9 @@ async def test_later_of_two_times_counts_in_whichever_order_they_come(world: Wor
 
 async def test_lines_about_one_certificate_in_one_import_add_up(world: World) -> None:
     viewer, cert_id = await world.company(), web_id()
-    results = await world.import_lines(line(cert_id, domain="example.com"), line(cert_id, ip="192.0.2.1"))
+    results = await world.import_lines(
+        line(cert_id, domain="example.com"), line(cert_id, ip="192.0.2.1")
+    )
     assert [result.result for result in results] == ["created", "updated"]
     properties = await told(world, viewer, cert_id, "domain", "ip")
     assert properties == {"domain": "example.com", "ip": "192.0.2.1"}

@@ -1,7 +1,9 @@
 """Page scans: compare with a slow oracle, and try patterns designed to be slow."""
 
 import time
+import unicodedata
 from itertools import pairwise
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -48,6 +50,64 @@ def test_scan_finds_what_a_slow_oracle_finds(
     else:
         assert bool(found.found) == contains(text, term, delimiter)
         assert found.found + found.not_found == [term]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "term"),
+    [
+        ("la informacio\u0301n", "informaci\u00f3n"),
+        ("la informaci\u00f3n", "informacio\u0301n"),
+        ("LA INFORMACI\u00d3N", "informacio\u0301n"),
+        ("Get a FR\u200bEE iPad", "free"),
+        ("auto\u00addialed calls", "autodialed"),
+        ("tele\u200bmarketing", "telemarketing"),
+        ("a\u2060b\ufeffc\u034fd\u180be", "abcde"),
+        ("autodialed", "auto\u00addialed"),
+        ("ＦＲＥＥ！", "free!"),
+        ("free", "ｆｒｅｅ"),
+        ("ﬁnance", "finance"),
+        ("x\u3000y", "x y"),
+        ("f\u200b", "\u200bf\u200b"),
+    ],
+)
+def test_what_reads_the_same_is_found(recorded: str, term: str) -> None:
+    assert scan(ScanText.of(recorded), [term]).found == [term]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "term"),
+    [
+        ("calls, texts", "calls texts"),
+        ("calls…", "calls..."),
+        ("don’t", "don't"),
+        ("a–b", "a-b"),
+        ("informacion", "informaci\u00f3n"),
+        ("fr ee", "free"),
+    ],
+)
+def test_punctuation_marks_and_spaces_are_exact(recorded: str, term: str) -> None:
+    assert scan(ScanText.of(recorded), [term]).not_found == [term]
+
+
+@given(
+    st.text(max_size=30),
+    st.lists(
+        st.tuples(st.integers(0, 30), st.sampled_from("\u00ad\u200b\u2060\ufeff")), max_size=5
+    ),
+    st.sampled_from(["NFC", "NFD"]),
+)
+def test_neither_invisible_characters_nor_encoding_hide_a_text(
+    term: str, invisible: list[tuple[int, str]], form: Literal["NFC", "NFD"]
+) -> None:
+    recorded = unicodedata.normalize(form, term)
+    for place, character in invisible:
+        recorded = recorded[:place] + character + recorded[place:]
+    assert scan(ScanText.of(f"x {recorded} x"), [term]).not_found == []
+
+
+@pytest.mark.parametrize("term", ["\u200b", " \u00ad "])
+def test_term_that_nobody_sees_is_blank(term: str) -> None:
+    assert scan(ScanText.of("x"), [term]) == scan(ScanText.of("x"), [])
 
 
 @given(TEXT, TEXT, st.sampled_from([" ", "\n", " \t ", "\u00a0\u2003"]))

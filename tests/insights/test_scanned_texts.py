@@ -27,7 +27,11 @@ async def scanned(world: World, company: Company, cert_id: str, *terms: str) -> 
 
 async def record(world: World, cert_id: str, text: str | None, by: Company | None = None) -> None:
     """Record a text as the operator, or as an account for itself alone."""
-    line: dict[str, Any] = {"cert_id": cert_id, "page_text": text}
+    line: dict[str, Any] = {
+        "cert_id": cert_id,
+        "page_text": text,
+        "insights": {"properties": {"ip": None}},
+    }
     if by is None:
         (result,) = await world.import_lines(line)
         assert not result.error
