@@ -181,11 +181,11 @@ class SchemaViolation(UnacceptableBody):
 
 
 class ProductUnavailable(ServiceError):
-    """An operation of the Certificate API that this service does not offer."""
+    """An operation of the Certificate API that is not offered. `str()` is the published reason."""
 
-    def __init__(self, detail: str) -> None:
+    def __init__(self, detail: str, reason: str = "Unavailable product requested") -> None:
         self.detail = detail
-        super().__init__("Unavailable product requested")
+        super().__init__(reason)
 
 
 class NotFound(ServiceError):

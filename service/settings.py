@@ -75,6 +75,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The From header of every email, with or without a display name."""
     trustedform: TrustedForm | None = None
     """None means calls are answered only from what is on record here."""
+    local_retain: bool = False
+    """Whether `retain` without a vendor is offered. It keeps only labels, not the certificate."""
     facts_retention_days: int | None = None
     """How long facts about certificates are kept; None means forever."""
     log_format: LogFormat = "console"
@@ -100,9 +102,17 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         smtp=_smtp(environ),
         mail_from=_mail_from(environ, urlsplit(public_url).hostname or "localhost"),
         trustedform=_trustedform(environ),
+        local_retain=_yes_or_no(environ, "LOCAL_RETAIN"),
         facts_retention_days=_whole_number_or_none(environ, "FACTS_RETENTION_DAYS", highest=36_500),
         log_format=_log_format(environ),
     )
+
+
+def _yes_or_no(environ: Mapping[str, str], name: str) -> bool:
+    text = environ.get(name) or "false"
+    if text.lower() not in ("true", "false"):
+        raise InvalidInput(name, text, "true or false")
+    return text.lower() == "true"
 
 
 def _whole_number(environ: Mapping[str, str], name: str, *, default: int, highest: int) -> int:

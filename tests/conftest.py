@@ -36,7 +36,12 @@ hypothesis_settings.register_profile("here", deadline=None, max_examples=100)
 hypothesis_settings.load_profile("here")
 
 
-SETTINGS = Settings(public_url="http://service", secret_key=SECRET, mail_from="us@service.example")
+SETTINGS = Settings(
+    public_url="http://service",
+    secret_key=SECRET,
+    mail_from="us@service.example",
+    local_retain=True,
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,7 +6,7 @@ Names and types of the properties come from the vendor's OpenAPI document.
 import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -171,6 +171,8 @@ class Facts(Struct, omit_defaults=True):
     page_url: UrlText | None | UnsetType = UNSET
     parent_page_url: UrlText | None | UnsetType = UNSET
     seconds_on_page: Count | None | UnsetType = UNSET
+    # Not published yet: the vendor sends it.
+    session_replay_status: Any | UnsetType = UNSET
 
 
 # Recorded separately from the other facts, or computed from what is recorded.
@@ -186,8 +188,9 @@ FACTS_OF: dict[str, frozenset[str]] = {
     "meta": _META_FACTS,
 }
 
-# The longest that a certificate can be asked about.
-LONGEST_WINDOW = timedelta(days=90)
+# The longest that a certificate can be asked about. In every published sample, `expires_at` is 93 days
+# after `created_at`.
+LONGEST_WINDOW = timedelta(days=93)
 # The properties that can still change while a certificate is young, how long it is young, and how
 # long such a value stays true in that time.
 MOVING = frozenset({"age_seconds", "expires_at", "seconds_on_page"})

@@ -10,7 +10,7 @@ import asyncio
 import codecs
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import BinaryIO, get_args
+from typing import Any, BinaryIO, get_args
 from uuid import UUID
 
 import msgspec
@@ -217,6 +217,7 @@ def parse_line(text: bytes) -> Incoming:
     line = incoming(
         cert_id,
         _facts(stored),
+        _told_in(text),
         kind=kind,
         account=given.account,
         page_text=given.page_text,
@@ -258,6 +259,17 @@ def _facts(stored: _Response) -> Facts:
     )
 
 
+def _told_in(text: bytes) -> Mapping[str, Any]:
+    """Return the properties in a line that was understood as they are there, also unknown ones.
+
+    An age is left out, since it was that of another moment.
+    """
+    line = msgspec.json.decode(text)
+    insights = (line.get("response") or line).get("insights") or {}
+    told = insights.get("properties") or {}
+    return {name: value for name, value in told.items() if name != "age_seconds"}
+
+
 def _proven(match_lead: _MatchLead | None) -> list[str] | None:
     """Return the fingerprints of what a stored response proves to be on the certificate.
 
@@ -279,7 +291,7 @@ def _proven(match_lead: _MatchLead | None) -> list[str] | None:
 def _check_tells_something(line: Incoming, text: bytes, stored: _Response) -> None:
     """Raise `InvalidInput` for a line without a fact: mostly an error, or names of another kind."""
     told = (line.page_text, line.fingerprints, line.account, line.kind)
-    if line.known or any(each is not None for each in told):
+    if not line.known.isdisjoint(Facts.__struct_fields__) or any(each is not None for each in told):
         return
     if stored.outcome == "error":
         raise InvalidInput("outcome", "error", "of an answer: an error tells nothing")

@@ -26,7 +26,13 @@ from service.certificates.facts import (
     Facts,
     Kind,
 )
-from service.certificates.hosts import host_of, lacking_for_host, likeliest_kind
+from service.certificates.hosts import (
+    TELLS_HOST,
+    TELLS_HOST_OTHERWISE,
+    host_of,
+    lacking_for_host,
+    likeliest_kind,
+)
 from service.errors import InvalidInput, Unavailable
 from service.ownership.hostname import SUFFIX_LIST_VERSION, covering_names
 from service.postgres.pools import Connection
@@ -36,6 +42,10 @@ _ATTEMPTS = 20
 
 
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+
+
+# In stored responses, but about one call.
+_NEVER_FACTS = frozenset({"confirmed_owner", "confirmed_owner_detail"})
 
 
 _Ordered = TypeVar("_Ordered", datetime, float)
@@ -76,7 +86,8 @@ async def record_told(
 ) -> Certificate:
     """Record properties the vendor told at that time, for every caller.
 
-    Raises `InvalidInput` for impossible values, or `Unavailable`.
+    A value that can't be is taken for unknown, unless it tells the host. Raises `InvalidInput` or
+    `Unavailable`.
     """
     new_facts = _told_by_vendor(cert_id, told, at)
     for _ in range(_ATTEMPTS):
@@ -91,6 +102,7 @@ async def record_told(
 def incoming(
     cert_id: str,
     properties: Facts,
+    told: Mapping[str, object],
     *,
     last_event_at: datetime | None = None,
     fetched_at: datetime | None = None,
@@ -99,18 +111,22 @@ def incoming(
     page_text: str | None = None,
     fingerprints: list[str] | None = None,
 ) -> Incoming:
-    """Return what these properties tell about a certificate. Raises `InvalidInput`."""
+    """Return what these properties tell about a certificate.
+
+    `told` are the same properties as they were sent, with nulls and names that we don't know. They
+    are recorded and told again as they are. Raises `InvalidInput`.
+    """
     for name in ("created_at", "expires_at"):
         _check_time(f"insights.properties.{name}", getattr(properties, name))
-    told = msgspec.to_builtins(properties)
+    told = {**msgspec.to_builtins(properties), **told}
     result = Incoming(
         cert_id=cert_id,
-        known=frozenset(told),
+        known=frozenset(told) - _NEVER_FACTS,
         facts={
             # Whole numbers stay whole, as the vendor writes them.
             name: int(value) if isinstance(value, float) and value.is_integer() else value
             for name, value in told.items()
-            if name not in NOT_AMONG_FACTS and value is not None
+            if name not in NOT_AMONG_FACTS | _NEVER_FACTS and value is not None
         },
         created_at=_value(properties.created_at),
         expires_at=_value(properties.expires_at),
@@ -193,13 +209,21 @@ def host_columns(host: str | None) -> tuple[str | None, list[str] | None, str | 
 
 
 def _told_by_vendor(cert_id: str, told: Mapping[str, object], at: datetime) -> Incoming:
-    try:
-        typed = msgspec.convert(told, _Told, strict=False)
-    except msgspec.ValidationError as error:
-        raise InvalidInput("insights.properties", str(error), "as the vendor publishes") from None
+    valid: dict[str, object] = {}
+    for name, value in told.items():
+        try:
+            msgspec.convert({name: value}, _Told, strict=False)
+        except msgspec.ValidationError as error:
+            if name in TELLS_HOST | TELLS_HOST_OTHERWISE:
+                # Without it we would tell the owner of another host.
+                raise InvalidInput(f"insights.properties.{name}", str(error), "valid") from None
+            valid[name] = None
+        else:
+            valid[name] = value
+    typed = msgspec.convert(valid, _Told, strict=False)
     age = _value(typed.age_seconds)
     last_event_at = None if age is None else at - timedelta(seconds=age)
-    return incoming(cert_id, typed, last_event_at=last_event_at, fetched_at=at)
+    return incoming(cert_id, typed, valid, last_event_at=last_event_at, fetched_at=at)
 
 
 def _known_with(old: Certificate | None, new: Incoming) -> tuple[set[str], datetime | None]:

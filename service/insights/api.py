@@ -30,6 +30,7 @@ from service.errors import (
     UnsupportedMediaType,
     http_headers,
     http_status,
+    shorten,
 )
 from service.insights.batching import NaturalBatcher
 from service.insights.confirmed_owner import confirmed_owner
@@ -189,6 +190,7 @@ async def run_operations(
     key = key_of(request.headers.get("authorization"))
     try:
         cert_id = checked_cert_id(cert_id)
+        _check_version(request.headers.get("api-version"))
         asked = state.operations.asked_of(cert_id, await raw_body(request, (JSON,)))
     except ServiceError:
         # A caller without a valid key learns only that.
@@ -200,6 +202,13 @@ async def run_operations(
     _TOLD[answer.status].inc()
     metrics.DURATION.observe(time.perf_counter() - started)
     return Response(body, media_type=JSON)
+
+
+def _check_version(header: str | None) -> None:
+    if header is not None and header.strip() not in ("4.0", "4"):
+        raise SchemaViolation(
+            SCHEMA, f"Api-Version must be 4.0, the only one spoken here, not “{shorten(header)}”"
+        )
 
 
 @get(
@@ -245,7 +254,9 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
             in_flight=FOR_ANSWERS,
             observe=metrics.BATCH_SIZE.observe,
         )
-        state.operations = Operations(resolver, state.database, vendor)
+        state.operations = Operations(
+            resolver, state.database, vendor, retains_locally=state.settings.local_retain
+        )
         yield
         await state.operations.drain()
 

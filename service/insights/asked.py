@@ -1,11 +1,21 @@
 """What a request asks for, and the checks it must pass before we look anything up."""
 
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from service.certificates.facts import can_be, kinds_of
 from service.certificates.fingerprints import email_fingerprints, phone_fingerprints
-from service.errors import MalformedBody, ProductUnavailable, SchemaViolation, Unprocessable
+from service.errors import (
+    MalformedBody,
+    ProductUnavailable,
+    SchemaViolation,
+    Unprocessable,
+    shorten,
+)
 from service.insights import contract
 from service.insights.contract import (
     OWNER_PROPERTIES,
@@ -25,12 +35,15 @@ class Asked(msgspec.Struct, frozen=True):
 
     `properties` are in the order asked, without duplicates; None without insights. Fingerprints to
     look for are lowercase hex; None if the request has no email address, or no phone number.
+    `unknown` has the keys that we don't know, for the vendor to judge, by the object they are in, as
+    in `contract.KEYS`.
     """
 
     request: OperationsRequest
     properties: tuple[str, ...] | None
     email_fingerprints: tuple[str, ...] | None
     phone_fingerprints: tuple[str, ...] | None
+    unknown: Mapping[str, Mapping[str, object]] = {}
 
     @property
     def asks_for_owner(self) -> bool:
@@ -61,11 +74,14 @@ class Asked(msgspec.Struct, frozen=True):
         return Labels(*map(_label, (sent.reference, sent.vendor, sent.campaign_id)))
 
 
-def asked_of(cert_id: str, body: bytes, *, has_vendor: bool) -> Asked:
+def asked_of(
+    cert_id: str, body: bytes, *, has_vendor: bool, retains_locally: bool = False
+) -> Asked:
     """Return what a request body asks for about a certificate.
 
     If several operations are invalid, the error is about the first in the order match_lead, retain,
-    insights, verify.
+    insights, verify. Keys that we don't know are refused, since leaving out a misspelled scan would
+    pass what it forbids. With a vendor, only those are that look like a known one misspelled.
 
     Raises `MalformedBody`, `SchemaViolation`, `Unprocessable`, or `ProductUnavailable`.
     """
@@ -77,8 +93,9 @@ def asked_of(cert_id: str, body: bytes, *, has_vendor: bool) -> Asked:
         raise MalformedBody(f"the body is not JSON: {error}") from None
     except RecursionError:
         raise MalformedBody("the body is nested too deeply") from None
+    unknown = _unknown_keys(msgspec.json.decode(body or b"{}"), has_vendor=has_vendor)
     operations = (request.match_lead, request.retain, request.insights, request.verify)
-    if all(operation is None for operation in operations):
+    if all(operation is None for operation in operations) and not unknown.get(""):
         raise SchemaViolation(
             contract.NO_PRODUCTS, "the body names none of match_lead, retain, insights, verify"
         )
@@ -89,18 +106,56 @@ def asked_of(cert_id: str, body: bytes, *, has_vendor: bool) -> Asked:
             raise not_a_web_certificate()
     elif request.retain is not None:
         raise SchemaViolation(contract.NO_MATCH_FIELDS, "retain needs match_lead in the same call")
+    if request.retain is not None and not (has_vendor or retains_locally):
+        raise ProductUnavailable(
+            "this service keeps no certificates, so nothing was retained",
+            contract.RETAIN_UNAVAILABLE,
+        )
     properties = None
     if request.insights is not None:
         properties = tuple(dict.fromkeys(request.insights.properties))
-        if unknown := [name for name in properties if name not in PROPERTIES]:
-            raise SchemaViolation(
-                contract.INVALID_PROPERTIES, f"no such property: {unknown[0][:80]}"
-            )
+        for name in properties:
+            if name in PROPERTIES:
+                continue
+            near = _nearest(name, PROPERTIES)
+            if near is not None or not has_vendor:
+                raise SchemaViolation(
+                    contract.INVALID_PROPERTIES, f"no such property: {shorten(name)}" + _meant(near)
+                )
         if request.insights.scans is not None:
             _check_scans(request.insights.scans)
     if request.verify is not None and not has_vendor:
         raise ProductUnavailable("this service does not offer the verify operation")
-    return Asked(request, properties, emails, phones)
+    return Asked(request, properties, emails, phones, unknown)
+
+
+def _unknown_keys(sent: dict[str, Any], *, has_vendor: bool) -> dict[str, dict[str, object]]:
+    """Return the keys that we don't know, by where they are. Raises `SchemaViolation`."""
+    insights = sent.get("insights") or {}
+    parts = {"": sent, "insights.scans": insights.get("scans") or {}}
+    parts |= {name: sent.get(name) or {} for name in contract.OPERATIONS}
+    unknown: dict[str, dict[str, object]] = {}
+    for where, part in parts.items():
+        for key in part.keys() - contract.KEYS[where]:
+            near = _nearest(key, contract.KEYS[where])
+            if near is not None or not has_vendor:
+                named = f"{where}.{key}".lstrip(".")
+                old = " (this is version 4.0)" if not where and near is None else ""
+                raise SchemaViolation(
+                    contract.SCHEMA, f"unknown key: {shorten(named)}{old}" + _meant(near)
+                )
+            unknown.setdefault(where, {})[key] = part[key]
+    return unknown
+
+
+def _nearest(key: str, known: Iterable[str]) -> str | None:
+    """Return the known key that an unknown one is likely meant to be, if any."""
+    near = difflib.get_close_matches(key.lower()[:100], known, n=1, cutoff=0.8)
+    return near[0] if near else None
+
+
+def _meant(near: str | None) -> str:
+    return f"; did you mean {near}?" if near else ""
 
 
 def _label(sent: str | float | UnsetType | None) -> str | None:
@@ -121,7 +176,8 @@ def _lead(
     sent: MatchLeadParameters,
 ) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
     """Return the fingerprints of the email addresses and of the phone numbers to match."""
-    emails, phones = values_of(sent.email), values_of(sent.phone)
+    emails = values_of(sent.email) + values_of(sent.email_sha1)
+    phones = values_of(sent.phone) + values_of(sent.phone_sha1)
     for values, reason in ((phones, contract.TOO_MANY_PHONES), (emails, contract.TOO_MANY_EMAILS)):
         if len(values) > contract.MAX_MATCHED:
             raise SchemaViolation(reason, f"{len(values)} values were sent")
@@ -156,7 +212,7 @@ def needed_for(cert_id: str, asked: Asked) -> frozenset[str]:
     """Return what must be known about a certificate to answer a call without the vendor."""
     properties = frozenset(asked.properties or ())
     possible = frozenset[str]().union(*(PROPERTIES_OF[kind] for kind in kinds_of(cert_id)))
-    needed = set((properties & possible) - OWNER_PROPERTIES)
+    needed = set((properties & possible) - OWNER_PROPERTIES) | (properties - PROPERTIES)
     if asked.asks_for_owner:
         needed.add("host")
     if asked.request.match_lead is not None:
@@ -168,4 +224,6 @@ def needed_for(cert_id: str, asked: Asked) -> frozenset[str]:
         needed.add("retain")
     if asked.request.verify is not None:
         needed.add("verify")
+    if asked.unknown:
+        needed.add("unknown")
     return frozenset(needed)

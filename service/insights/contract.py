@@ -32,6 +32,8 @@ TOO_MANY_EMAILS = "match_lead email must be a list of 3 or less email addresses"
 INVALID_PROPERTIES = "Invalid property key(s) requested"
 DELIMITER_WHITE_SPACE = "Invalid delimiter contains whitespace characters"
 DELIMITER_LENGTH = "Invalid delimiter length"
+UNAVAILABLE = "Unavailable product requested"
+RETAIN_UNAVAILABLE = "Unavailable product requested: Retain"
 NO_MATCHES = "No matches found"
 SCANS_UNSUCCESSFUL = "Insights page scans unsuccessful"
 INVALID_ID = "This is an invalid certificate id"
@@ -63,9 +65,9 @@ PUBLISHED_ERRORS = frozenset(
         "The cert could not be retained",
         "The cert has been claimed too many times",
         "The cert has expired",
-        "Unavailable product requested",
+        UNAVAILABLE,
         "Unavailable product requested Insights",
-        "Unavailable product requested: Retain",
+        RETAIN_UNAVAILABLE,
         "Unavailable product requested: Verify",
     }
 )
@@ -137,6 +139,9 @@ class MatchLeadParameters(Struct, omit_defaults=True):
 
     email: MatchValues | UnsetType = UNSET
     phone: MatchValues | UnsetType = UNSET
+    # Named on one of the vendor's help pages alone, and sent by clients.
+    email_sha1: MatchValues | UnsetType = UNSET
+    phone_sha1: MatchValues | UnsetType = UNSET
 
 
 class RetainParameters(Struct, omit_defaults=True):
@@ -228,13 +233,18 @@ class Kept(Struct, omit_defaults=True):
 
 
 class RetainOutcome(Struct, omit_defaults=True):
-    """The retained certificate. You can't ask about it after `expires_at`."""
+    """The retained certificate. You can't ask about it after `expires_at`.
+
+    `stored` is `labels` if no vendor is connected: then only your labels are kept, and not the
+    certificate.
+    """
 
     expires_at: str | None
     masked_cert_url: str | None
     share_url: str | None
     previously_retained: bool
     kept: Kept | UnsetType = UNSET
+    stored: Literal["labels"] | UnsetType = UNSET
 
 
 class RetainResult(RetainParameters):
@@ -303,5 +313,16 @@ class ErrorResponse(Struct, omit_defaults=True):
     errors: ErrorDetail | UnsetType = UNSET
     message: str | UnsetType = UNSET
 
+
+# The keys of each object of a request, by where the object is.
+KEYS: dict[str, frozenset[str]] = {
+    "": frozenset(OperationsRequest.__struct_fields__),
+    "match_lead": frozenset(MatchLeadParameters.__struct_fields__),
+    "retain": frozenset(RetainParameters.__struct_fields__),
+    "insights": frozenset(InsightsParameters.__struct_fields__),
+    "insights.scans": frozenset(ScanParameters.__struct_fields__),
+    "verify": frozenset(VerifyParameters.__struct_fields__),
+}
+OPERATIONS = tuple(OperationsRequest.__struct_fields__)
 
 decode_request = msgspec.json.Decoder(OperationsRequest).decode

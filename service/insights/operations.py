@@ -80,10 +80,13 @@ class Operations:
         resolver: NaturalBatcher[Question, Answer],
         database: Database,
         vendor: Vendor | None,
+        *,
+        retains_locally: bool = False,
     ) -> None:
         self._resolver = resolver
         self._database = database
         self._vendor = vendor
+        self._retains_locally = retains_locally
         self._purchases = Purchases(vendor, database) if vendor is not None else None
         self._long_texts = asyncio.Semaphore(1)
         self._texts: TTLCache[int, ScanText] = TTLCache(
@@ -92,7 +95,12 @@ class Operations:
 
     def asked_of(self, cert_id: str, body: bytes) -> Asked:
         """Return what a request body asks for; see `asked.asked_of`."""
-        return asked_of(cert_id, body, has_vendor=self._vendor is not None)
+        return asked_of(
+            cert_id,
+            body,
+            has_vendor=self._vendor is not None,
+            retains_locally=self._retains_locally,
+        )
 
     async def run(self, key: str, cert_id: str, asked: Asked) -> tuple[bytes, Answer]:
         """Return the body of a 200, and the recorded answer behind it.
@@ -160,7 +168,9 @@ class Operations:
                 return answer, None
         bought = await purchases.buy(question, asked, lacking, known)
         # Don't insist on what the vendor left out. What moves was true when the vendor told it.
-        question = msgspec.structs.replace(question, needed=needed & bought.known - MOVING)
+        question = msgspec.structs.replace(
+            question, needed=needed & bought.known - MOVING, vendor_answers=True
+        )
         if bought.ran_operations:
             retain = bought.response.retain
             question = msgspec.structs.replace(

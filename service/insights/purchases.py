@@ -7,7 +7,8 @@ before anyone sees it. We hold no database connection while we wait for the vend
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Coroutine, Set
+from collections.abc import Coroutine, Mapping, Set
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeAlias, TypeVar
 from weakref import WeakValueDictionary
@@ -18,10 +19,16 @@ from cachetools import TTLCache
 from service.certificates.facts import Certificate, kinds_of
 from service.certificates.hosts import TELLS_HOST, TELLS_HOST_OTHERWISE, lacking_for_host
 from service.certificates.merging import record_told
-from service.errors import InvalidInput, Unavailable, Unprocessable, VendorFailed
+from service.errors import (
+    InvalidInput,
+    ProductUnavailable,
+    Unavailable,
+    Unprocessable,
+    VendorFailed,
+)
 from service.insights import queries
 from service.insights.asked import Asked
-from service.insights.contract import PROPERTIES, InsightsParameters, OperationsRequest
+from service.insights.contract import OPERATIONS, InsightsParameters, OperationsRequest
 from service.insights.queries import Question
 from service.insights.upstream import MAX_CONNECTIONS, NONSENSE, Vendor, VendorResponse
 from service.postgres.pools import Database
@@ -31,11 +38,15 @@ JUST_BOUGHT_FOR = 2.0
 # Per key, so that a busy caller waits for itself and leaves connections to others.
 MOST_PER_CALLER = MAX_CONNECTIONS // 4
 
+Unknown: TypeAlias = Mapping[str, Mapping[str, object]]
+"""Keys of a request that we don't know, as in `Asked`."""
+
 _Purchase: TypeAlias = tuple[VendorResponse, Certificate]
 _Result = TypeVar("_Result")
 
-# What operations need to run here. The last two always need the vendor.
-_TO_RUN_HERE = frozenset({"fingerprints", "page_text", "retain", "verify"})
+# What operations need to run here. The last three always need the vendor.
+_TO_RUN_HERE = frozenset({"fingerprints", "page_text", "retain", "unknown", "verify"})
+_NO_PROPERTIES = _TO_RUN_HERE | {"host"}
 
 
 class Bought(msgspec.Struct, frozen=True):
@@ -113,7 +124,8 @@ class Purchases:
     ) -> Bought:
         started = time.monotonic()
         request = request_for(question.cert_id, asked, lacking, known)
-        response, record = await self._shared(question, request)
+        unknown = asked.unknown if _runs_operations(lacking, known) else {}
+        response, record = await self._shared(question, request, unknown)
         check_complete(request, response)
         has_insights = request.insights is None or response.insights is not None
         if "host" in lacking and "host" not in record.known and has_insights:
@@ -121,7 +133,7 @@ class Purchases:
             further = lacking_for_host(record.cert_id, record.kind, record.facts, record.known)
             if request.insights is None or further.isdisjoint(request.insights.properties):
                 more = OperationsRequest(insights=InsightsParameters(sorted(further)))
-                _, record = await self._shared(question, more, spent=time.monotonic() - started)
+                _, record = await self._shared(question, more, {}, spent=time.monotonic() - started)
             # Asking again won't make the vendor tell what it just left out.
             if "host" not in record.known:
                 raise VendorFailed(NONSENSE)
@@ -139,30 +151,36 @@ class Purchases:
         )
 
     async def _shared(
-        self, question: Question, request: OperationsRequest, *, spent: float = 0.0
+        self,
+        question: Question,
+        request: OperationsRequest,
+        unknown: Unknown,
+        *,
+        spent: float = 0.0,
     ) -> _Purchase:
         """Ask the vendor and record what it tells; shared by all callers unless it retains."""
         if request.retain is not None:
-            return await self._ask_and_record(question, request, spent)
-        same = (question.cert_id, msgspec.json.encode(request))
+            return await self._ask_and_record(question, request, unknown, spent)
+        same = (question.cert_id, body_of(request, unknown))
         if (just_bought := self._just_bought.get(same)) is not None:
             return just_bought
         task = self._under_way.get(same)
         if task is None:
-            task = self._start(self._ask_and_record(question, request, spent))
+            task = self._start(self._ask_and_record(question, request, unknown, spent))
             self._under_way[same] = task
             task.add_done_callback(lambda _: self._under_way.pop(same))
         purchase = await task
-        if request == OperationsRequest(insights=request.insights) and not asks_to_scan(request):
+        is_plain = not unknown and not asks_to_scan(request)
+        if is_plain and request == OperationsRequest(insights=request.insights):
             self._just_bought[same] = purchase
         return purchase
 
     async def _ask_and_record(
-        self, question: Question, request: OperationsRequest, spent: float
+        self, question: Question, request: OperationsRequest, unknown: Unknown, spent: float
     ) -> _Purchase:
         # Taken before the call, so that nothing counts as newer than it is.
         at = datetime.now(UTC)
-        response = await self._vendor.run(question.cert_id, request, spent=spent)
+        response = await self._ask(question.cert_id, request, unknown, spent)
         if response.retain is not None and response.retain.results and request.retain is not None:
             # Recorded before anything else can fail: it is retained, and may be paid for.
             async with self._database.general.connection() as connection:
@@ -179,6 +197,67 @@ class Purchases:
         except InvalidInput:
             raise VendorFailed(NONSENSE) from None
 
+    async def _ask(
+        self, cert_id: str, request: OperationsRequest, unknown: Unknown, spent: float
+    ) -> VendorResponse:
+        """Run operations. If one of several is not in the plan, the others run without it."""
+        started = time.monotonic() - spent
+        try:
+            return await self._run(cert_id, request, unknown, spent)
+        except ProductUnavailable as refused:
+            together = VendorResponse("error", str(refused))
+            for part in _parts_of(request):
+                with suppress(ProductUnavailable):
+                    told = await self._run(cert_id, part, unknown, time.monotonic() - started)
+                    _add(together, told)
+            if not any(getattr(together, name) for name in OPERATIONS):
+                raise
+            return together
+
+    async def _run(
+        self, cert_id: str, request: OperationsRequest, unknown: Unknown, spent: float
+    ) -> VendorResponse:
+        return await self._vendor.run(
+            cert_id,
+            body_of(request, unknown),
+            retains=request.retain is not None,
+            spent=spent,
+        )
+
+
+def body_of(request: OperationsRequest, unknown: Unknown) -> bytes:
+    """Return a request's body, with the keys we don't know in the objects it has."""
+    body = msgspec.to_builtins(request)
+    for where, keys in unknown.items():
+        part = body
+        for name in filter(None, where.split(".")):
+            part = part.get(name, {})
+        part.update(keys)
+    return msgspec.json.encode(body)
+
+
+def _parts_of(request: OperationsRequest) -> list[OperationsRequest]:
+    """Return what to run in place of a request that asks for several operations, else nothing.
+
+    Retaining needs the lead, and is tried before matching alone.
+    """
+    parts = [
+        OperationsRequest(request.match_lead, request.retain),
+        OperationsRequest(insights=request.insights),
+        OperationsRequest(verify=request.verify),
+    ]
+    if request.retain is not None:
+        parts.insert(1, OperationsRequest(request.match_lead))
+    return [part for part in parts if part not in (OperationsRequest(), request)]
+
+
+def _add(together: VendorResponse, told: VendorResponse) -> None:
+    """Add the results of a part to those of the others; the first of each operation counts."""
+    for name in OPERATIONS:
+        if getattr(together, name) is None:
+            setattr(together, name, getattr(told, name))
+    together.raw = {**told.raw, **together.raw}
+
 
 def request_for(
     cert_id: str, asked: Asked, lacking: Set[str], known: Set[str] | None
@@ -188,7 +267,7 @@ def request_for(
     It has the missing properties, and all operations of the call unless the record is enough to run
     them here.
     """
-    properties = set(lacking & PROPERTIES)
+    properties = set(lacking - _NO_PROPERTIES)
     if "host" in lacking and "web" in kinds_of(cert_id):
         on_record = known or frozenset[str]()
         properties |= TELLS_HOST - on_record
@@ -240,7 +319,10 @@ def _runs_operations(lacking: Set[str], known: Set[str] | None) -> bool:
 def _has_succeeded(request: OperationsRequest, response: VendorResponse) -> bool:
     """Whether each operation has a result, and none reports a failure."""
     match, retain, verify = response.match_lead, response.retain, response.verify
-    if request.match_lead is not None and not (match and match.result and match.result.success):
+    # A match or verification that was not performed is no failure: then its results are null.
+    if request.match_lead is not None and not (
+        match and match.result and match.result.success is not False
+    ):
         return False
     if request.retain is not None and not (retain and retain.results):
         return False
@@ -249,6 +331,6 @@ def _has_succeeded(request: OperationsRequest, response: VendorResponse) -> bool
         if not scans or scans.result is None or scans.result.get("success") is False:
             return False
     if request.verify is not None:
-        result = verify.get("result") if verify else None
-        return isinstance(result, dict) and result.get("success") is not False
+        result = (verify or {}).get("result") or {}
+        return verify is not None and result.get("success") is not False
     return True

@@ -36,7 +36,8 @@ class Question(msgspec.Struct, frozen=True):
     """What one call asks about one certificate, and the id its answer will have.
 
     `needed` names what must be known; None if there is no vendor to ask. Fingerprints are lowercase
-    hex; None if there are none to look for.
+    hex; None if there are none to look for. If `vendor_answers`, the vendor has just answered about
+    the certificate, so it hasn't expired, whatever the times on record say.
     """
 
     answer_id: UUID
@@ -48,6 +49,7 @@ class Question(msgspec.Struct, frozen=True):
     email_fingerprints: Sequence[str] | None = None
     phone_fingerprints: Sequence[str] | None = None
     retain: Labels | None = None
+    vendor_answers: bool = False
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -155,7 +157,11 @@ judged AS MATERIALIZED (
     CROSS JOIN LATERAL (
         SELECT
             age.is_settled,
-            now() >= coalesce(held.expires_at, held.made_at + $8::interval) AS is_over,
+            now() >= CASE
+                -- The vendor answered although the end it told was over.
+                WHEN held.expires_at <= held.fetched_at THEN held.fetched_at + $10::interval
+                ELSE coalesce(held.expires_at, held.made_at + $8::interval)
+            END AND NOT coalesce(held.more ? 'vendor_answers', false) AS is_over,
             -- `MOVING` properties may have changed since the vendor told them.
             held.fetched_at < now() - $10::interval AND NOT age.is_settled AS has_lapsed
     ) AS timing
@@ -292,6 +298,8 @@ def _more(question: Question) -> str | None:
         more["emails"] = ",".join(question.email_fingerprints)
     if question.phone_fingerprints is not None:
         more["phones"] = ",".join(question.phone_fingerprints)
+    if question.vendor_answers:
+        more["vendor_answers"] = True
     if question.retain is not None:
         more["retain"] = question.retain
     return msgspec.json.encode(more).decode() if more else None

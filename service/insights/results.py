@@ -4,9 +4,9 @@ A failure is an operation that ran without success; the others run as well. The 
 in the order match_lead, retain, insights, verify.
 """
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -18,6 +18,7 @@ from service.insights.contract import (
     NO_FINGERPRINTS,
     NO_MATCHES,
     NO_PAGE_TEXT,
+    PROPERTIES,
     PROPERTIES_OF,
     SCANS_UNSUCCESSFUL,
     Kept,
@@ -26,6 +27,7 @@ from service.insights.contract import (
     Outcome,
     RetainOutcome,
     RetainResult,
+    ScanParameters,
     ScansOutcome,
     ScansResult,
 )
@@ -65,10 +67,12 @@ def recorded_body(
         response.match_lead = _echo(MatchLeadResult, asked.request.match_lead, result=result)
     if asked.request.retain is not None:
         response.retain = _retained(asked, answer, VendorRetained(_end(answer)))
+        if response.retain.results:
+            response.retain.results.stored = "labels"
     if asked.properties is not None:
         response.insights = _Insights(_properties(asked.properties, answer, left_out))
         if asked.scans is not None and scanned is not None:
-            response.insights.scans = _echo(ScansResult, asked.scans, result=scanned)
+            response.insights.scans = _echo_scans(asked.scans, scanned)
             if scanned.success is False:
                 failures.append(SCANS_UNSUCCESSFUL)
             elif scanned.success is None and asked.has_terms:
@@ -98,11 +102,25 @@ def bought_body(asked: Asked, answer: Answer, bought: Bought) -> bytes:
         properties = _properties(asked.properties, answer, bought.left_out)
         response.insights = _Insights(properties)
         if asked.scans is not None and told.insights and told.insights.scans:
-            scanned = told.insights.scans.result
-            response.insights.scans = {**msgspec.to_builtins(asked.scans), "result": scanned}
+            response.insights.scans = msgspec.to_builtins(_echo_scans(asked.scans, UNSET)) | {
+                "result": told.insights.scans.result
+            }
     if sent.verify is not None and told.verify is not None:
         response.verify = told.verify
-    return msgspec.json.encode(response)
+    return msgspec.json.encode(_with_unknown(msgspec.to_builtins(response), asked, told.raw))
+
+
+def _with_unknown(body: dict[str, Any], asked: Asked, told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a body with what we don't know: the keys sent, and the vendor's results for them."""
+    for operation, results in (("match_lead", "result"), ("retain", "results")):
+        ours = body.get(operation, {}).get(results)
+        if ours is not None:
+            theirs = told[operation][results]
+            body[operation][results] = {**theirs, **ours}
+    for name, keys in asked.unknown.items():
+        if name in body and name != "verify":
+            body[name] = {**keys, **body[name]}
+    return body | {key: told[key] for key in asked.unknown.get("", ()) if key in told}
 
 
 def _retained(asked: Asked, answer: Answer, results: VendorRetained | None) -> RetainResult:
@@ -138,13 +156,22 @@ def _echo(block: type[_Block], sent: Struct, **results: object) -> _Block:
     return block(**msgspec.structs.asdict(sent), **results)
 
 
+def _echo_scans(sent: ScanParameters, scanned: ScansOutcome | UnsetType) -> ScansResult:
+    """Return the scans as sent, with the result. Lists that weren't sent are empty, as the vendor's."""
+    scans = _echo(ScansResult, sent, result=scanned)
+    for name in ("required", "forbidden"):
+        if getattr(scans, name) is UNSET:
+            setattr(scans, name, [])
+    return scans
+
+
 def _properties(asked: tuple[str, ...], answer: Answer, left_out: Set[str]) -> dict[str, object]:
     """Return the properties asked for; null if the kind has none or the vendor just left it out."""
     properties: dict[str, object] = dict.fromkeys(asked)
     has = PROPERTIES_OF[answer.kind]
     facts = msgspec.json.decode(answer.facts) if answer.facts else {}
     for name in asked:
-        if name in has and name not in left_out:
+        if (name in has or name not in PROPERTIES) and name not in left_out:
             compute = _COMPUTED.get(name)
             properties[name] = compute(answer) if compute else facts.get(name)
     return properties

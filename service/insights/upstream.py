@@ -33,7 +33,10 @@ from service.errors import (
     InvalidCertificateId,
     NotClaimable,
     PaymentRequired,
+    ProductUnavailable,
     Refused,
+    SchemaViolation,
+    ServiceError,
     Unavailable,
     Unprocessable,
     VendorFailed,
@@ -41,9 +44,11 @@ from service.errors import (
 )
 from service.insights.contract import (
     INVALID_ID,
+    MALFORMED_ID,
     PUBLISHED_ERRORS,
+    SCHEMA,
+    UNAVAILABLE,
     MatchLeadOutcome,
-    OperationsRequest,
     Outcome,
     ValidateResponse,
 )
@@ -128,6 +133,8 @@ class VendorResponse(msgspec.Struct):
     retain: VendorRetain | None = None
     insights: VendorInsights | None = None
     verify: dict[str, Any] | None = None
+    raw: dict[str, Any] = {}
+    """The whole response, with what we don't know."""
 
 
 class _Refusal(msgspec.Struct):
@@ -164,35 +171,31 @@ class Vendor:
         self._under_way = 0
 
     async def run(
-        self, cert_id: str, request: OperationsRequest, *, spent: float = 0.0
+        self, cert_id: str, body: bytes, *, retains: bool, spent: float = 0.0
     ) -> VendorResponse:
-        """Run operations on a certificate. `spent` seconds of the budget are already used.
+        """Run the operations in a body. `spent` seconds of the budget are already used.
 
-        Raises `CertificateNotFound`, `InvalidCertificateId`, `Refused`, `VendorFailed`, or
-        `Unavailable`.
+        Raises `CertificateNotFound`, `InvalidCertificateId`, `SchemaViolation`,
+        `ProductUnavailable`, `Refused`, `VendorFailed`, or `Unavailable`.
         """
-        retains = request.retain is not None
         if cert_id in self._not_found and not retains:
             raise CertificateNotFound
         status, content = await self._call(
             "POST",
             f"/{quote(cert_id, safe='')}",
-            msgspec.json.encode(request),
+            body,
             retains=retains,
             budget=self._budget - spent,
         )
-        if status == 404:
+        if status in (404, 410):
             self._not_found[cert_id] = None
             raise CertificateNotFound
-        if status == 400:
-            raise InvalidCertificateId(cert_id)
-        if status in _REFUSED:
-            kind, reason = _REFUSED[status]
-            told = _decoded(content, _Refusal, _Refusal()).reason
-            raise kind(told if told in PUBLISHED_ERRORS else reason)
+        if status != 200:
+            raise _refusal(cert_id, status, _decoded(content, _Refusal, _Refusal()).reason)
         response = _decoded(content, VendorResponse, None)
         if response is None:
             raise VendorFailed(NONSENSE)
+        response.raw = msgspec.json.decode(content)
         if response.outcome == "error" and response.reason not in PUBLISHED_ERRORS:
             response.reason = _ERROR
         elif response.outcome == "success":
@@ -208,7 +211,7 @@ class Vendor:
             retains=False,
             budget=self._budget,
         )
-        if status in (400, 404, 422):
+        if status in (400, 404, 406, 410, 422):
             return ValidateResponse("failure", INVALID_ID)
         response = _decoded(content, ValidateResponse, None)
         if status != 200 or response is None:
@@ -323,6 +326,21 @@ async def open_vendor(settings: TrustedForm) -> AsyncIterator[Vendor]:
         yield Vendor(client, settings.budget)
 
 
+def _refusal(cert_id: str, status: int, told: str | None) -> ServiceError:
+    """Return the error for a vendor's 4xx that is about the call, with its published reason."""
+    published = told if told in PUBLISHED_ERRORS else None
+    if told == MALFORMED_ID:
+        return InvalidCertificateId(cert_id)
+    if status in (400, 406):
+        return SchemaViolation(published or SCHEMA, "the vendor refused this call")
+    if status == 403:
+        return ProductUnavailable(
+            "it is not in this service's plan with the vendor", published or UNAVAILABLE
+        )
+    kind, reason = _REFUSED[status]
+    return kind(published or reason)
+
+
 @asynccontextmanager
 async def _within(seconds: float) -> AsyncIterator[None]:
     try:
@@ -335,10 +353,10 @@ async def _within(seconds: float) -> AsyncIterator[None]:
 def _check_status(response: httpx.Response) -> None:
     """Raise what is not about the call but about the vendor, or our standing with it."""
     match response.status_code:
-        case 200 | 400 | 402 | 404 | 405 | 422:
+        case 200 | 400 | 402 | 403 | 404 | 405 | 406 | 410 | 422:
             return
-        case 401 | 403:
-            raise VendorFailed("the vendor refuses this service's key or plan")
+        case 401:
+            raise VendorFailed("the vendor refuses this service's key")
         case 429:
             raise Unavailable(_BUSY, _seconds(response.headers.get("retry-after")))
         case 503:

@@ -1,5 +1,6 @@
 """`POST /{cert_id}` as the vendor documents it: properties, windows, and refusals."""
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -112,7 +113,7 @@ async def test_vendors_own_clients_are_understood(world: World) -> None:
             "api-version": "4.0",
             "accept": "application/json",
         },
-        content=b'{"insights": {"properties": ["domain"]}, "retain": null, "future": {}}',
+        content=b'{"insights": {"properties": ["domain"]}, "retain": null}',
     )
     assert response.json()["insights"]["properties"] == {"domain": "example.com"}
     assert response.headers["content-type"] == "application/json"
@@ -230,8 +231,8 @@ async def test_unknown_certificate_is_not_found(world: World) -> None:
     ("created", "facts", "status"),
     [
         (timedelta(days=-89), {}, 200),
-        (timedelta(days=-91), {}, 404),
-        (timedelta(days=-91), {"expires_at": "2999-01-01T00:00:00Z"}, 200),
+        (timedelta(days=-94), {}, 404),
+        (timedelta(days=-94), {"expires_at": "2999-01-01T00:00:00Z"}, 200),
         (timedelta(days=-1), {"expires_at": "2020-01-01T00:00:00Z"}, 404),
     ],
 )
@@ -321,3 +322,78 @@ async def test_browser_is_told_that_a_certificate_has_no_page(world: World) -> N
     response = await world.client.get(f"/{web_id()}", headers={"Accept": "text/html,*/*;q=0.8"})
     assert response.status_code == 400
     assert "It has no page" in response.text
+
+
+@pytest.mark.parametrize(
+    ("body", "key", "meant"),
+    [
+        ({"insights": {"properties": [], "scan": {"forbidden": "x"}}}, "insights.scan", "scans"),
+        (
+            {"insights": {"properties": [], "scans": {"forbiden": "x"}}},
+            "insights.scans.forbiden",
+            "forbidden",
+        ),
+        ({"match_leads": {"email": "a@b.example"}}, "match_leads", "match_lead"),
+        ({"match_lead": {"e-mail": "a@b.example"}}, "match_lead.e-mail", "email"),
+        (
+            {"match_lead": {"email": "a@b.example"}, "retain": {"vender": "A"}},
+            "retain.vender",
+            "vendor",
+        ),
+        ({"scan": "x", "vendor": "y"}, None, None),
+        ({"insights": {"properties": []}, "xyz": 1}, "xyz", None),
+    ],
+)
+async def test_misspelled_key_is_refused_with_the_key_that_was_meant(
+    world: World, body: Any, key: str | None, meant: str | None
+) -> None:
+    caller, cert_id = await world.company(), await world.certificate()
+    response = await world.client.post(f"/{cert_id}", headers=caller.headers, json=body)
+    assert response.status_code == 400
+    assert response.json()["reason"] == SCHEMA
+    detail = response.json()["errors"]["detail"]
+    assert "unknown key: " + (key or "") in detail
+    assert ("did you mean" in detail) is (meant is not None)
+    assert meant is None or detail.endswith(f"did you mean {meant}?")
+    assert await world.fetch("SELECT FROM answer") == []
+
+
+async def test_hashed_lead_in_the_keys_of_a_help_page_is_matched(world: World) -> None:
+    caller, cert_id = await world.company(), web_id()
+    digest = hashlib.sha1(b"a@b.example", usedforsecurity=False).hexdigest()
+    await world.import_lines({"cert_id": cert_id, "fingerprints": [digest]})
+    sent = {"match_lead": {"email_sha1": digest, "phone_sha1": None}}
+    response = await world.client.post(f"/{cert_id}", headers=caller.headers, json=sent)
+    assert response.json()["match_lead"] == {
+        **sent["match_lead"],
+        "result": {"success": True, "email_match": True, "phone_match": None},
+    }
+
+
+@pytest.mark.parametrize(
+    ("version", "status"),
+    [("4.0", 200), ("4", 200), (" 4.0 ", 200), ("3.0", 400), ("2", 400), ("2099-01-01", 400)],
+)
+async def test_version_of_the_api_is_4(world: World, version: str, status: int) -> None:
+    caller, cert_id = await world.company(), await world.certificate(domain="example.com")
+    response = await world.client.post(
+        f"/{cert_id}",
+        headers={**caller.headers, "Api-Version": version},
+        json={"insights": {"properties": ["domain"]}},
+    )
+    assert response.status_code == status
+    assert status == 200 or "Api-Version must be 4.0" in response.text
+
+
+async def test_what_is_imported_comes_back_as_it_is(world: World) -> None:
+    caller, cert_id = await world.company(), web_id()
+    facts = {
+        "os": {"full": "iOS 18.7", "version": {"full": "18.7", "major": "18", "patch": None}},
+        "browser": {"name": None, "new": {"a": 1}},
+        "approx_ip_geo": {"city": "Austin", "state": "TX"},
+        "form_input_method": ["typing", "voice"],
+        "session_replay_status": "available",
+    }
+    await world.import_lines({"cert_id": cert_id, "insights": {"properties": facts}})
+    response = await world.ask(caller, cert_id, *facts)
+    assert response.json()["insights"]["properties"] == facts

@@ -459,7 +459,7 @@ async def test_every_answer_is_on_record_as_it_was_told(world: World) -> None:
 async def test_refused_calls_leave_no_record(world: World) -> None:
     viewer, suspended = await world.company(), await world.company()
     cert_id = await world.certificate(domain="example.com")
-    expired = await world.certificate(domain="example.com", created=timedelta(days=-91))
+    expired = await world.certificate(domain="example.com", created=timedelta(days=-94))
     await world.suspend(suspended)
     for response in (
         await world.ask(viewer, web_id()),

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from service.errors import ProductUnavailable
 from service.insights.asked import asked_of
 from service.insights.confirmed_owner import confirmed_owner
 from service.insights.operations import question_of
@@ -99,7 +100,7 @@ WHOLE: dict[str, Any] = {
     },
 }
 RETAINED = {"expires_at": "2999-01-02T03:04:05Z", "masked_cert_url": None, "share_url": None,
-            "previously_retained": False}  # fmt: skip
+            "previously_retained": False, "stored": "labels"}  # fmt: skip
 SCANNED = {"success": True, "required": {"found": ["home |*| system!"], "not_found": []},
            "forbidden": {"found": [], "not_found": ["ipad"]}}  # fmt: skip
 A5_BLOCKS: dict[str, Any] = {
@@ -137,15 +138,17 @@ async def test_a5_keys_not_sent_are_not_echoed(world: World) -> None:
     body = await told(world, await recorded(world), request)
     assert set(body["match_lead"]) == {"email", "result"}
     assert set(body["retain"]) == {"results"}
-    assert set(body["insights"]["scans"]) == {"required", "result"}
+    # But for a list of scans: the vendor tells it as empty, and its clients count on that.
+    assert set(body["insights"]["scans"]) == {"required", "forbidden", "result"}
+    assert body["insights"]["scans"]["forbidden"] == []
 
 
-async def test_a5_retained_certificate_expires_ninety_days_after_it_was_made(world: World) -> None:
+async def test_a5_retained_certificate_expires_93_days_after_it_was_made(world: World) -> None:
     created = datetime.now(UTC).replace(microsecond=0) - timedelta(days=2)
     cert_id = await recorded(world, created_at=created.isoformat())
     body = await told(world, cert_id, {"match_lead": LEAD, "retain": {}})
     expires = datetime.fromisoformat(body["retain"]["results"]["expires_at"])
-    assert expires == created + timedelta(days=90)
+    assert expires == created + timedelta(days=93)
 
 
 MATCHED, FOUND = {"match_lead": LEAD}, {"insights": scan("system")}
@@ -269,7 +272,7 @@ async def test_a8_whole_call_is_refused_and_nothing_is_done(
 ) -> None:
     cert_id, caller = "malformed" if which == "malformed" else web_id(), await world.company()
     if which in {"held", "old"}:
-        await recorded(world, cert_id, created=timedelta(days=-91 if which == "old" else -1))
+        await recorded(world, cert_id, created=timedelta(days=-94 if which == "old" else -1))
     if key == "suspended":
         await world.suspend(caller)
     headers = basic("unknown") if key == "unknown" else caller.headers
@@ -285,7 +288,7 @@ async def test_a8_verify_is_unavailable_and_nothing_else_is_done(world: World) -
 async def test_a12_retained_certificate_past_its_window_is_not_found(world: World) -> None:
     buyer, cert_id = await world.company(), await recorded(world)
     await told(world, cert_id, WHOLE, buyer)
-    await world.certificate(cert_id, created=timedelta(days=-91))
+    await world.certificate(cert_id, created=timedelta(days=-94))
     assert (await call(world, cert_id, WHOLE, buyer)).status_code == 404
 
 
@@ -371,7 +374,7 @@ async def test_a11_term_is_found_and_echoed_as_it_was_sent(
     body = await told(world, await recorded(world), request)
     scans = body["insights"]["scans"]
     result = scans.pop("result")
-    assert scans == request["insights"]["scans"]
+    assert scans == {"required": [], "forbidden": [], **request["insights"]["scans"]}
     lists = {"found": [term] if found else [], "not_found": [] if found else [term]}
     nothing: dict[str, list[str]] = {"found": [], "not_found": []}
     success = found == (kind == "required")
@@ -499,11 +502,31 @@ async def test_accounts_that_retain_in_one_statement_each_keep_their_own_labels(
     for vendor in vendors:
         company = await world.company()
         body = json.dumps({"match_lead": LEAD, "retain": {"vendor": vendor}}).encode()
-        asked = asked_of(cert_id, body, has_vendor=False)
+        asked = asked_of(cert_id, body, has_vendor=False, retains_locally=True)
         questions.append(question_of(company.key, cert_id, asked))
     answers = await confirmed_owner(world.database.answering, questions)
     assert [answer.retained and answer.retained.vendor for answer in answers] == vendors
     assert [answer.previously_retained for answer in answers] == [False, False]
+
+
+def test_retain_without_a_vendor_is_refused_unless_the_operator_chose_to_keep_labels() -> None:
+    body = json.dumps({"match_lead": LEAD, "retain": {"vendor": "Acme"}}).encode()
+    with pytest.raises(ProductUnavailable, match=r"^Unavailable product requested: Retain$"):
+        asked_of(web_id(), body, has_vendor=False)
+    for has_vendor, retains_locally in ((True, False), (False, True)):
+        asked = asked_of(web_id(), body, has_vendor=has_vendor, retains_locally=retains_locally)
+        assert asked.labels
+
+
+@pytest.mark.parametrize(("sent", "noted"), [(12345, "12345"), (1.5, "1.5"), (-7, "-7")])
+async def test_label_that_is_a_number_is_noted_as_text_and_echoed_as_it_is(
+    world: World, sent: float, noted: str
+) -> None:
+    buyer, cert_id = await world.company(), await recorded(world)
+    request = {"match_lead": LEAD, "retain": {"reference": sent}}
+    body = await told(world, cert_id, request, buyer)
+    assert body["retain"]["reference"] == sent
+    assert await labels_of(world, buyer) == [(noted, None, None)]
 
 
 async def test_retain_fifty_times_at_once_is_the_first_exactly_once(world: World) -> None:
@@ -542,7 +565,7 @@ async def test_a2_validate_tells_the_kind_of_an_id(
 
 
 async def test_a2_validate_tells_that_a_certificate_is_too_old(world: World) -> None:
-    caller, cert_id = await world.company(), await world.certificate(created=timedelta(days=-91))
+    caller, cert_id = await world.company(), await world.certificate(created=timedelta(days=-94))
     body = {"outcome": "failure", "reason": "Certificate is more than 90 days old"}
     assert await validate(world, cert_id, caller.headers) == (200, body)
 

@@ -74,7 +74,7 @@ async def assert_only_indexes_are_used(connection: Connection) -> None:
             ARRAY[
                 '{{"needed": "host", "emails": "a,b"}}', '{{"retain": {{"reference": "lead 1"}}}}'
             ]::jsonb[],
-            '1', '90 days', '1 day', '15 minutes', ARRAY['expires_at']
+            '1', '93 days', '1 day', '15 minutes', ARRAY['expires_at']
         )
         """
     )
