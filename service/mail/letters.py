@@ -15,6 +15,9 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 # What mail programs turn into links: dots, at signs, colons, and slashes within words.
 _LINKABLE = re.compile(r"(?<=\w)([.@:/])(?=[\w/])")
+_QUOTATION = re.compile("“([^”]*)”")
+# Readers copy these, and look for them in their mailbox, so they stay unaltered.
+_COPIED = frozenset({"email", "code", "host", "domain"})
 _ZERO_WIDTH_SPACE = "\u200b"
 
 _INDEPENDENT = "We are independent of ActiveProspect and TrustedForm."
@@ -146,6 +149,13 @@ def _sign_in(params: Mapping[str, Any], public_url: str, token: str) -> Letter:
     )
 
 
+def _unlinked_quotations(text: str, params: Mapping[str, Any]) -> str:
+    """Return a text in which nothing that others wrote becomes a link: only our codes stay as is."""
+    return _QUOTATION.sub(
+        lambda found: found[0] if found[1] == params.get("code") else unlinked(found[0]), text
+    )
+
+
 def _notice(
     subject: str, text: str, label: str, path: str = "/connections/{connection_id}"
 ) -> Callable[[Mapping[str, Any], str, str], Letter]:
@@ -153,8 +163,11 @@ def _notice(
 
     def letter(params: Mapping[str, Any], public_url: str, token: str) -> Letter:
         words = {
-            # Readers copy these, so they stay unaltered.
-            name: value if name in ("email", "code", "host", "hint") else unlinked(value)
+            name: value
+            if name in _COPIED
+            else _unlinked_quotations(value, params)
+            if name == "hint"
+            else unlinked(value)
             for name, value in params.items()
         }
         return Letter(
@@ -209,7 +222,7 @@ _LETTERS: dict[str, Callable[[Mapping[str, Any], str, str], Letter]] = {
     ),
     "domain_verified": _notice(
         "{domain} is verified",
-        "Leave the TXT record in place. We check it every day.",
+        "Leave the TXT record in place. We check it every day.\n{hint}",
         "View domains",
         "/domains",
     ),

@@ -14,7 +14,7 @@ from msgspec import UNSET, UnsetType
 from service.accounts.keys import actor_of
 from service.accounts.records import Caller
 from service.ownership import claims, queries
-from service.ownership.dns_txt import places_of, system_resolvers
+from service.ownership.dns_txt import places_of, resolvers_of
 from service.ownership.hostname import is_mixed_script, registrable_domain
 from service.ownership.records import Claim, Evidence, Method
 from service.postgres.pools import Connection, Database
@@ -362,7 +362,7 @@ def _records(claim: Claim) -> list[Record]:
 @asynccontextmanager
 async def lifespan(app: Litestar) -> AsyncIterator[None]:
     """Set the DNS resolvers that the application asks."""
-    app.state.resolvers = app.state.settings.dns_resolvers or tuple(system_resolvers())
+    app.state.resolvers = resolvers_of(app.state.settings.dns_resolvers)
     yield
 
 

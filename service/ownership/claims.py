@@ -148,7 +148,13 @@ async def apply(connection: Connection, asked: Claim, finding: Finding) -> None:
     step, proves = _stepped(claim, finding, now)
     values = {value for reply in finding.replies for value in reply.values} - {claim.code}
     own_codes = await queries.select_codes(connection, claim.account_id, values)
-    hint = hint_of(finding, claim.name, claim.code, own_codes)
+    hint = hint_of(
+        finding,
+        claim.name,
+        claim.code,
+        own_codes,
+        covers_subdomains=claim.covers_subdomains,
+    )
     if finding.outcome == "found" and step.standing.reason is not None:
         zone = places_of(claim.name).registrable
         hint = f"the TXT record at {zone}, which covers the subdomains, is missing"

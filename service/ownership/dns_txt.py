@@ -1,9 +1,10 @@
 """Look for a claim's code in DNS: found, absent, or failed.
 
 We ask every resolver. The code is found or absent if most of them say so. If they don't agree or
-don't answer, the lookup failed. Only an answer can say that the code is absent: a timeout, SERVFAIL
-(which a validating resolver returns for bogus DNSSEC), REFUSED, or an answer from a server that is
-neither authoritative nor recursive is a failure.
+don't answer, the lookup failed. Of the system's resolvers, which are there in case the others are
+down, the first that answers suffices. Only an answer can say that the code is absent: a timeout,
+SERVFAIL (which a validating resolver returns for bogus DNSSEC), REFUSED, or an answer from a server
+that is neither authoritative nor recursive is a failure.
 
 The code may be in two places:
 
@@ -37,8 +38,11 @@ from service.settings import DnsServer
 LABEL = "_domain-verification"
 PREFIX = "activeprospect-domain-verification="
 
-QUERY_DEADLINE = 3.0
+QUERY_DEADLINE = 5.0
+# A packet may get lost: without a reply after this many seconds, the question is sent again.
+_SEND_AGAIN_AFTER = 1.2
 LONGEST_CHAIN = 8
+_LONGEST_NAME = 253
 
 _VALUES_KEPT = 50
 _VALUE_KEPT = 300
@@ -46,8 +50,15 @@ _VALUE_KEPT = 300
 Verdict: TypeAlias = Literal["answer", "no_data", "no_domain", "failed"]
 
 
+class Fallbacks(tuple[DnsServer, ...]):
+    """Resolvers in the order to ask them, of which one that answers suffices."""
+
+
 class Reply(msgspec.Struct, frozen=True):
-    """One resolver's reply to one question; `values` as text, `detail` says why it failed."""
+    """One resolver's reply to one question; `values` as text, `detail` says why it failed.
+
+    `remembered` is for how many seconds the resolver may remember that there was no such record.
+    """
 
     resolver: str
     name: str
@@ -57,6 +68,7 @@ class Reply(msgspec.Struct, frozen=True):
     cname: str | None = None
     detail: str | None = None
     milliseconds: int = 0
+    remembered: int | None = None
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -90,21 +102,25 @@ def places_of(name: str) -> Places:
     """Return where the code for a claimed name may be.
 
     If the name is a suffix in the PRIVATE division of the Public Suffix List, every name below it
-    belongs to someone else, including the one with our label.
+    belongs to someone else, including the one with our label. If that would be longer than a name can
+    be (RFC 1035, section 2.3.4), there is only the registrable domain.
     """
     registrable = registrable_domain(name)
     if registrable is None:
         return Places(name, name)
-    return Places(registrable, f"{LABEL}.{name}")
+    label = f"{LABEL}.{name}"
+    return Places(registrable, label if len(label) <= _LONGEST_NAME else registrable)
 
 
-def system_resolvers() -> list[DnsServer]:
-    """Return the resolvers this machine uses; none if none are configured."""
+def resolvers_of(configured: Sequence[DnsServer]) -> Sequence[DnsServer]:
+    """Return the configured resolvers, or else those this machine uses; none if it has none."""
+    if configured:
+        return configured
     try:
-        configured = dns.resolver.Resolver()
+        system = dns.resolver.Resolver()
     except dns.resolver.NoResolverConfiguration:
-        return []
-    return [DnsServer(str(host), configured.port) for host in configured.nameservers]
+        return ()
+    return Fallbacks(DnsServer(str(host), system.port) for host in system.nameservers)
 
 
 async def look_up(resolvers: Sequence[DnsServer], name: str, code: str) -> Finding:
@@ -118,10 +134,11 @@ async def look_up(resolvers: Sequence[DnsServer], name: str, code: str) -> Findi
         (places.registrable, "NS"),
     ]
     per_resolver = await asyncio.gather(*(_ask_all(each, questions) for each in resolvers))
-    judged = [
-        _judge(code, at_domain, at_label, at_probe)
-        for at_domain, at_label, at_probe, _ in per_resolver
-    ]
+    judged = [_judge(code, *replies[:3]) for replies in per_resolver]
+    if isinstance(resolvers, Fallbacks) and judged:
+        answers = (i for i, (verdict, _) in enumerate(judged) if verdict != "failed")
+        first = next(answers, 0)
+        resolvers, per_resolver, judged = [resolvers[first]], [per_resolver[first]], [judged[first]]
     verdicts = Counter(verdict for verdict, _ in judged)
     majority = len(resolvers) // 2 + 1
     outcome: Outcome = "failed"
@@ -169,14 +186,7 @@ async def _ask(resolver: DnsServer, name: str, kind: str) -> Reply:
     try:
         async with asyncio.timeout(QUERY_DEADLINE):
             for _ in range(LONGEST_CHAIN + 1):
-                query = dns.message.make_query(target, rdtype, use_edns=0, payload=1232)
-                response, _ = await dns.asyncquery.udp_with_fallback(
-                    query,
-                    resolver.host,
-                    port=resolver.port,
-                    ignore_unexpected=True,
-                    ignore_errors=True,
-                )
+                response = await _sent(resolver, target, rdtype)
                 rcode = response.rcode()
                 if rcode not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
                     return reply("failed", detail=_refusal(response))
@@ -187,16 +197,62 @@ async def _ask(resolver: DnsServer, name: str, kind: str) -> Reply:
                     return reply("answer", values=answer, cname=first_cname)
                 if not response.flags & (dns.flags.AA | dns.flags.RA):
                     return reply("failed", detail="the server is not authoritative (lame)")
+                remembered = _remembered(response)
                 if rcode == dns.rcode.NXDOMAIN:
-                    return reply("no_domain", cname=first_cname)
+                    return reply("no_domain", cname=first_cname, remembered=remembered)
                 if following == target:
-                    return reply("no_data", cname=first_cname)
+                    return reply("no_data", cname=first_cname, remembered=remembered)
                 target = following
             return reply("failed", detail="a CNAME chain is too long, or loops")
     except TimeoutError:
         return reply("failed", detail=f"no answer within {QUERY_DEADLINE:.0f} seconds")
-    except (dns.exception.DNSException, OSError, EOFError, ValueError) as error:
-        return reply("failed", detail=type(error).__name__)
+    except EOFError:
+        return reply("failed", detail="the DNS server closed the connection")
+    except OSError:
+        return reply("failed", detail="the DNS server can't be reached")
+    except (dns.exception.DNSException, ValueError):
+        return reply("failed", detail="the DNS server's reply makes no sense")
+
+
+async def _sent(
+    resolver: DnsServer, name: dns.name.Name, rdtype: dns.rdatatype.RdataType
+) -> dns.message.Message:
+    """Send a question until there is a reply: again if none came, and without EDNS if refused.
+
+    Servers from before EDNS answer FORMERR or NOTIMP to it (RFC 6891, section 7).
+    """
+    edns: int | bool = 0
+    patience: float | None = _SEND_AGAIN_AFTER
+    while True:
+        query = dns.message.make_query(
+            name, rdtype, use_edns=edns, payload=1232 if edns is not False else None
+        )
+        try:
+            response, _ = await dns.asyncquery.udp_with_fallback(
+                query,
+                resolver.host,
+                timeout=patience,
+                port=resolver.port,
+                ignore_unexpected=True,
+                ignore_errors=True,
+            )
+        except dns.exception.Timeout:
+            patience = None
+            continue
+        if response.rcode() in (dns.rcode.FORMERR, dns.rcode.NOTIMP) and edns is not False:
+            edns = False
+            continue
+        return response
+
+
+def _remembered(response: dns.message.Message) -> int | None:
+    """Return for how long a negative answer is remembered, in seconds (RFC 2308, section 5)."""
+    times = [
+        min(rrset.ttl, rrset[0].minimum)
+        for rrset in response.authority
+        if rrset.rdtype == dns.rdatatype.SOA
+    ]
+    return min(times, default=None)
 
 
 def _walk(
@@ -226,9 +282,17 @@ def _text(rdata: object, rdtype: dns.rdatatype.RdataType) -> str:
     return str(rdata).rstrip(".").lower()
 
 
+_REFUSALS = {
+    dns.rcode.SERVFAIL: "the domain's name servers don't answer properly",
+    dns.rcode.REFUSED: "the DNS server refused to answer",
+}
+
+
 def _refusal(response: dns.message.Message) -> str:
+    """Return why a server didn't answer, in words, with its code and what it says."""
+    words = _REFUSALS.get(response.rcode(), "the DNS server answered with an error")
     details = [option.text for option in response.extended_errors() if option.text]
-    return ": ".join([dns.rcode.to_text(response.rcode()), *map(shorten, details)])
+    return f"{words} ({': '.join([dns.rcode.to_text(response.rcode()), *map(shorten, details)])})"
 
 
 def _judge(
@@ -291,14 +355,28 @@ def kept_evidence(finding: Finding) -> Finding:
     )
 
 
-def hint_of(finding: Finding, name: str, code: str, own_codes: Collection[str]) -> str | None:
+def hint_of(
+    finding: Finding,
+    name: str,
+    code: str,
+    own_codes: Collection[str],
+    *,
+    covers_subdomains: bool = False,
+) -> str | None:
     """Return why the code of a claim to that name was not found and how to fix it, if we can tell.
 
-    `own_codes` are those codes of the account's other claims that were found.
+    `own_codes` are those codes of the account's other claims that were found. What others wrote into
+    DNS is in “quotation marks”. No hint asks to change a record that is good for something else.
     """
     match finding.outcome:
         case "found":
-            return None
+            if not covers_subdomains or finding.proves_subdomains is not False:
+                return None
+            places = places_of(name)
+            return (
+                f"the TXT record at {places.label} doesn't cover the subdomains: to include them, add "
+                f"it at {places.registrable}"
+            )
         case "failed":
             return _failure(finding)
         case _:
@@ -310,11 +388,7 @@ def _mistake(
 ) -> str | None:
     """Return what is there instead of the code, and how to fix it."""
     places = places_of(name)
-    elsewhere = [
-        each for each in replies if (each.name, each.kind) in _usual_mistakes(name, places)
-    ]
     token = code.removeprefix(PREFIX)
-    put = f"move it to {places.registrable}, or to {places.label}"
     at_place = {
         value: each
         for each in replies
@@ -322,44 +396,110 @@ def _mistake(
         for value in each.values
     }
     if code in at_place:
+        return _wildcard(replies, name, places)
+    for value, reply in at_place.items():
+        mistake = _mistaken(value, code, token)
+        if mistake is not None:
+            return f"the TXT record at {reply.name} is {quoted(value)}: {mistake}"
+    misplaced = _misplaced(replies, name, places, token)
+    if misplaced is not None:
+        return misplaced
+    apex = next(
+        (each for each in replies if (each.name, each.kind) == (places.registrable, "CNAME")), None
+    )
+    if apex is not None and apex.values:
         return (
-            f"a wildcard gives this TXT record to every name below {name}, so it proves nothing: add "
-            f"it at {places.label} itself, or at {places.registrable}"
+            f"{places.registrable} is a CNAME to {quoted(apex.values[0])}, which hides its TXT records: "
+            f"add the TXT record at {places.label}"
         )
     for value, reply in at_place.items():
-        mistake = _mistaken(value, code, token, own_codes)
-        if mistake is not None:
-            return f"the TXT record at {reply.name} is “{shorten(value)}”: {mistake}"
-    for reply in elsewhere:
+        if value in own_codes:
+            return (
+                f"the TXT record at {reply.name}, {quoted(value)}, is the code of another of your "
+                "domains: leave it, and add a second TXT record with the code of this one"
+            )
+        if value.startswith(PREFIX):
+            return (
+                f"the TXT record at {reply.name} has a different code, {quoted(value)}: leave it, since "
+                "other services use such codes, too, and add another TXT record with the code of this "
+                "domain"
+            )
+    others = [value for value in at_place if value]
+    if others:
+        return (
+            f"there are other TXT records, such as {quoted(others[0])}, but none with the code: leave "
+            "them, and add another"
+        )
+    for reply in replies:
+        if reply.name == places.label and reply.cname is not None:
+            return f"{reply.name} is a CNAME to {quoted(reply.cname)}, which has no TXT record"
+    return _not_yet(replies, places)
+
+
+_QUOTATION_MARKS = str.maketrans("“”", '""')
+
+
+def quoted(text: str) -> str:
+    """Return what others wrote, shortened and in quotation marks that it can't end by itself."""
+    return f"“{shorten(text.translate(_QUOTATION_MARKS))}”"
+
+
+def _wildcard(replies: Sequence[Reply], name: str, places: Places) -> str:
+    """Return why a code proves nothing although it is there."""
+    cnames = [
+        each.cname for each in replies if each.kind == "TXT" and each.name != places.registrable
+    ]
+    at_label = next((each.cname for each in replies if each.name == places.label), None)
+    if at_label is not None and any(cname not in (None, at_label) for cname in cnames):
+        return (
+            f"{places.label} is a CNAME to {quoted(at_label)}, which has the code, but a wildcard CNAME "
+            f"covers the other names below {name}, so this proves nothing: add the TXT record at "
+            f"{places.registrable}"
+        )
+    return (
+        f"a wildcard gives this TXT record to every name below {name}, so it proves nothing: add it at "
+        f"{places.label} itself, or at {places.registrable}"
+    )
+
+
+def _misplaced(replies: Sequence[Reply], name: str, places: Places, token: str) -> str | None:
+    """Return where the code is instead, and where it belongs."""
+    mistakes = _usual_mistakes(name, places)
+    put = f"move it to {places.registrable}"
+    if places.label != places.registrable:
+        put += f", or to {places.label}"
+    for reply in replies:
+        if (reply.name, reply.kind) not in mistakes:
+            continue
         if reply.kind == "CNAME" and any(token.lower() in value for value in reply.values):
             return f"the code is in a CNAME record at {reply.name}: use a TXT record"
         if reply.kind == "TXT" and any(token in value for value in reply.values):
-            if reply.name.endswith(f".{places.registrable}.{places.registrable}") or (
-                reply.name == f"{places.registrable}.{places.registrable}"
-            ):
+            if f".{reply.name}".endswith(f".{places.registrable}.{places.registrable}"):
                 return (
                     f"the TXT record is at {reply.name}: your DNS panel appends {places.registrable} "
                     f"itself, so enter the host without it"
                 )
             return f"the code is in a TXT record at {reply.name}: {put}"
-    for value, reply in at_place.items():
-        if value.startswith(PREFIX):
-            return (
-                f"the TXT record at {reply.name} has a different code, “{shorten(value)}”: use the "
-                "current code of this domain"
-            )
-    others = [value for value in at_place if value]
-    if others:
-        return (
-            f"there are other TXT records, such as “{shorten(others[0])}”, but none with the code"
-        )
-    for reply in replies:
-        if reply.name == places.label and reply.cname is not None:
-            return f"{reply.name} is a CNAME to {reply.cname}, which has no TXT record"
     return None
 
 
-def _mistaken(value: str, code: str, token: str, own_codes: Collection[str]) -> str | None:
+def _not_yet(replies: Sequence[Reply], places: Places) -> str | None:
+    """Return for how long a record that was just added may not be seen, if a resolver said."""
+    remembered = [
+        each.remembered
+        for each in replies
+        if each.kind == "TXT" and each.name == places.registrable and each.remembered
+    ]
+    if not remembered:
+        return None
+    minutes = -(-max(remembered) // 60)
+    return (
+        "there is no TXT record yet; if you just added it, we may not see it for up to "
+        f"{minutes} {'minute' if minutes == 1 else 'minutes'}, as the zone's SOA record says"
+    )
+
+
+def _mistaken(value: str, code: str, token: str) -> str | None:
     """Return what is wrong with a TXT record that was meant to be the code; None if it was not."""
     if value.strip() == code:
         return "remove the spaces around it"
@@ -367,8 +507,6 @@ def _mistaken(value: str, code: str, token: str, own_codes: Collection[str]) -> 
         return "remove the quotation marks"
     if value.lower() == code.lower():
         return "match upper and lower case exactly"
-    if value in own_codes:
-        return "that is the code of another of your domains"
     if value.strip() in (token, f"={token}"):
         return f"add “{PREFIX}” at the beginning"
     if code.startswith(value) and len(value) > len(PREFIX):
@@ -376,7 +514,7 @@ def _mistaken(value: str, code: str, token: str, own_codes: Collection[str]) -> 
     if "".join(value.split()) == code:
         return "remove the spaces inside it"
     if token in value:
-        return f"the record must be “{code}” and nothing else"
+        return f"add a TXT record of its own that is “{code}”"
     return None
 
 

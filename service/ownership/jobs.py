@@ -12,7 +12,7 @@ import structlog
 from pgqueuer.models import Job
 
 from service.ownership import claims
-from service.ownership.dns_txt import system_resolvers
+from service.ownership.dns_txt import resolvers_of
 from service.postgres.pools import Database
 from service.processes.jobs import EVERY_MINUTE, Entrypoint, Jobs, Schedule
 from service.processes.queue import enqueue, waiting
@@ -31,7 +31,7 @@ _log = structlog.get_logger("service.worker")
 
 def jobs(database: Database, settings: Settings) -> Jobs:
     """Return the jobs that queue due checks every minute, and run them."""
-    resolvers = settings.dns_resolvers or tuple(system_resolvers())
+    resolvers = resolvers_of(settings.dns_resolvers)
     under_way = asyncio.Semaphore(_CHECKS_AT_ONCE)
 
     async def check_domains(job: Job) -> None:

@@ -456,3 +456,36 @@ async def test_every_mail_of_an_invitation_is_kept_and_counted(world: World) -> 
 
 async def test_mail_that_is_gone_is_no_error(world: World, tmp_path: Path) -> None:
     await send_mail(world.database, mailer(tmp_path), uuid7(), is_last=False)
+
+
+def test_what_strangers_wrote_into_dns_is_no_link_and_what_is_copied_stays_as_it_is() -> None:
+    code = "activeprospect-domain-verification=oFaug-kU3dPq0ZrT8wYx2mNvB5hLsJ7g"
+    host = "in-all-fifty-states-of-the-union-and-more.seller.example"
+    letter = letter_of(
+        "domain_lapsed",
+        {
+            "own": "Seller",
+            "domain": host,
+            "host": host,
+            "code": code,
+            "hint": "There are other TXT records, such as “see https://evil.example/sign-in now”. "
+            f"Add “{code}” at {host}.",
+        },
+        "http://service",
+        "token",
+    )
+    for text in (plain_text(letter), html(letter)):
+        assert "https://evil.example" not in text
+        assert "evil.example" not in text
+        assert text.count(host) >= 4
+        assert text.count(code) == 2
+    assert host in letter.subject
+    assert host in letter.heading
+
+
+def test_plain_text_breaks_neither_codes_nor_host_names() -> None:
+    code, host = "activeprospect-domain-verification=" + "a-b" * 20, "a-b-" * 15 + "x.example"
+    params = {"own": "Seller", "domain": host, "host": host, "code": code, "hint": ""}
+    text = plain_text(letter_of("domain_failing", params, "http://service", "token"))
+    assert code in text
+    assert text.count(host) >= 3

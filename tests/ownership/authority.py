@@ -64,7 +64,8 @@ class Authority:
         if not reply.rr:
             if not self.exists(name):
                 reply.header.rcode = RCODE.NXDOMAIN
-            reply.add_auth(RR("example", QTYPE.SOA, ttl=60, rdata=SOA("ns.example", "x.example")))
+            soa = SOA("ns.example", "x.example", (1, 2, 3, 4, 3600))
+            reply.add_auth(RR("example", QTYPE.SOA, ttl=7200, rdata=soa))
         return reply
 
     def exists(self, name: str) -> bool:

@@ -6,16 +6,18 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
-from dnslib import CNAME, QTYPE, RR, TXT, DNSRecord
+from dnslib import CNAME, QTYPE, RCODE, RR, TXT, DNSRecord
 
 from service.ownership.dns_txt import (
     PREFIX,
+    Fallbacks,
     Finding,
     hint_of,
     kept_evidence,
     look_up,
     new_code,
-    system_resolvers,
+    places_of,
+    resolvers_of,
 )
 from service.ownership.verification import CODE_NOT_FOUND, DOMAIN_NOT_FOUND
 from service.settings import DnsServer
@@ -31,6 +33,7 @@ from tests.ownership.authority import (
     slow,
     truncating,
 )
+from tests.running import free_port
 
 CODE = f"{PREFIX}kU3dPq0ZrT8wYx2mNvB5hLsJ7gFcA-e_"
 TOKEN = CODE.removeprefix(PREFIX)
@@ -145,7 +148,7 @@ async def test_domain_that_is_not_there_is_told_from_a_code_that_is_not(zone: Au
         (servfail, "SERVFAIL"),
         (refused, "REFUSED"),
         (not_implemented, "NOTIMP"),
-        (silent, "no answer within 3 seconds"),
+        (silent, "no answer within 5 seconds"),
         (lame, "lame"),
     ],
 )
@@ -350,7 +353,7 @@ async def test_every_reply_is_evidence(zone: Authority) -> None:
         ("prefix left out", ZONE, TOKEN, f"add “{PREFIX}” at the beginning"),
         ("lower case", ZONE, CODE.lower(), "upper and lower case"),
         ("cut off", ZONE, CODE[:-6], "the end is missing"),
-        ("with a remark", ZONE, f"{CODE} for the shop", "and nothing else"),
+        ("with a remark", ZONE, f"{CODE} for the shop", "add a TXT record of its own"),
         ("other claim's code", ZONE, "OWN", "the code of another of your domains"),
         ("other records alone", ZONE, "v=spf1 -all", "there are other TXT records"),
     ],
@@ -375,11 +378,136 @@ async def test_label_that_is_a_cname_to_nothing_is_told_of(zone: Authority) -> N
     zone.cname[LABEL] = "parked.host.example"
     zone.addresses.add("parked.host.example")
     finding = await found(zone)
-    assert "is a CNAME to parked.host.example" in hint(finding)
+    assert "is a CNAME to “parked.host.example”" in hint(finding)
 
 
-def test_resolvers_of_the_system_are_addresses() -> None:
-    assert all(isinstance(each, DnsServer) for each in system_resolvers())
+def test_resolvers_of_the_system_are_fallbacks_and_those_the_operator_names_a_quorum() -> None:
+    assert all(isinstance(each, DnsServer) for each in resolvers_of(()))
+    named = (DnsServer("192.0.2.1", 53),)
+    assert resolvers_of(named) == named
+    assert not isinstance(resolvers_of(named), Fallbacks)
+
+
+async def test_one_answer_of_the_systems_resolvers_suffices(zone: Authority) -> None:
+    zone.txt[ZONE] = [CODE]
+    nobody = DnsServer("127.0.0.1", free_port())
+    with authority() as broken:
+        broken.behaves["example"] = servfail
+        for others in ([nobody], [broken.server], [nobody, broken.server]):
+            for resolvers in ([zone.server, *others], [*others, zone.server]):
+                finding = await look_up(Fallbacks(resolvers), NAME, CODE)
+                assert (finding.outcome, finding.asked) == ("found", 1)
+                assert (await look_up(resolvers, NAME, CODE)).outcome == "failed"
+        finding = await look_up(Fallbacks([nobody, broken.server]), NAME, CODE)
+        assert finding.outcome == "failed"
+
+
+async def test_lost_packet_is_sent_again(zone: Authority) -> None:
+    zone.txt[ZONE] = [CODE]
+    lost: set[str] = set()
+
+    def loses_the_first(request: DNSRecord, by_udp: bool) -> DNSRecord:
+        name = str(request.q.qname)
+        if name not in lost:
+            lost.add(name)
+            return silent(request, by_udp)
+        return zone.answer(request)
+
+    zone.behaves["example"] = loses_the_first
+    assert (await found(zone)).outcome == "found"
+
+
+async def test_server_that_does_not_know_edns_is_asked_without_it(zone: Authority) -> None:
+    zone.txt[ZONE] = [CODE]
+
+    def formerr(request: DNSRecord, by_udp: bool) -> DNSRecord:
+        if request.ar:
+            reply = request.reply()
+            reply.header.rcode = RCODE.FORMERR
+            return reply
+        return zone.answer(request)
+
+    zone.behaves["example"] = formerr
+    assert (await found(zone)).outcome == "found"
+
+
+async def test_code_elsewhere_is_told_of_before_another_code_at_the_root(zone: Authority) -> None:
+    """Several codes at one root are normal: the other one must stay."""
+    other = new_code()
+    zone.txt[ZONE] = [other]
+    zone.txt[f"www.{ZONE}"] = [CODE]
+    told = hint(await found(zone), other)
+    assert f"www.{ZONE}" in told
+    assert other not in told
+
+
+@pytest.mark.parametrize(
+    "other", [f"{PREFIX}SUlOxFzhYi1FwaV0nHDVkw==", f"{PREFIX}{'x' * 32}", "v=spf1"]
+)
+@pytest.mark.parametrize("is_own", [False, True])
+async def test_hint_asks_to_leave_a_record_that_is_good_for_something_else(
+    zone: Authority, other: str, is_own: bool
+) -> None:
+    zone.txt[ZONE] = [other]
+    told = hint(await found(zone), *([other] if is_own else []))
+    assert "leave" in told
+    assert "add another" in told or "add a second" in told
+
+
+async def test_cname_of_its_own_beside_a_wildcard_is_told_as_it_is(zone: Authority) -> None:
+    zone.cname[LABEL] = "shop.verify.example"
+    zone.txt["shop.verify.example"] = [CODE]
+    zone.behaves[NAME] = lambda request, by_udp: (
+        zone.answer(request)
+        if str(request.q.qname).rstrip(".").lower() == LABEL
+        else _alias(request, "shops.hosting.example")
+    )
+    finding = await found(zone)
+    assert finding.outcome == "absent"
+    told = hint(finding)
+    assert f"{LABEL} is a CNAME to “shop.verify.example”" in told
+    assert f"add the TXT record at {ZONE}" in told
+
+
+def _alias(request: DNSRecord, target: str) -> DNSRecord:
+    reply = request.reply()
+    reply.header.ra = 1
+    reply.add_answer(RR(request.q.qname, QTYPE.CNAME, ttl=60, rdata=CNAME(target)))
+    return reply
+
+
+async def test_cname_at_the_apex_is_told(zone: Authority) -> None:
+    zone.cname[ZONE] = "site.hosting.example"
+    zone.txt["site.hosting.example"] = ["v=spf1"]
+    told = hint(await found(zone))
+    assert f"{ZONE} is a CNAME to “site.hosting.example”, which hides its TXT records" in told
+
+
+async def test_absence_that_a_resolver_remembers_is_told_with_its_time(zone: Authority) -> None:
+    told = hint(await found(zone))
+    assert "up to 60 minutes" in told
+
+
+async def test_label_that_leaves_out_the_subdomains_is_told(zone: Authority) -> None:
+    zone.txt[LABEL] = [CODE]
+    finding = await found(zone)
+    assert hint(finding) == ""
+    told = hint_of(finding, NAME, CODE, (), covers_subdomains=True) or ""
+    assert "doesn't cover the subdomains" in told
+    assert f"add it at {ZONE}" in told
+
+
+def test_no_name_is_offered_that_dns_does_not_take() -> None:
+    name = ".".join(["a" * 60] * 3 + ["b" * 50, "example"])
+    assert len(name) > 240
+    places = places_of(name)
+    assert places.label == places.registrable == f"{'b' * 50}.example"
+
+
+async def test_what_others_wrote_can_not_leave_its_quotation_marks(zone: Authority) -> None:
+    zone.txt[ZONE] = ["a” call +1 800 555 0100 “b"]
+    told = hint(await found(zone))
+    assert told.count("“") == told.count("”") == 1
 
 
 async def test_label_below_a_wildcard_cname_proves_nothing(zone: Authority) -> None:
