@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -66,25 +66,31 @@ def run(settings: Settings) -> None:
     address = free_address(settings.host, settings.port)
     with open_database(settings, keep_running=True) as url:
         asyncio.run(_warn_of_names_alike(url))
-        if settings.workers > 1:
-            # The workers merge their metrics here. It must exist before they start.
-            counts = settings.state_dir / "metrics"
-            shutil.rmtree(counts, ignore_errors=True)
-            counts.mkdir(parents=True)
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(counts)
+        if settings.smtp is None:
+            outbox = str(settings.state_dir / "outbox")
+            _log().warning("no SMTP_URL: emails are written to files", directory=outbox)
+        # The processes merge their metrics here. It must exist before they start.
+        counts = settings.state_dir / "metrics"
+        shutil.rmtree(counts, ignore_errors=True)
+        counts.mkdir(parents=True)
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(counts)
         with kept_running(lambda: _work(url, settings)):
             serve(lambda: _application(url, settings), address, settings.port, settings.workers)
 
 
-async def _warn_of_names_alike(database_url: str) -> None:
+def _log() -> Any:
     import structlog
 
+    return structlog.get_logger("service")
+
+
+async def _warn_of_names_alike(database_url: str) -> None:
     from service.accounts.accounts import names_alike
     from service.postgres.pools import connect
 
     async with connect(database_url) as connection:
         for name, older in await names_alike(connection):
-            structlog.get_logger("service").warning("names read alike", name=name, reads_like=older)
+            _log().warning("names read alike", name=name, reads_like=older)
 
 
 def _application(database_url: str, settings: Settings) -> "Application":

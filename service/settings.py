@@ -3,7 +3,8 @@
 import os
 import re
 from collections.abc import Mapping
-from email.utils import parseaddr
+from email.headerregistry import Address
+from email.utils import getaddresses
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, cast, get_args
@@ -243,14 +244,23 @@ def _mail_from(environ: Mapping[str, str], host: str) -> str:
         literal = f"[IPv6:{host}]" if ":" in host else f"[{host}]"
         is_address = re.fullmatch(r"[0-9.]+|.*:.*", host) is not None
         return f"confirmed-owner <confirmed-owner@{literal if is_address else host}>"
-    _, address = parseaddr(given)
+    addresses = getaddresses([given])
+    name, address = addresses[0]
     try:
-        if not given.isprintable():
+        if len(addresses) > 1 or not given.isprintable():
             raise EmailNotValidError
-        validate_email(address, check_deliverability=False, test_environment=True)
+        checked = validate_email(
+            # Not every mail server takes an address with other characters before the “@”.
+            address,
+            allow_smtputf8=False,
+            check_deliverability=False,
+            test_environment=True,
+        )
     except EmailNotValidError:
-        raise InvalidInput("MAIL_FROM", given, "an email address, or “Name <address>”") from None
-    return given
+        raise InvalidInput(
+            "MAIL_FROM", given, "one email address in ASCII, or “Name <address>”"
+        ) from None
+    return str(Address(display_name=name, addr_spec=checked.ascii_email))
 
 
 def _trustedform(environ: Mapping[str, str]) -> TrustedForm | None:

@@ -408,9 +408,9 @@ CREATE TABLE public.mail (
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     not_after timestamp with time zone,
     sent_at timestamp with time zone,
-    CONSTRAINT mail_check CHECK (((state = 'sent'::text) = (sent_at IS NOT NULL))),
+    CONSTRAINT mail_check CHECK (((state = ANY (ARRAY['sent'::text, 'written'::text])) = (sent_at IS NOT NULL))),
     CONSTRAINT mail_recipient_check CHECK ((recipient = lower(recipient))),
-    CONSTRAINT mail_state_check CHECK ((state = ANY (ARRAY['queued'::text, 'sending'::text, 'retrying'::text, 'sent'::text, 'failed'::text, 'cancelled'::text, 'suppressed'::text])))
+    CONSTRAINT mail_state_check CHECK ((state = ANY (ARRAY['queued'::text, 'sending'::text, 'retrying'::text, 'sent'::text, 'written'::text, 'failed'::text, 'cancelled'::text, 'suppressed'::text])))
 );
 
 CREATE TABLE public.pgqueuer (

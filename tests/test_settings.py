@@ -92,6 +92,8 @@ def test_public_url(given: dict[str, str], url: str) -> None:
         ("MAIL_FROM", "nobody"),
         ("MAIL_FROM", "Us <us@owner.example>\nBcc: x@evil.example"),
         ("MAIL_FROM", "Us <us@>"),
+        ("MAIL_FROM", "üs@owner.example"),
+        ("MAIL_FROM", "a@owner.example, b@owner.example"),
     ],
 )
 def test_wrong_setting_is_named(name: str, value: str) -> None:
@@ -157,6 +159,8 @@ def test_mail_server(url: str, smtp: Smtp) -> None:
         ),
         ({"MAIL_FROM": "Us <us@owner.example>"}, "Us <us@owner.example>"),
         ({"MAIL_FROM": "us@owner.example"}, "us@owner.example"),
+        ({"MAIL_FROM": "Us <us@bücher.example>"}, "Us <us@xn--bcher-kva.example>"),
+        ({"MAIL_FROM": "Müller <us@owner.example>"}, "Müller <us@owner.example>"),
     ],
 )
 def test_sender_of_mails(given: dict[str, str], sender: str) -> None:

@@ -56,7 +56,14 @@ async def request_link(
         next_path,
         LINK_LASTS,
     )
-    await queue_mail(connection, "sign_in", email, mail_id=mail_id, not_after=expires_at, params={})
+    await queue_mail(
+        connection,
+        "sign_in",
+        email,
+        mail_id=mail_id,
+        not_after=expires_at,
+        params={"expires_at": expires_at},
+    )
 
 
 async def find_link(connection: Connection, token: str) -> SignInLink:

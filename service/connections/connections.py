@@ -87,14 +87,18 @@ async def disconnect(
     )
     if actor.account_id is not None:
         ended_by = await name_of(connection, actor.account_id)
+        buyer, seller = await name_of(connection, buyer_id), await name_of(connection, seller_id)
+        is_last = not await queries.select_live_connection_between(connection, buyer_id, seller_id)
         # Sorted, so that no two transactions deadlock.
         for own_id, partner_id in sorted(((buyer_id, seller_id), (seller_id, buyer_id))):
             await mail_admins(
                 connection,
                 own_id,
-                "disconnected",
+                "disconnected" if is_last else "one_connection_ended",
                 partner_id,
-                partner=await name_of(connection, partner_id),
+                partner=buyer if partner_id == buyer_id else seller,
+                buyer=buyer,
+                seller=seller,
                 ended_by=ended_by,
             )
 

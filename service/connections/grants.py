@@ -1,6 +1,7 @@
 """Grants: an owner lets one viewer see its name while they are connected."""
 
 from contextlib import suppress
+from datetime import timedelta
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -12,9 +13,11 @@ from service.audit import Actor
 from service.connections import queries
 from service.connections.connections import find_partner
 from service.connections.records import Outcome
-from service.errors import Conflict, NotFound
+from service.errors import Conflict, LimitReached, NotFound
 from service.postgres.pools import Connection
 
+DECLINED_FOR = timedelta(days=30)
+"""How long a declined request can't be repeated."""
 REQUESTS_A_DAY = 3
 """Grant requests per day from one account to another."""
 
@@ -90,8 +93,8 @@ async def request_grant(
 ) -> bool:
     """Ask an owner to let a viewer see its name, unless a request is open. Needs a transaction.
 
-    Returns whether the request is new. Raises `LimitReached`, or `Conflict` if the two are not
-    connected or the viewer already sees the name.
+    Returns whether the request is new. Raises `LimitReached`, also for a month after the owner
+    declined, or `Conflict` if the two are not connected or the viewer already sees the name.
     """
     now = await queries.lock_pair(connection, owner_id, viewer_id)
     connection_id = await queries.select_live_connection_between(connection, owner_id, viewer_id)
@@ -99,6 +102,9 @@ async def request_grant(
         raise Conflict("the two accounts must be connected first")
     if await queries.select_live_grant(connection, owner_id, viewer_id) is not None:
         raise Conflict("your partner already shows you its name")
+    declined_at = await queries.select_declined(connection, owner_id, viewer_id)
+    if declined_at is not None and now < declined_at + DECLINED_FOR:
+        raise LimitReached(int((declined_at + DECLINED_FOR - now).total_seconds()))
     if not await queries.insert_grant_request(
         connection, uuid7(), connection_id, owner_id, viewer_id, now
     ):

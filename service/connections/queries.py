@@ -222,6 +222,20 @@ async def insert_grant_request(
     return inserted is not None
 
 
+async def select_declined(
+    connection: Connection, owner_id: UUID, viewer_id: UUID
+) -> datetime | None:
+    """Return when an owner last declined a viewer's request, or None."""
+    return await connection.fetchval(
+        """
+        SELECT max(ended_at) FROM grant_request
+        WHERE owner_id = $1 AND viewer_id = $2 AND outcome = 'declined'
+        """,
+        owner_id,
+        viewer_id,
+    )
+
+
 async def end_grant_request(
     connection: Connection, owner_id: UUID, viewer_id: UUID, ended_at: datetime, outcome: Outcome
 ) -> bool:

@@ -74,7 +74,11 @@ class Acceptance(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Delivery(msgspec.Struct, omit_defaults=True):
-    """What happened to the latest email. It is `suppressed` if the recipient opted out."""
+    """What happened to the latest email.
+
+    It is `suppressed` if the recipient opted out, and `written` to a file if the operator has no
+    mail server configured.
+    """
 
     state: MailState
     error: str | UnsetType = UNSET

@@ -44,7 +44,7 @@ CROSS JOIN LATERAL (
 ) AS invitation_now
 CROSS JOIN LATERAL (
     SELECT count(*) AS count, max(mail.sent_at) AS last_at
-    FROM mail WHERE mail.subject_id = invitation.id AND mail.state = 'sent'
+    FROM mail WHERE mail.subject_id = invitation.id AND mail.state IN ('sent', 'written')
 ) AS sent
 """
 

@@ -6,7 +6,7 @@ companies wrote (names, notes) is altered so that no mail program turns it into 
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 _LINKABLE = re.compile(r"(?<=\w)([.@:/])(?=[\w/])")
 _QUOTATION = re.compile("“([^”]*)”")
 # Readers copy these, and look for them in their mailbox, so they stay unaltered.
-_COPIED = frozenset({"email", "code", "host", "domain"})
+_COPIED = frozenset({"email", "code", "host", "domain", "until"})
 _ZERO_WIDTH_SPACE = "\u200b"
 
 _INDEPENDENT = "We are independent of ActiveProspect and TrustedForm."
@@ -136,11 +136,16 @@ def _opted_out(params: Mapping[str, Any], public_url: str, token: str) -> Letter
     )
 
 
+def _moment(time: str) -> str:
+    """Format a time as Americans write it, such as July 4, 2026, 2:05 PM UTC."""
+    return f"{datetime.fromisoformat(time).astimezone(UTC):%B %-d, %Y, %-I:%M %p} UTC"
+
+
 def _sign_in(params: Mapping[str, Any], public_url: str, token: str) -> Letter:
     return Letter(
         subject="Your sign-in link",
         heading="Sign in",
-        paragraphs=["This link expires in 15 minutes and can be used once."],
+        paragraphs=[f"This link works once, until {_moment(params['expires_at'])}."],
         actions=[("Sign in", f"{public_url}/sign-in/{token}")],
         footer=[
             "If you didn’t request this, you can ignore it. No one can sign in without this link.",
@@ -162,6 +167,7 @@ def _notice(
     """Make a letter to an account's admins, such as about a partner. Its subject is its heading."""
 
     def letter(params: Mapping[str, Any], public_url: str, token: str) -> Letter:
+        params = {**params, "until": _moment(params["until"])} if "until" in params else params
         words = {
             name: value
             if name in _COPIED
@@ -228,15 +234,15 @@ _LETTERS: dict[str, Callable[[Mapping[str, Any], str, str], Letter]] = {
     ),
     "domain_failing": _notice(
         "We can’t find the TXT record for {domain}",
-        "{hint}\n{domain} is still verified. Restore the record within three days to keep it verified. "
+        "{hint}\n{domain} is still verified. Restore the record by {until} to keep it verified. "
         "The TXT record at {host} must be:\n{code}",
         "View domains",
         "/domains",
     ),
     "domain_about_to_lapse": _notice(
-        "{domain} will lose its verification tomorrow",
-        "{hint}\nThe TXT record has been missing for two days. Restore it today to keep {domain} "
-        "verified. The TXT record at {host} must be:\n{code}",
+        "{domain} will soon lose its verification",
+        "{hint}\nThe TXT record is missing. Restore it by {until} to keep {domain} verified. "
+        "The TXT record at {host} must be:\n{code}",
         "View domains",
         "/domains",
     ),
@@ -261,6 +267,13 @@ _LETTERS: dict[str, Callable[[Mapping[str, Any], str, str], Letter]] = {
         "wrong, contact the operator, or verify {domain} with its TXT record.",
         "View domains",
         "/domains",
+    ),
+    "one_connection_ended": _notice(
+        "A connection with {partner} ended",
+        "{ended_by} ended the connection in which {seller} sells to {buyer}. You’re still connected the "
+        "other way around. You no longer see each other’s names as domain owners.",
+        "View connections",
+        "/connections",
     ),
     "disconnected": _notice(
         "{own} and {partner} are no longer connected",

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from email.utils import parseaddr
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import msgspec
@@ -16,9 +17,10 @@ from uuid_utils.compat import uuid7
 
 from service.mail import queries
 from service.mail.letters import html, letter_of, message_id, plain_text
-from service.mail.records import Mail
+from service.mail.records import Mail, MailState
 from service.mail.transport import MailFailed, message, send_by_smtp, write_to_outbox
 from service.postgres.pools import Connection, Database
+from service.processes import metrics
 from service.processes.queue import enqueue
 from service.settings import Smtp
 from service.tokens import link_token
@@ -97,12 +99,31 @@ async def send_mail(database: Database, mailer: Mailer, mail_id: UUID, *, is_las
             await queries.update_mail_state(
                 connection, mail_id, "failed" if is_final else "retrying", str(error)
             )
-        _log.warning("mail not sent", mail_id=str(mail_id), why=str(error), is_final=is_final)
+        metrics.MAILS.labels(error.whose).inc()
+        _log.warning(
+            "mail not sent",
+            mail_id=str(mail_id),
+            why=str(error),
+            server=error.said,
+            about=error.whose,
+            is_final=is_final,
+        )
         if not is_final:
             raise
         return
+    except Exception:
+        # A fault of ours. The job is tried again, and the mail is not left as being sent.
+        async with database.general.connection() as connection:
+            await queries.update_mail_state(
+                connection, mail_id, "failed" if is_last else "retrying", "an unexpected error"
+            )
+        raise
     async with database.general.connection() as connection:
-        await queries.update_mail_state(connection, mail_id, "sent", None)
+        state: MailState = "written" if mailer.smtp is None else "sent"
+        await queries.update_mail_state(connection, mail_id, state, None)
+    metrics.MAILS.labels(state).inc()
+    if mailer.smtp is None:
+        _log.info("mail written to the outbox", mail_id=str(mail_id))
 
 
 async def purge(connection: Connection) -> None:
@@ -132,4 +153,5 @@ async def _hand_over(mailer: Mailer, mail: Mail) -> None:
     if mailer.smtp is None:
         write_to_outbox(mailer.outbox, str(mail.id), composed)
     else:
-        await send_by_smtp(mailer.smtp, composed, mail.recipient)
+        host = urlsplit(mailer.public_url).hostname or "localhost"
+        await send_by_smtp(mailer.smtp, composed, mail.recipient, host)

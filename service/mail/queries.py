@@ -70,8 +70,8 @@ async def update_mail_state(
     await connection.execute(
         """
         UPDATE mail SET state = $2, error = $3,
-            sent_at = CASE WHEN $2 = 'sent' THEN clock_timestamp() END
-        WHERE id = $1 AND (state = 'sending' OR $2 = 'sent')
+            sent_at = CASE WHEN $2 IN ('sent', 'written') THEN clock_timestamp() END
+        WHERE id = $1 AND (state = 'sending' OR $2 IN ('sent', 'written'))
         """,
         mail_id,
         state,

@@ -7,8 +7,9 @@ from uuid import UUID
 import msgspec
 
 MailState: TypeAlias = Literal[
-    "queued", "sending", "retrying", "sent", "failed", "cancelled", "suppressed"
+    "queued", "sending", "retrying", "sent", "written", "failed", "cancelled", "suppressed"
 ]
+"""“written” is to the outbox, where no mail server is configured."""
 
 
 class Mail(msgspec.Struct, frozen=True):

@@ -1,5 +1,6 @@
 """Hands emails over to an SMTP server, or writes them to files if there is none."""
 
+import os
 import re
 from collections.abc import Mapping
 from datetime import datetime
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import aiosmtplib
 
-from service.errors import ServiceError
+from service.errors import ServiceError, shorten
 from service.settings import Smtp
 
 # Seconds to connect, and for each command. Short, since a worker has other emails to send.
@@ -36,16 +37,34 @@ class _Policy(EmailPolicy):
         return self.clone(max_line_length=76 if name in ("From", "Subject") else 998)
 
 
-_POLICY = _Policy(linesep="\r\n")
+# 76 is the limit of quoted-printable bodies (RFC 2045, section 6.7).
+_POLICY = _Policy(linesep="\r\n", max_line_length=76)
+
+# What is about the recipient's address or mailbox (RFC 3463, section 3.2 and 3.3). X.1.7 and X.1.8
+# are about the sender, and a full mailbox may be emptied.
+_OF_RECIPIENT = frozenset({"5.1.0", "5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1"})
+_ENHANCED = re.compile(r"\b[245]\.\d{1,3}\.\d{1,3}\b")
+# Replies of servers without such codes that are not about the recipient.
+_OF_OPERATOR = re.compile(
+    r"relay|helo|ehlo|authenti|limit|quota|policy|block|spam|sender|try again|denied|dmarc|spf",
+    re.IGNORECASE,
+)
+_ADDRESS = re.compile(r"\S+@\S+")
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class MailFailed(ServiceError):
-    """An email could not be handed over. `is_final` if a retry can't help."""
+    """An email could not be handed over. `is_final` if a retry can't help.
 
-    def __init__(self, why: str, *, is_final: bool) -> None:
+    `whose` says about whom it is: the recipient, or the operator, who can fix it. `said` is the
+    server's text, without addresses.
+    """
+
+    def __init__(self, why: str, *, is_final: bool, said: str | None = None) -> None:
         self.is_final = is_final
+        self.whose = "recipient" if is_final else "operator"
+        self.said = said
         super().__init__(why)
 
 
@@ -95,8 +114,8 @@ def message(
     return composed
 
 
-async def send_by_smtp(server: Smtp, composed: EmailMessage, recipient: str) -> None:
-    """Hand an email to the server. Raises `MailFailed`."""
+async def send_by_smtp(server: Smtp, composed: EmailMessage, recipient: str, own_host: str) -> None:
+    """Hand an email to the server, which we greet as `own_host`. Raises `MailFailed`."""
     _, sender = parseaddr(str(composed["From"]))
     try:
         await aiosmtplib.send(
@@ -109,32 +128,58 @@ async def send_by_smtp(server: Smtp, composed: EmailMessage, recipient: str) -> 
             password=server.password,
             use_tls=server.security == "tls",
             start_tls=server.security == "starttls",
+            local_hostname=own_host,
             timeout=_DEADLINE,
         )
     except aiosmtplib.SMTPRecipientsRefused as error:
-        code = error.recipients[0].code
-        raise MailFailed(
-            f"the mail server refused the address ({code})", is_final=code >= 500
-        ) from error
+        refused = error.recipients[0]
+        raise _refusal(refused.code, refused.message, of_address=True) from error
     except aiosmtplib.SMTPDataError as error:
-        raise MailFailed(
-            f"the mail server refused the mail ({error.code})", is_final=error.code >= 500
-        ) from error
+        raise _refusal(error.code, error.message) from error
     except aiosmtplib.SMTPResponseException as error:
         # About the sender, the login, or the server's state: the operator can fix it, so retry.
         raise MailFailed(
-            f"the mail server can't take mail now ({error.code})", is_final=False
+            f"the mail server can't take mail now ({error.code})",
+            is_final=False,
+            said=_without_addresses(error.message),
         ) from error
     except (aiosmtplib.SMTPException, OSError, ValueError) as error:
         raise MailFailed("the mail server can't be reached", is_final=False) from error
 
 
+def _refusal(code: int, message: str, *, of_address: bool = False) -> MailFailed:
+    """Return what a server's refusal means: final only if it is about the recipient."""
+    enhanced = _ENHANCED.search(message)
+    if enhanced is not None:
+        is_final = enhanced[0] in _OF_RECIPIENT
+    else:
+        is_final = of_address and code in (550, 551, 553) and not _OF_OPERATOR.search(message)
+    shown = f"{code} {enhanced[0]}" if enhanced else str(code)
+    if is_final:
+        why = f"the mail server refused the address ({shown})"
+    elif code < 500:
+        why = f"the mail server can't take mail now ({shown})"
+    else:
+        why = f"the mail server refuses our email, which the operator has to fix ({shown})"
+    return MailFailed(why, is_final=is_final, said=_without_addresses(message))
+
+
+def _without_addresses(text: str) -> str:
+    return shorten(_ADDRESS.sub("…", text))
+
+
 def write_to_outbox(outbox: Path, name: str, composed: EmailMessage) -> None:
-    """Write an email to its own file, which a repeat overwrites. Raises `MailFailed`."""
+    """Write an email to its own file, which a repeat overwrites. Raises `MailFailed`.
+
+    Nobody else may read it: it holds working links.
+    """
     try:
         outbox.mkdir(parents=True, exist_ok=True)
+        outbox.chmod(0o700)
         unfinished = outbox / f".{name}"
-        unfinished.write_bytes(bytes(composed))
+        unfinished.unlink(missing_ok=True)
+        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+            file.write(bytes(composed))
         unfinished.rename(outbox / f"{name}.eml")
     except OSError as error:
         raise MailFailed("can't write to the outbox", is_final=False) from error

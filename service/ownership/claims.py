@@ -29,6 +29,7 @@ from service.ownership.verification import (
     Step,
     advanced,
     begun,
+    keeps_until,
 )
 from service.postgres.pools import Connection, Database
 from service.settings import DnsServer
@@ -342,4 +343,5 @@ async def _note(
             hint=f"{after.hint[0].upper()}{after.hint[1:]}." if after.hint else "",
             code=after.code,
             host=places_of(after.name).registrable,
+            until=keeps_until(after.standing, now),
         )

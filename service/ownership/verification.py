@@ -98,6 +98,11 @@ def advanced(
             return _missed(absent, now)
 
 
+def keeps_until(standing: Standing, now: datetime) -> datetime:
+    """Return how long a verified claim whose code is absent stays verified at least."""
+    return max((standing.failing_since or now) + GRACE, (standing.warned_at or now) + WARNING)
+
+
 def _found(checked: Standing, now: datetime, spread: float) -> Step:
     change: Change | None = None
     if not checked.is_verified:

@@ -37,3 +37,8 @@ IMPORTED = Counter(
     "Lines of certificate imports over HTTP, by result.",
     ["result"],
 )
+MAILS = Counter(
+    "confirmed_owner_mails",
+    "Attempts to send an email: sent, written to the outbox, or about whom the failure is.",
+    ["result"],
+)

@@ -5,6 +5,8 @@ from contextlib import suppress
 
 import pytest
 
+from service.audit import Actor
+from service.connections.connections import connect
 from service.errors import Conflict, NotFound
 from tests.builders import World
 from tests.parties import partners, problem, two
@@ -136,8 +138,34 @@ async def test_accepting_is_mailed_once_and_says_that_the_name_is_shown(world: W
 
 
 async def test_name_can_be_asked_for_three_times_a_day(world: World) -> None:
-    buyer, seller, path = await partners(world)
+    buyer, _, path = await partners(world)
     for _ in range(3):
         assert (await buyer.do("POST", f"{path}/grant-request")).status_code == 201
-        await seller.do("DELETE", f"{path}/grant-request")
+        await buyer.do("DELETE", f"{path}/grant-request")
     problem(await buyer.do("POST", f"{path}/grant-request"), 429)
+
+
+async def test_declined_request_for_a_name_can_be_repeated_after_a_month(world: World) -> None:
+    buyer, seller, path = await partners(world)
+    assert (await buyer.do("POST", f"{path}/grant-request")).status_code == 201
+    await seller.do("DELETE", f"{path}/grant-request")
+    for days, status in ((29, 429), (2, 201)):
+        await world.fetch(
+            "UPDATE grant_request SET requested_at = requested_at - make_interval(days => $1),"
+            " ended_at = ended_at - make_interval(days => $1) WHERE ended_at IS NOT NULL",
+            days,
+        )
+        assert (await buyer.do("POST", f"{path}/grant-request")).status_code == status
+
+
+async def test_ending_one_of_two_connections_tells_of_that_one(world: World) -> None:
+    one, other, path = await partners(world)
+    async with world.database.general.transaction() as connection:
+        second = await connect(
+            connection, buyer_id=other.id, seller_id=one.id, actor=Actor("operator")
+        )
+    assert (await one.do("DELETE", path)).status_code == 204
+    assert len(await world.mails("one_connection_ended")) == 2
+    assert await world.mails("disconnected") == []
+    assert (await one.do("DELETE", f"/v1/connections/{second}")).status_code == 204
+    assert len(await world.mails("disconnected")) == 2

@@ -149,7 +149,8 @@ async def test_link_to_sign_in_goes_to_users_alone(
     company = await world.company()
     async with world.database.general.transaction() as connection:
         for email in (company.email, "nobody@example.com"):
-            await queue_mail(connection, "sign_in", email, params={})
+            params = {"expires_at": "2026-11-27T14:05:00Z"}
+            await queue_mail(connection, "sign_in", email, params=params)
     for row in await world.fetch("SELECT id FROM mail"):
         await send_mail(world.database, mailer(tmp_path, server(box)), row["id"], is_last=False)
     assert [mail["To"] for mail in box.mails] == [company.email]
@@ -192,7 +193,7 @@ async def test_server_that_is_busy_is_tried_again_unless_it_was_the_last_time(
             await sending
     assert await state(world, mail_id) == (
         "failed" if is_last else "retrying",
-        "the mail server refused the mail (451)",
+        "the mail server can't take mail now (451)",
     )
 
 
@@ -485,7 +486,97 @@ def test_what_strangers_wrote_into_dns_is_no_link_and_what_is_copied_stays_as_it
 
 def test_plain_text_breaks_neither_codes_nor_host_names() -> None:
     code, host = "activeprospect-domain-verification=" + "a-b" * 20, "a-b-" * 15 + "x.example"
-    params = {"own": "Seller", "domain": host, "host": host, "code": code, "hint": ""}
+    params = {
+        "own": "Seller",
+        "domain": host,
+        "host": host,
+        "code": code,
+        "hint": "",
+        "until": "2026-11-30T14:05:00Z",
+    }
     text = plain_text(letter_of("domain_failing", params, "http://service", "token"))
     assert code in text
     assert text.count(host) >= 3
+    assert "November 30, 2026, 2:05 PM UTC" in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("reply", "of_address", "about"),
+    [
+        ("550 5.1.1 no such user", True, "recipient"),
+        ("550 5.1.2 no such domain", True, "recipient"),
+        ("550 5.2.1 mailbox disabled", True, "recipient"),
+        ("550 no such user here", True, "recipient"),
+        ("554 5.1.1 no such user", False, "recipient"),
+        ("550 5.7.1 Relay access denied", True, "operator"),
+        ("550 Relaying denied", True, "operator"),
+        ("550 5.4.5 Daily user sending limit exceeded", True, "operator"),
+        ("504 5.5.2 <localhost>: Helo command rejected: need fully-qualified hostname", True,
+         "operator"),
+        ("554 5.7.0 message limit exceeded. Try again later.", False, "operator"),
+        ("554 5.1.8 bad sender's system address", False, "operator"),
+        ("552 5.2.2 mailbox full", True, "operator"),
+        ("554 no", False, "operator"),
+        ("450 4.2.0 greylisted", True, "operator"),
+    ],
+)  # fmt: skip
+async def test_refusal_is_final_only_if_it_is_about_the_recipient(
+    world: World, box: Mailbox, tmp_path: Path, reply: str, of_address: bool, about: str
+) -> None:
+    if of_address:
+        box.refused = reply
+    else:
+        box.replies = [reply]
+    mail_id = await queued(world)
+    sending = send_mail(world.database, mailer(tmp_path, server(box)), mail_id, is_last=False)
+    if about == "recipient":
+        await sending
+    else:
+        with pytest.raises(MailFailed):
+            await sending
+    state_now, error = await state(world, mail_id)
+    assert state_now == ("failed" if about == "recipient" else "retrying")
+    assert error is not None
+    assert reply[:3] in error
+    if reply.startswith("5"):
+        assert ("the operator has to fix" in error) is (about == "operator")
+
+
+async def test_mail_that_can_not_be_made_is_not_left_as_being_sent(
+    world: World, box: Mailbox, tmp_path: Path
+) -> None:
+    async with world.database.general.transaction() as connection:
+        mail_id = await queue_mail(connection, "sign_in", TO, params={})
+    await world.fetch("INSERT INTO app_user (id, email) VALUES (gen_random_uuid(), $1)", TO)
+    for is_last, expected in ((False, "retrying"), (True, "failed")):
+        with pytest.raises(KeyError):
+            await send_mail(world.database, mailer(tmp_path, server(box)), mail_id, is_last=is_last)
+        assert (await state(world, mail_id))[0] == expected
+
+
+async def test_outbox_is_for_its_owner_alone_and_says_that_nothing_was_sent(
+    world: World, tmp_path: Path
+) -> None:
+    invitation = await world.invite(await world.company(), TO)
+    await send_mail(world.database, mailer(tmp_path, None), invitation.mail_id, is_last=False)
+    outbox = tmp_path / "outbox"
+    (file,) = outbox.iterdir()
+    assert (outbox.stat().st_mode & 0o777, file.stat().st_mode & 0o777) == (0o700, 0o600)
+    now = await world.invitation(invitation)
+    assert (now.delivery, now.sent_count) == ("written", 1)
+
+
+async def test_bodies_have_lines_of_at_most_76_characters(
+    world: World, box: Mailbox, tmp_path: Path
+) -> None:
+    company = await world.company()
+    response = await world.client.post(
+        "/v1/invitations",
+        headers=company.headers,
+        json={"emails": [TO], "reason": "receive_leads", "note": "ü" * 500},
+    )
+    assert response.status_code == 201
+    (row,) = await world.fetch("SELECT mail_id FROM invitation")
+    await send_mail(world.database, mailer(tmp_path, server(box)), row["mail_id"], is_last=False)
+    _, _, body = box.raw[-1].partition(b"\r\n\r\n")
+    assert max(map(len, body.split(b"\r\n"))) <= 76

@@ -72,7 +72,7 @@ def test_ctrl_c_at_any_moment_of_the_first_start_leaves_nothing_running(
     os.killpg(process.pid, signal.SIGINT)
     process.wait(15)
     assert servers(state_dir) == []
-    assert as_json("migrate", env=env) == {"schema": "current"}
+    assert as_json("migrate", env=env) == {"schema": "current", "names_alike": []}
 
 
 def test_killed_service_does_not_block_the_next_on_the_same_port(

@@ -84,7 +84,7 @@ async def test_purge_deletes_facts_that_are_too_old_and_nothing_else(world: Worl
 
 
 async def test_purge_goes_on_until_nothing_is_too_old(world: World) -> None:
-    await world.import_lines(*({"cert_id": f"{n:040x}"} for n in range(2500)))
+    await world.import_lines(*({"cert_id": f"{n:040x}", "page_text": "x"} for n in range(2500)))
     await world.fetch("UPDATE certificate SET recorded_at = now() - interval '31 days'")
     deleted = await asyncio.gather(*(purge(world.database, timedelta(days=30)) for _ in range(3)))
     assert sum(deleted) == 2500
