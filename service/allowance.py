@@ -3,10 +3,16 @@
 Each use is counted in the transaction that does it, so a rollback also undoes the count.
 """
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from service.errors import LimitReached
 from service.postgres.pools import Connection
+from service.web import rate_limits
+from service.web.rate_limits import Used
+
+Period: TypeAlias = Literal["hour", "day"]
+
+_SECONDS: dict[Period, int] = {"hour": 3600, "day": 86400}
 
 
 async def take(
@@ -15,9 +21,14 @@ async def take(
     whose: str,
     limit: int,
     *,
-    per: Literal["hour", "day"] = "day",
+    per: Period = "day",
+    is_told: bool = True,
 ) -> None:
-    """Count one use, of at most `limit` in this hour or day (UTC). Raises `LimitReached`."""
+    """Count one use, of at most `limit` in this hour or day (UTC). Raises `LimitReached`.
+
+    `what` names the limit to the caller. Unless `is_told`, neither its name nor what is left of it is
+    told, since it also counts what others do.
+    """
     used = await connection.fetchval(
         """
         INSERT INTO allowance AS kept (since, what, whose, used)
@@ -30,16 +41,18 @@ async def take(
         limit,
         per,
     )
+    reset: int = await connection.fetchval(
+        """
+        SELECT ceil(extract(epoch FROM
+            date_trunc($1, now(), 'UTC') + ('1 ' || $1)::interval - now()))::integer
+        """,
+        per,
+    )
+    if is_told:
+        remaining = 0 if used is None else limit - used
+        rate_limits.note(Used(what, limit, _SECONDS[per], remaining, reset))
     if used is None:
-        raise LimitReached(
-            await connection.fetchval(
-                """
-                SELECT ceil(extract(epoch FROM
-                    date_trunc($1, now(), 'UTC') + ('1 ' || $1)::interval - now()))::integer
-                """,
-                per,
-            )
-        )
+        raise LimitReached(reset, f"the limit of {limit} {what} per {per}" if is_told else None)
 
 
 async def purge(connection: Connection) -> None:

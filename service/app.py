@@ -91,7 +91,7 @@ def create_app(database_url: str, settings: Settings) -> Litestar:
         logging_config=None,
     )
     app.state.first_segments = {route.path.split("/")[1] for route in app.routes}
-    app.asgi_handler = Front(app.asgi_handler, without_vendor_host)
+    app.asgi_handler = Front(app.asgi_handler, without_vendor_host, logs=settings.access_log)
     return app
 
 

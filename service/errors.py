@@ -211,13 +211,16 @@ class NoLongerOpen(Conflict):
 
 
 class LimitReached(ServiceError):
-    """The hourly or daily limit is used up. `retry_after` is in whole seconds."""
+    """A limit is used up. `retry_after` is in whole seconds.
 
-    def __init__(self, retry_after: int) -> None:
+    `limit` names it, if the caller may know.
+    """
+
+    def __init__(self, retry_after: int, limit: str | None = None) -> None:
         self.retry_after = retry_after
         hours, minutes = divmod(-(-retry_after // 60), 60)
         when = f"{hours} h {minutes} min" if hours else f"{minutes} min"
-        super().__init__(f"you've reached the limit; try again in {when}")
+        super().__init__(f"you've reached {limit or 'a limit'}; try again in {when}")
 
 
 class Forbidden(ServiceError):
@@ -303,6 +306,35 @@ _STATUSES: dict[type[ServiceError], int] = {
     VendorTimedOut: 504,
     Unavailable: 503,
 }
+
+
+_CODES: dict[type[ServiceError], str] = {
+    InvalidInput: "invalid_value",
+    MissingInput: "missing_value",
+    UnknownInput: "unknown_field",
+    InvalidHostname: "invalid_host_name",
+    InvalidName: "invalid_name",
+    InvalidCertificateId: "invalid_certificate_id",
+    MalformedBody: "malformed_body",
+    UnsupportedMediaType: "unsupported_media_type",
+    BodyTooLarge: "body_too_large",
+    NotFound: "not_found",
+    Conflict: "conflict",
+    NoLongerOpen: "no_longer_open",
+    LimitReached: "limit_reached",
+    Forbidden: "forbidden",
+    Unauthorized: "unauthorized",
+    InactiveAccount: "inactive_account",
+    VendorFailed: "vendor_failed",
+    VendorTimedOut: "vendor_timed_out",
+    Unavailable: "unavailable",
+}
+INTERNAL_ERROR = "internal_error"
+
+
+def error_code(error: ServiceError) -> str:
+    """Return the stable code of an error, for programs to branch on. Each is in the guide to errors."""
+    return next((_CODES[kind] for kind in type(error).__mro__ if kind in _CODES), INTERNAL_ERROR)
 
 
 def http_status(error: ServiceError) -> int:

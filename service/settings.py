@@ -81,6 +81,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     facts_retention_days: int | None = None
     """How long facts about certificates are kept; None means forever."""
     log_format: LogFormat = "console"
+    access_log: bool = True
+    """Whether every request leaves a line in the log."""
 
 
 def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -103,14 +105,15 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         smtp=_smtp(environ),
         mail_from=_mail_from(environ, urlsplit(public_url).hostname or "localhost"),
         trustedform=_trustedform(environ),
-        local_retain=_yes_or_no(environ, "LOCAL_RETAIN"),
+        local_retain=_yes_or_no(environ, "LOCAL_RETAIN", default=False),
+        access_log=_yes_or_no(environ, "ACCESS_LOG", default=True),
         facts_retention_days=_whole_number_or_none(environ, "FACTS_RETENTION_DAYS", highest=36_500),
         log_format=_log_format(environ),
     )
 
 
-def _yes_or_no(environ: Mapping[str, str], name: str) -> bool:
-    text = environ.get(name) or "false"
+def _yes_or_no(environ: Mapping[str, str], name: str, *, default: bool) -> bool:
+    text = environ.get(name) or str(default)
     if text.lower() not in ("true", "false"):
         raise InvalidInput(name, text, "true or false")
     return text.lower() == "true"

@@ -91,7 +91,7 @@ async def change_account(
     async with database.general.connection() as connection:
         # Outside the transaction below, so that failed attempts count too.
         await allowance.take(
-            connection, "renames tried", str(caller.account_id), RENAMES_TRIED_A_DAY
+            connection, "tries to rename it", str(caller.account_id), RENAMES_TRIED_A_DAY
         )
     async with database.general.transaction() as connection:
         account = Account(caller.account_id, caller.name, None)

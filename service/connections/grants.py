@@ -104,12 +104,17 @@ async def request_grant(
         raise Conflict("your partner already shows you its name")
     declined_at = await queries.select_declined(connection, owner_id, viewer_id)
     if declined_at is not None and now < declined_at + DECLINED_FOR:
-        raise LimitReached(int((declined_at + DECLINED_FOR - now).total_seconds()))
+        raise LimitReached(
+            int((declined_at + DECLINED_FOR - now).total_seconds()),
+            f"the limit of one request in {DECLINED_FOR.days} days after your partner declined",
+        )
     if not await queries.insert_grant_request(
         connection, uuid7(), connection_id, owner_id, viewer_id, now
     ):
         return False
-    await allowance.take(connection, "grant request", f"{viewer_id} {owner_id}", REQUESTS_A_DAY)
+    await allowance.take(
+        connection, "requests for this name", f"{viewer_id} {owner_id}", REQUESTS_A_DAY
+    )
     await audit.record_between(
         connection,
         "grant.requested",

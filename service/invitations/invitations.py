@@ -342,14 +342,20 @@ async def _ask_partner(
 
 
 async def _spend(connection: Connection, inviter_id: UUID, email: str) -> None:
-    """Count an invitation to that address. Raises `LimitReached`, without saying which limit."""
+    """Count an invitation to that address. Raises `LimitReached`.
+
+    The limits that others use up, too, are not named.
+    """
     domain = email.rpartition("@")[2]
-    await allowance.take(connection, "invitations by", str(inviter_id), PER_INVITER)
+    await allowance.take(connection, "invitations", str(inviter_id), PER_INVITER)
     await allowance.take(
-        connection, "invitations by and to", f"{inviter_id} {email}", PER_INVITER_AND_RECIPIENT
+        connection,
+        "invitations to this address",
+        f"{inviter_id} {email}",
+        PER_INVITER_AND_RECIPIENT,
     )
-    await allowance.take(connection, "invitations to domain", domain, PER_DOMAIN)
-    await allowance.take(connection, "invitations to", email, PER_RECIPIENT)
+    for what, whose, limit in (("to domain", domain, PER_DOMAIN), ("to", email, PER_RECIPIENT)):
+        await allowance.take(connection, f"invitations {what}", whose, limit, is_told=False)
 
 
 async def _send(

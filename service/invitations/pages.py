@@ -86,7 +86,7 @@ async def accept(
         if seen.way == "sign_up":
             # Outside the transaction below, so that failed attempts count too.
             await allowance.take(
-                connection, "sign-ups tried", str(seen.invitation.id), SIGN_UPS_A_DAY
+                connection, "sign-ups with this invitation", str(seen.invitation.id), SIGN_UPS_A_DAY
             )
     try:
         async with database.general.transaction() as connection:

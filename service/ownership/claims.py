@@ -64,9 +64,7 @@ async def add(
         if existing.covers_subdomains != covers_subdomains:
             raise Conflict(f"you already added {name}; change its coverage instead")
         return existing, False
-    await allowance.take(
-        connection, "domains added", str(account_id), NEW_NAMES_AN_HOUR, per="hour"
-    )
+    await allowance.take(connection, "new domains", str(account_id), NEW_NAMES_AN_HOUR, per="hour")
     await queries.insert_claim(connection, uuid7(), account_id, name, covers_subdomains, new_code())
     await audit.record(
         connection,
@@ -95,7 +93,7 @@ async def begin(connection: Connection, account_id: UUID, text: str, actor: Acto
     Raises `InvalidHostname`, `NotFound`, or `LimitReached`.
     """
     claim = await find(connection, account_id, text)
-    await allowance.take(connection, "domains checked", str(account_id), CHECKS_AN_HOUR, per="hour")
+    await allowance.take(connection, "domain checks", str(account_id), CHECKS_AN_HOUR, per="hour")
     now = await queries.lock_domain(connection, claim.name)
     claim = await find(connection, account_id, text)
     if claim.standing.begun_at is None:

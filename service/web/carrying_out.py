@@ -13,7 +13,7 @@ from service.postgres.pools import Connection, Database
 from service.web import idempotency
 from service.web.bodies import JSON, HttpRequest, raw_body
 from service.web.idempotency import Answered
-from service.web.problems import PROBLEM_JSON, Problem, problem_of
+from service.web.problems import PROBLEM_JSON, Problem, problem_of, type_of
 
 
 async def carried_out_once(
@@ -78,6 +78,8 @@ async def carried_out_for_each(
             problem = Problem(
                 status=status,
                 title=HTTPStatus(status).phrase,
+                code="nothing_done",
+                type=type_of("nothing_done"),
                 detail="nothing was done: see each item",
             )
             body = msgspec.to_builtins(problem) | body

@@ -1,42 +1,88 @@
-"""What every request goes through before it is routed."""
+"""What every request goes through: its path, its id, HEAD, and the access log."""
 
+import re
+import time
 from collections.abc import Callable
 from typing import Any
 
+import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
+from uuid_utils.compat import uuid7
+
+from service.web import rate_limits
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
+
+_log = structlog.get_logger("service.access")
 
 
 class Front:
-    """An application in front of another: it answers HEAD, and corrects paths.
+    """An application in front of another.
 
-    HEAD gets what GET would, without the body (RFC 9110, section 9.3.2). `corrected` returns the
-    path to route a request by.
+    - `corrected` returns the path to route a request by.
+    - HEAD gets what GET would, without the body (RFC 9110, section 9.3.2).
+    - Every request has an id: the client's `X-Request-Id` if it is well formed, else a new one. It
+      is in the response, and in everything logged about the request.
+    - The access log has a line for each request, if `logs`. It holds no key, no id of a certificate,
+      no address, and nothing else of the path than its pattern.
     """
 
-    def __init__(self, app: ASGIApp, corrected: Callable[[str], str]) -> None:
+    def __init__(self, app: ASGIApp, corrected: Callable[[str], str], *, logs: bool) -> None:
         self._app = app
         self._corrected = corrected
+        self._logs = logs
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request, as the ASGI specification says."""
-        if scope["type"] == ScopeType.HTTP:
-            path = self._corrected(scope["path"])
-            if path != scope["path"]:
-                scope["sent_path"] = scope["path"]  # type: ignore[typeddict-unknown-key]
-                scope["path"], scope["raw_path"] = path, path.encode()
-            if scope["method"] == "HEAD":
-                scope["method"] = "GET"
-                send = _without_body(send)
-        await self._app(scope, receive, send)
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        path = self._corrected(scope["path"])
+        if path != scope["path"]:
+            scope["sent_path"] = scope["path"]  # type: ignore[typeddict-unknown-key]
+            scope["path"], scope["raw_path"] = path, path.encode()
+        method = scope["method"]
+        if method == "HEAD":
+            scope["method"] = "GET"
+        request_id = _id_of(scope)
+        used = rate_limits.start()
+        status = 500
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            sent: Any = message
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                more = [(b"x-request-id", request_id.encode()), *rate_limits.headers(used)]
+                sent = {**message, "headers": [*message["headers"], *more]}
+            elif method == "HEAD" and message["type"] == "http.response.body":
+                sent = {**message, "body": b""}
+            await send(sent)
+
+        with bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, answer)
+            finally:
+                if self._logs:
+                    _log.info(
+                        "request",
+                        method=method,
+                        path=scope.get("path_template"),
+                        status=status,
+                        milliseconds=round((time.perf_counter() - started) * 1000, 1),
+                    )
 
 
-def _without_body(send: Send) -> Send:
-    async def send_head(message: Message) -> None:
-        if message["type"] == "http.response.body":
-            rest: Any = {**message, "body": b""}
-            await send(rest)
-        else:
-            await send(message)
+def _id_of(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return value.decode()
+    return str(uuid7())
 
-    return send_head
+
+def current_request_id() -> str | None:
+    """Return the id of the request that is being answered."""
+    return structlog.contextvars.get_contextvars().get("request_id")

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 from jinja2 import Environment, PackageLoader
-from litestar import Response, Router
+from litestar import MediaType, Response, Router, get
 from litestar.datastructures import Cookie
 from litestar.exceptions import HTTPException
 from litestar.plugins.jinja import JinjaTemplateEngine
@@ -18,11 +18,14 @@ from litestar.template import TemplateConfig
 
 from service.errors import ServiceError, http_headers, http_status
 from service.web.bodies import HttpRequest
+from service.web.front import current_request_id
 from service.web.problems import PROBLEM_JSON, http_problem
 
 Page: TypeAlias = Response[Any]
 
 MAX_FORM = 16 * 1024
+
+_STATIC = Path(__file__).parent.parent / "static"
 
 # Pages load only our own styles and images, can't be framed, and don't give their address to other
 # sites. With “no-referrer”, browsers would send no Origin with forms.
@@ -105,7 +108,7 @@ def error_page(request: HttpRequest, error: Exception) -> Page:
             status, text = error.status_code, error.detail
         case _:
             status, text = 500, "Something went wrong on our side. Try again later."
-    page = rendered("error", {"text": text}, status=status)
+    page = rendered("error", {"text": text, "request_id": current_request_id()}, status=status)
     page.headers.update(headers)
     return page
 
@@ -156,8 +159,25 @@ def _sentence(text: str) -> str:
     return text + ("" if text.endswith((".", "!", "?")) else ".")
 
 
+@get("/")
+async def show_home(request: HttpRequest) -> Page:
+    """Say what this is, and for whom."""
+    return rendered("home", {"site": request.app.state.site})
+
+
+@get("/favicon.ico", media_type="image/svg+xml")
+async def show_icon() -> bytes:
+    """Return the icon, for browsers that ask for it by themselves."""
+    return (_STATIC / "favicon.svg").read_bytes()
+
+
+@get("/robots.txt", media_type=MediaType.TEXT)
+async def show_robots() -> str:
+    """Tell crawlers that only the home page and the guides are for them (RFC 9309)."""
+    return "User-agent: *\nAllow: /$\nAllow: /guides\nAllow: /static\nDisallow: /\n"
+
+
 routes = [
-    create_static_files_router(
-        "/static", [Path(__file__).parent.parent / "static"], include_in_schema=False
-    )
+    page_router(show_home, show_icon, show_robots),
+    create_static_files_router("/static", [_STATIC], include_in_schema=False),
 ]

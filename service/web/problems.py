@@ -18,14 +18,18 @@ from litestar.plugins.problem_details import (
 from litestar.types import Scope
 
 from service.errors import (
+    INTERNAL_ERROR,
     InvalidInput,
     ServiceError,
     Unavailable,
     VendorFailed,
+    error_code,
     http_headers,
     http_status,
 )
 from service.web.bodies import HttpRequest
+from service.web.front import current_request_id
+from service.web.json_input import in_words, literals_in
 from service.web.parameters import parameter_names
 
 PROBLEM_JSON = "application/problem+json"
@@ -34,23 +38,37 @@ _log = structlog.get_logger("service")
 
 
 class Problem(msgspec.Struct, omit_defaults=True):
-    """A problem document (RFC 9457). `field` names the invalid value, if there is one."""
+    """A problem document (RFC 9457).
+
+    Branch on `code`, which doesn't change; `type` is its entry in the guide to errors. `field` names
+    the invalid value, if there is one. `request_id` is that of the logs.
+    """
 
     status: int
     title: str
+    code: str
+    type: str
     detail: str | msgspec.UnsetType = msgspec.UNSET
     field: str | msgspec.UnsetType = msgspec.UNSET
+    request_id: str | msgspec.UnsetType = msgspec.UNSET
 
 
 def problem_of(error: ServiceError) -> Problem:
     """Return what a client is told about an error."""
-    status = http_status(error)
+    status, code = http_status(error), error_code(error)
     return Problem(
         status=status,
         title=HTTPStatus(status).phrase,
+        code=code,
+        type=type_of(code),
         detail=str(error),
         field=error.field if isinstance(error, InvalidInput) else msgspec.UNSET,
     )
+
+
+def type_of(code: str) -> str:
+    """Return the URI reference of an error code's entry in the guide to errors."""
+    return f"/guides/errors#{code}"
 
 
 def problem_plugin() -> ProblemDetailsPlugin:
@@ -70,17 +88,17 @@ def invalid_parameter(request: HttpRequest, error: ValidationException) -> Respo
     handler = request.route_handler
     names = parameter_names(handler, QueryParameter) | parameter_names(handler, HeaderParameter)
     field = names.get(parameter, parameter)
-    message = f"valid ({wrong.get('message', 'it is not')})"
     sent = request.query_params.get(field) or request.headers.get(field) or ""
-    return _problem(InvalidInput(field, sent, message)).to_response(request)
+    known = handler.parsed_fn_signature.parameters.get(parameter)
+    values = literals_in(known.annotation) if known else []
+    expected = in_words(str(wrong.get("message", "")), values)
+    return _problem(InvalidInput(field, sent, expected)).to_response(request)
 
 
 def http_problem(request: HttpRequest, error: HTTPException) -> Response[Any]:
     """Return a problem document for an error about HTTP itself, such as an unknown path."""
-    return ProblemDetailsException(
-        status_code=error.status_code,
-        title=HTTPStatus(error.status_code).phrase,
-        headers=error.headers,
+    return _exception(
+        error.status_code, HTTPStatus(error.status_code).name.lower(), headers=error.headers
     ).to_response(request)
 
 
@@ -107,14 +125,33 @@ async def log_unexpected(error: Exception, scope: Scope) -> None:
 
 def _problem(error: ServiceError) -> ProblemDetailsException:
     problem = problem_of(error)
-    return ProblemDetailsException(
-        status_code=problem.status,
-        title=problem.title,
+    return _exception(
+        problem.status,
+        problem.code,
         detail=str(error),
         headers=http_headers(error),
-        extra=None if problem.field is msgspec.UNSET else {"field": problem.field},
+        field=problem.field,
     )
 
 
 def _unexpected(error: Exception) -> ProblemDetailsException:
-    return ProblemDetailsException(status_code=500, title="Internal Server Error")
+    return _exception(500, INTERNAL_ERROR)
+
+
+def _exception(
+    status: int,
+    code: str,
+    *,
+    detail: str = "",
+    headers: dict[str, str] | None = None,
+    field: str | msgspec.UnsetType = msgspec.UNSET,
+) -> ProblemDetailsException:
+    more = {"code": code, "field": field, "request_id": current_request_id()}
+    return ProblemDetailsException(
+        status_code=status,
+        title=HTTPStatus(status).phrase,
+        type_=type_of(code),
+        detail=detail,
+        headers=headers,
+        extra={name: value for name, value in more.items() if value not in (None, msgspec.UNSET)},
+    )
