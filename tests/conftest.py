@@ -119,7 +119,10 @@ async def living(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
     await started.wait()
     # Litestar and httpx type the same protocol differently.
     transport = httpx.ASGITransport(app=cast("Any", app), raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+    headers = {"X-Request-Id": "test"}
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://service", headers=headers
+    ) as client:
         yield client
     finished.set()
     await life

@@ -19,7 +19,9 @@ class Surfer:
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         # The same application, with separate cookies.
-        self._client = httpx.AsyncClient(transport=client._transport, base_url=ORIGIN)
+        self._client = httpx.AsyncClient(
+            transport=client._transport, base_url=ORIGIN, headers={"X-Request-Id": "test"}
+        )
         self.page: httpx.Response | None = None
 
     @property

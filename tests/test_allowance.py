@@ -167,25 +167,25 @@ def test_time_to_wait_is_told_in_minutes_that_are_enough(seconds: int, told: str
 
 
 LIMITED: dict[str, tuple[Period, str, str, str, object]] = {
-    "rename": ("day", "renames tried", "PATCH", ACCOUNT, {"name": "Another Name"}),
+    "rename": ("day", "tries to rename it", "PATCH", ACCOUNT, {"name": "Another Name"}),
     "invite": (
         "day",
-        "invitations by",
+        "invitations",
         "POST",
         INVITATIONS,
         {"emails": ["al@x.example"], "reason": "receive_leads"},
     ),
     "invite a member": (
         "day",
-        "invitations by",
+        "invitations",
         "POST",
         MEMBERS,
         {"emails": ["al@x.example"], "role": "member"},
     ),
-    "add domains": ("hour", "domains added", "POST", "/v1/domains", {"names": ["b.example"]}),
-    "check a domain": ("hour", "domains checked", "POST", "/v1/domains/a.example/verification", None),
-    "resend": ("day", "invitations by", "POST", "{invitation}/resend", None),
-    "ask for a name": ("day", "grant request", "POST", "{connection}/grant-request", None),
+    "add domains": ("hour", "new domains", "POST", "/v1/domains", {"names": ["b.example"]}),
+    "check a domain": ("hour", "domain checks", "POST", "/v1/domains/a.example/verification", None),
+    "resend": ("day", "invitations", "POST", "{invitation}/resend", None),
+    "ask for a name": ("day", "requests for this name", "POST", "{connection}/grant-request", None),
 }  # fmt: skip
 
 
@@ -195,7 +195,7 @@ async def prepared(world: World) -> tuple[Party, dict[str, str], dict[str, str]]
     await buyer.do("POST", "/v1/domains", {"names": ["a.example"]})
     paths = {"invitation": await buyer.invited("jo@x.example"), "connection": connection}
     await world.fetch("DELETE FROM allowance")
-    return buyer, paths, {"grant request": f"{buyer.id} {seller.id}"}
+    return buyer, paths, {"requests for this name": f"{buyer.id} {seller.id}"}
 
 
 @pytest.mark.parametrize("limited", LIMITED)
@@ -217,7 +217,7 @@ async def test_page_that_is_beyond_a_limit_says_when_it_ends(world: World) -> No
     invitation = await world.invite(await party(world), "jo@x.example")
     surfer = Surfer(world.client)
     await surfer.go(link_of(invitation))
-    await reach(world, "sign-ups tried", str(invitation.id), "day")
+    await reach(world, "sign-ups with this invitation", str(invitation.id), "day")
     (before,) = await world.fetch("SELECT now()")
     response = await surfer.send(f"{link_of(invitation)}/accept", company="S", your_name="Jo")
     (after,) = await world.fetch("SELECT now()")

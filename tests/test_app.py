@@ -68,11 +68,12 @@ async def test_unexpected_error_tells_nothing_and_is_logged_without_values(world
         await world.fetch("ALTER TABLE gone RENAME TO answer")
     assert response.status_code == 500
     assert response.json() == {"outcome": "error", "reason": "An unexpected error occurred"}
-    (line,) = logged
+    line, access = logged
+    assert (access["event"], access["path"], access["status"]) == ("request", "/{cert_id}", 500)
     assert (line["event"], line["error"]) == ("unexpected error", "UndefinedTableError")
     assert any("insert_answers" in frame for frame in line["where"])
     for secret in (viewer.key, cert_id, "secret.example"):
-        assert secret not in str(line)
+        assert secret not in str(logged)
 
 
 async def test_operation_that_is_not_offered_is_named(world: World) -> None:

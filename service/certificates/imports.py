@@ -187,7 +187,7 @@ def parse_line(text: bytes) -> Incoming:
     try:
         given = _decode_line(text)
     except msgspec.ValidationError as error:
-        raise invalid_value(text, str(error), whole="line") from None
+        raise invalid_value(text, str(error), whole="line", kind=_Line) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InvalidInput("line", text.strip().decode(errors="replace"), "a JSON object") from None
     stored = given.response or given

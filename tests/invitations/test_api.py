@@ -164,7 +164,7 @@ async def test_resending_renews_and_mails_again(world: World, tmp_path: Path) ->
     problem(await recipient.do("POST", f"{invitation}/resend"), 404)
     await deliver()
     sent = await inviter.see(invitation)
-    assert (sent["sent_count"], sent["delivery"]) == (1, {"state": "sent"})
+    assert (sent["sent_count"], sent["delivery"]) == (1, {"state": "written"})
     for number in (2, 3):
         if number == 3:
             await end(inviter, recipient, invitation, "expired")
@@ -275,7 +275,7 @@ async def test_address_of_a_strangers_user_is_like_one_of_nobody(world: World) -
 @pytest.mark.parametrize(
     ("what", "limit", "beyond"),
     [
-        ("invitations by", PER_INVITER, "any@two.example"),
+        ("invitations", PER_INVITER, "any@two.example"),
         ("invitations to", PER_RECIPIENT, "jo@one.example"),
         ("invitations to domain", PER_DOMAIN, "any@one.example"),
     ],
@@ -291,6 +291,6 @@ async def test_invitations_are_limited(world: World, what: str, limit: int, beyo
     assert 0 < int(over.headers["retry-after"]) <= 86400
     problem(await company.do("POST", f"{invitation}/resend"), 429)
     assert len(await company.pages(INVITATIONS)) == 2
-    others = 201 if what == "invitations by" else 429
+    others = 201 if what == "invitations" else 429
     response = await other.invite(beyond, "al@three.example")
     assert [item["status"] for item in response.json()["items"]] == [others, 201]

@@ -151,7 +151,7 @@ async def test_invitation_under_way_is_not_mailed_to_who_has_opted_out_meanwhile
     assert (await world.invitation(second)).delivery == "suppressed"
 
 
-@pytest.mark.parametrize(("is_stopped", "delivery"), [(True, "suppressed"), (False, "sent")])
+@pytest.mark.parametrize(("is_stopped", "delivery"), [(True, "suppressed"), (False, "written")])
 async def test_who_opts_out_of_one_inviter_is_mailed_by_others_alone(
     world: World, tmp_path: Path, is_stopped: bool, delivery: str
 ) -> None:

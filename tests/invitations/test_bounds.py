@@ -24,9 +24,9 @@ class Limit(NamedTuple):
 
 # Each pair is the inviter (0 or 1, for the first or second account) and the invited address.
 LIMITS = [
-    Limit("invitations by", 200, (1, "jo@one.example"), (0, "al@two.example")),
-    Limit("invitations by and to", 5, (0, "al@one.example"), None),
-    Limit("invitations by and to", 5, (1, "jo@one.example"), None),
+    Limit("invitations", 200, (1, "jo@one.example"), (0, "al@two.example")),
+    Limit("invitations to this address", 5, (0, "al@one.example"), None),
+    Limit("invitations to this address", 5, (1, "jo@one.example"), None),
     Limit("invitations to", 20, (0, "al@one.example"), (1, "JO@one.example")),
     Limit("invitations to domain", 2000, (1, "jo@two.example"), (1, "al@ONE.example")),
 ]

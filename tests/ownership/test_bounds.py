@@ -9,7 +9,7 @@ from service.ownership import queries
 from tests.builders import Company, World
 from tests.ownership.domains import add, call, fresh_name
 
-ADDED, CHECKED = "domains added", "domains checked"
+ADDED, CHECKED = "new domains", "domain checks"
 
 
 async def counted(stage: World, company: Company, what: str, used: int) -> None:

@@ -478,7 +478,7 @@ async def test_names_and_checks_are_limited_an_hour(stage: World) -> None:
     assert response.status_code == 429
     assert 0 < int(response.headers["retry-after"]) <= 3600
     await stage.fetch(
-        "INSERT INTO allowance VALUES (date_trunc('hour', now(), 'UTC'), 'domains checked', $1, $2)",
+        "INSERT INTO allowance VALUES (date_trunc('hour', now(), 'UTC'), 'domain checks', $1, $2)",
         str(seller.id),
         CHECKS_AN_HOUR,
     )

@@ -54,11 +54,11 @@ async def test_request_is_done_once_within_a_day_and_anew_after_it(
 @pytest.mark.parametrize(
     ("path", "body", "what"),
     [
-        (INVITATIONS, INVITE, "invitations by"),
-        (MEMBERS, {"emails": ["jo@x.example"], "role": "member"}, "invitations by"),
-        (DOMAINS, {"names": ["new.example"]}, "domains added"),
-        ("{connection}/grant-request", None, "grant request"),
-        ("{invitation}/resend", None, "invitations by"),
+        (INVITATIONS, INVITE, "invitations"),
+        (MEMBERS, {"emails": ["jo@x.example"], "role": "member"}, "invitations"),
+        (DOMAINS, {"names": ["new.example"]}, "new domains"),
+        ("{connection}/grant-request", None, "requests for this name"),
+        ("{invitation}/resend", None, "invitations"),
     ],
 )
 async def test_request_beyond_a_limit_can_be_repeated_with_its_key(
@@ -68,7 +68,7 @@ async def test_request_beyond_a_limit_can_be_repeated_with_its_key(
     invitation = await buyer.invited("al@x.example")
     path = path.format(connection=connection, invitation=invitation)
     per = "hour" if path == DOMAINS else "day"
-    whose = f"{buyer.id} {seller.id}" if what == "grant request" else str(buyer.id)
+    whose = f"{buyer.id} {seller.id}" if what == "requests for this name" else str(buyer.id)
     await world.fetch("DELETE FROM allowance")
     await world.fetch(
         f"INSERT INTO allowance VALUES (date_trunc('{per}', now(), 'UTC'), $1, $2, 1000000)",
