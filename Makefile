@@ -3,8 +3,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+NODE_MODULES := tests/openapi/node_modules
 
-.PHONY: setup run test chromium check explore mutants bench openapi schema lock clean
+.PHONY: setup run test chromium check npm explore mutants bench openapi schema lock clean
 
 setup: .venv/for-running
 
@@ -25,11 +26,23 @@ chromium:
 		echo "The tests of pages need Chromium. Install it with: sudo apt-get install chromium"; \
 		exit 1; }
 
-check: .venv/for-testing
+check: .venv/for-testing $(NODE_MODULES)/.package-lock.json
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true \
+		$(NODE_MODULES)/.bin/redocly lint openapi.yaml --config tests/openapi/redocly.yaml
+
+# What installs the linter of openapi.yaml: installed where that may be done, else told how.
+npm:
+	@command -v npm >/dev/null || { \
+		echo "Installing Debian's Node.js and npm, for the linter of openapi.yaml"; \
+		sudo=$$(test "$$(id -u)" = 0 || echo "sudo -n"); \
+		$$sudo apt-get update -qq && $$sudo apt-get install -qq -y --no-install-recommends nodejs npm \
+			>/dev/null; } || { \
+		echo "The linter of openapi.yaml needs npm. Install it with: sudo apt-get install nodejs npm"; \
+		exit 1; }
 
 # Looks for longer than the tests do: the API's document against the service, and names in disguise.
 explore: .venv/for-testing
@@ -58,7 +71,7 @@ lock: .venv/for-testing
 		--output-file requirements-dev.lock
 
 clean:
-	rm -rf .venv
+	rm -rf .venv $(NODE_MODULES)
 
 .venv/for-running: requirements.lock pyproject.toml
 	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
@@ -69,3 +82,8 @@ clean:
 .venv/for-testing: requirements-dev.lock .venv/for-running
 	$(PIP) --require-hashes -r requirements-dev.lock
 	touch $@
+
+$(NODE_MODULES)/.package-lock.json: tests/openapi/package.json tests/openapi/package-lock.json | npm
+	@npm ci --prefix tests/openapi --no-audit --no-fund --silent || { \
+		echo "The linter of openapi.yaml was not installed. See why with: npm ci --prefix tests/openapi"; \
+		exit 1; }
