@@ -53,7 +53,7 @@ _ROUTES = (
     guides,
     web_pages,
 )
-_LIFESPANS = (insights_api, certificates_api, ownership_api)
+_LIFESPANS = (accounts_api, insights_api, certificates_api, ownership_api)
 
 
 def create_app(database_url: str, settings: Settings) -> Litestar:

@@ -42,7 +42,7 @@ class EventActor(msgspec.Struct, omit_defaults=True):
 class Event(msgspec.Struct, frozen=True):
     """Something that happened to your account. `detail` depends on the action."""
 
-    id: int
+    id: UUID
     at: datetime
     action: str
     by: EventActor
@@ -112,7 +112,7 @@ async def events_of(
     connection: Connection,
     account_id: UUID,
     *,
-    before: int | None,
+    before: UUID | None,
     action: str | None,
     limit: int,
 ) -> list[Event]:
@@ -120,7 +120,7 @@ async def events_of(
     rows = await connection.fetch(
         """
         SELECT
-            event.id,
+            event.public_id,
             event.at,
             event.action,
             CASE
@@ -133,7 +133,10 @@ async def events_of(
         FROM event
         LEFT JOIN app_user ON app_user.id = event.actor_id
         WHERE event.account_id = $1
-          AND ($2::bigint IS NULL OR event.id < $2)
+          AND ($2::uuid IS NULL OR event.id < (
+              SELECT former.id FROM event AS former
+              WHERE former.public_id = $2 AND former.account_id = $1
+          ))
           AND ($3::text IS NULL OR event.action = $3)
         ORDER BY event.id DESC
         LIMIT $4

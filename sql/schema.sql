@@ -175,7 +175,10 @@ CREATE TABLE public.api_key (
     digest bytea NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     revoked_at timestamp with time zone,
-    CONSTRAINT api_key_digest_check CHECK ((octet_length(digest) = 32))
+    name text,
+    last_used_at timestamp with time zone,
+    CONSTRAINT api_key_digest_check CHECK ((octet_length(digest) = 32)),
+    CONSTRAINT api_key_name_check CHECK (((length(name) >= 1) AND (length(name) <= 100)))
 );
 
 CREATE SEQUENCE public.certificate_revision
@@ -251,7 +254,8 @@ CREATE TABLE public.domain_evidence (
     claim_id uuid NOT NULL,
     at timestamp with time zone NOT NULL,
     change text NOT NULL,
-    evidence jsonb
+    evidence jsonb,
+    public_id uuid DEFAULT gen_random_uuid() NOT NULL
 );
 
 ALTER TABLE public.domain_evidence ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -271,7 +275,8 @@ CREATE TABLE public.event (
     account_id uuid,
     detail jsonb NOT NULL,
     actor_account_id uuid,
-    actor_id uuid
+    actor_id uuid,
+    public_id uuid DEFAULT gen_random_uuid() NOT NULL
 );
 
 ALTER TABLE public.event ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -576,8 +581,14 @@ ALTER TABLE ONLY public.domain_claim
 ALTER TABLE ONLY public.domain_evidence
     ADD CONSTRAINT domain_evidence_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.domain_evidence
+    ADD CONSTRAINT domain_evidence_public_id_unique UNIQUE (public_id);
+
 ALTER TABLE ONLY public.event
     ADD CONSTRAINT event_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.event
+    ADD CONSTRAINT event_public_id_unique UNIQUE (public_id);
 
 ALTER TABLE ONLY public.grant_request
     ADD CONSTRAINT grant_request_pkey PRIMARY KEY (id);

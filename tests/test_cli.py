@@ -227,3 +227,23 @@ def test_import_keeps_its_memory_however_long_the_file(env: dict[str, str], tmp_
         assert msgspec.json.decode(done.stdout)["created"] == lines
         peaks.append(int(done.stderr))
     assert peaks[1] < peaks[0] * 1.2
+
+
+def test_operator_lists_accounts_keys_and_domains(env: dict[str, str]) -> None:
+    long_name = "A very long company name that no table should cut off in the middle of it, Inc."
+    for name, email in ((long_name, "long@list.example"), ("List Two", "two@list.example")):
+        as_json("account", "create", name, "--email", email, env=env)
+    as_json("account", "rename", "List Two", "List Renamed", env=env)
+    as_json("key", "create", "List Renamed", "--name", "Intake", env=env)
+    as_json("domain", "attest", "List Renamed", "list.example", env=env)
+    accounts = confirmed_owner("account", "list", env=env).stdout.decode()
+    assert long_name in accounts
+    assert "two@list.example" in accounts
+    (key,) = as_json("key", "list", "List Renamed", env=env)
+    assert (key["name"], key["last_used_at"]) == ("Intake", None)
+    assert as_json("key", "list", long_name, env=env) == []
+    assert b"There are no active keys." in confirmed_owner("key", "list", long_name, env=env).stdout
+    domains = [row["domain"] for row in as_json("domain", "list", env=env)]
+    assert "list.example" in domains
+    assert confirmed_owner("-h", env=env).stdout == confirmed_owner("--help", env=env).stdout
+    assert b"Usage" in confirmed_owner("account", "list", "-h", env=env).stdout

@@ -20,6 +20,7 @@ NAME_STANDS_FOR = timedelta(days=7)
 name_of = queries.select_account_name
 accounts_called = queries.select_accounts_called
 count_accounts = queries.count_accounts
+all_accounts = queries.select_all_accounts
 names_alike = queries.select_names_alike
 
 

@@ -1,23 +1,26 @@
 """The management API for the caller's own account: its name, its members, and its events."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated
 from uuid import UUID
 
 import msgspec
-from litestar import delete, get, patch
+from litestar import Litestar, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter
 
 from service import allowance, audit
-from service.accounts import members, queries
+from service.accounts import keys, members, queries
 from service.accounts.accounts import rename_account
 from service.accounts.keys import actor_of
-from service.accounts.records import Account, AccountDetails, Caller, Member, Role
+from service.accounts.records import Account, AccountDetails, ApiKey, Caller, Member, Role
+from service.accounts.used_keys import UsedKeys, writing
 from service.audit import Event
 from service.postgres.pools import Database
 from service.web.bodies import MAX_BODY, HttpRequest, json_of
 from service.web.documents import documented, json_body, problems
-from service.web.parameters import Limit, NumberCursor, page_of
+from service.web.parameters import IdCursor, Limit, TextCursor, page_after, page_of
 
 RENAMES_TRIED_A_DAY = 20
 """Each attempt reveals whether a name is taken."""
@@ -37,18 +40,39 @@ class MemberChange(msgspec.Struct, forbid_unknown_fields=True):
     role: Role
 
 
+class NewKey(msgspec.Struct, forbid_unknown_fields=True):
+    """What to call the new key, such as after the system that will use it."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=keys.LONGEST_NAME)]
+
+
+class CreatedKey(msgspec.Struct):
+    """A new API key. Copy `key` now; it is not shown again."""
+
+    id: UUID
+    name: str
+    key: str
+
+
+class KeyList(msgspec.Struct):
+    """API keys, newest first. `next` is the cursor for older ones, or `null`."""
+
+    items: list[ApiKey]
+    next: str | None
+
+
 class MemberList(msgspec.Struct):
-    """All members of your account, oldest first."""
+    """Members of your account, oldest first. `next` is the cursor for newer ones, or `null`."""
 
     items: list[Member]
-    next: None = None
+    next: str | None
 
 
 class EventList(msgspec.Struct):
     """Events, newest first. `next` is the cursor for older ones, or `null`."""
 
     items: list[Event]
-    next: int | None
+    next: UUID | None
 
 
 @get(
@@ -104,14 +128,18 @@ async def change_account(
     tags=["Account"],
     operation_id="listMembers",
     security=[{"Basic": []}],
-    responses={200: documented(MemberList, "OK"), **_COMMON},
+    responses={200: documented(MemberList, "OK"), **_COMMON, **problems(422)},
 )
 async def list_members(
-    caller: NamedDependency[Caller], database: NamedDependency[Database]
+    caller: NamedDependency[Caller],
+    database: NamedDependency[Database],
+    cursor: TextCursor = None,
+    limit: Limit = 50,
 ) -> MemberList:
     """List the users of your account. To invite others, use `POST /v1/account/members`."""
     async with database.general.connection() as connection:
-        return MemberList(await queries.select_members(connection, caller.account_id))
+        found = await queries.select_members(connection, caller.account_id)
+    return MemberList(*page_after(found, cursor, limit, lambda member: str(member.user_id)))
 
 
 @patch(
@@ -159,6 +187,68 @@ async def remove_member(
 
 
 @get(
+    "/v1/account/keys",
+    tags=["Account"],
+    operation_id="listKeys",
+    security=[{"Basic": []}],
+    responses={200: documented(KeyList, "OK"), **_COMMON, **problems(422)},
+)
+async def list_keys(
+    caller: NamedDependency[Caller],
+    database: NamedDependency[Database],
+    cursor: TextCursor = None,
+    limit: Limit = 50,
+) -> KeyList:
+    """List the active API keys of your account, newest first."""
+    async with database.general.connection() as connection:
+        found = await keys.keys_of(connection, caller.account_id)
+    return KeyList(*page_after(found, cursor, limit, lambda key: str(key.id)))
+
+
+@post(
+    "/v1/account/keys",
+    status_code=201,
+    tags=["Account"],
+    operation_id="createKey",
+    operation_class=json_body(NewKey),
+    security=[{"Basic": []}],
+    request_max_body_size=MAX_BODY,
+    responses={
+        201: documented(CreatedKey, "Created"),
+        **_COMMON,
+        **problems(400, 409, 413, 415, 422),
+    },
+)
+async def create_key(
+    request: HttpRequest, caller: NamedDependency[Caller], database: NamedDependency[Database]
+) -> CreatedKey:
+    """Create an API key. It is shown only in this response, so no `Idempotency-Key` is taken."""
+    wanted = await json_of(request, NewKey)
+    async with database.general.transaction() as connection:
+        key_id, key = await keys.create_key(
+            connection, caller.account_id, name=wanted.name, actor=actor_of(caller)
+        )
+    return CreatedKey(key_id, wanted.name, key)
+
+
+@delete(
+    "/v1/account/keys/{key_id:uuid}",
+    tags=["Account"],
+    operation_id="revokeKey",
+    security=[{"Basic": []}],
+    responses={**_COMMON, **problems(404)},
+)
+async def revoke_key(
+    caller: NamedDependency[Caller],
+    database: NamedDependency[Database],
+    key_id: Annotated[UUID, PathParameter()],
+) -> None:
+    """Revoke one of your account's API keys, also the one you call with. The next call is refused."""
+    async with database.general.transaction() as connection:
+        await keys.revoke_own_key(connection, caller.account_id, key_id, actor_of(caller))
+
+
+@get(
     "/v1/events",
     tags=["Account"],
     operation_id="listEvents",
@@ -168,7 +258,7 @@ async def remove_member(
 async def list_events(
     caller: NamedDependency[Caller],
     database: NamedDependency[Database],
-    cursor: NumberCursor = None,
+    cursor: IdCursor = None,
     action: Annotated[str | None, QueryParameter(max_length=80)] = None,
     limit: Limit = 50,
 ) -> EventList:
@@ -184,11 +274,22 @@ async def list_events(
     return EventList(*page_of(events, limit, lambda event: event.id))
 
 
+@asynccontextmanager
+async def lifespan(app: Litestar) -> AsyncIterator[None]:
+    """Note which keys are used, until the end."""
+    app.state.used_keys = UsedKeys()
+    async with writing(app.state.used_keys, app.state.database):
+        yield
+
+
 routes = [
     get_account,
     change_account,
     list_members,
     change_member,
     remove_member,
+    list_keys,
+    create_key,
+    revoke_key,
     list_events,
 ]

@@ -15,5 +15,6 @@ async def calling(request: HttpRequest, database: Database) -> Caller:
     key = key_of(request.headers.get("authorization"))
     async with database.general.connection() as connection:
         caller = await authenticate(connection, key)
+    request.app.state.used_keys.note(key)
     check_query(request)
     return caller

@@ -11,6 +11,8 @@ from service.processes.commands import (
     as_json_option,
     in_transaction,
     print_result,
+    print_rows,
+    with_connection,
 )
 from service.settings import Settings
 
@@ -36,7 +38,24 @@ def create_account(settings: Settings, name: str, email: str, as_json: bool) -> 
         created = await accounts.create_account(connection, name, email)
         return {"id": created.id, "name": created.name}
 
-    print_result(in_transaction(settings, work), as_json, "Created the account {name} ({id}).")
+    print_result(
+        in_transaction(settings, work),
+        as_json,
+        "Created the account {name} ({id}). Its admin signs in at PUBLIC_URL/sign-in; no email was "
+        "sent. Next, give it an API key: key create.",
+    )
+
+
+@account.command("list")
+@as_json_option
+@click.pass_obj
+def list_accounts(settings: Settings, as_json: bool) -> None:
+    """List all accounts by name. READS LIKE shows an older account with a name like it."""
+    from service.accounts import accounts
+
+    print_rows(
+        with_connection(settings, accounts.all_accounts), as_json, "There are no accounts yet."
+    )
 
 
 @account.command("rename")
@@ -101,15 +120,16 @@ def key() -> None:
 
 @key.command("create")
 @account_argument
+@click.option("--name", help="What to call the key, such as after the system that will use it.")
 @as_json_option
 @click.pass_obj
-def create_key(settings: Settings, account_called: str, as_json: bool) -> None:
+def create_key(settings: Settings, account_called: str, name: str | None, as_json: bool) -> None:
     """Create an API key for ACCOUNT (an id or exact name). It is shown only once."""
     from service.accounts import accounts, keys
 
     async def work(connection: "Connection") -> dict[str, object]:
         found = await accounts.find_account(connection, account_called)
-        key_id, api_key = await keys.create_key(connection, found.id)
+        key_id, api_key = await keys.create_key(connection, found.id, name=name)
         return {"key_id": key_id, "api_key": api_key}
 
     print_result(
@@ -117,6 +137,23 @@ def create_key(settings: Settings, account_called: str, as_json: bool) -> None:
         as_json,
         "Created the key {key_id}. Copy it now; it is not shown again:\n{api_key}",
     )
+
+
+@key.command("list")
+@click.argument("account_called", metavar="[ACCOUNT]", required=False)
+@as_json_option
+@click.pass_obj
+def list_keys(settings: Settings, account_called: str | None, as_json: bool) -> None:
+    """List the active keys of ACCOUNT (an id or exact name), or of all accounts."""
+    from service.accounts import accounts, keys
+
+    async def work(connection: "Connection") -> list[dict[str, object]]:
+        account_id = None
+        if account_called is not None:
+            account_id = (await accounts.find_account(connection, account_called)).id
+        return await keys.all_keys(connection, account_id)
+
+    print_rows(with_connection(settings, work), as_json, "There are no active keys.")
 
 
 @key.command("revoke")

@@ -7,6 +7,7 @@ keys.
 
 import binascii
 import secrets
+import unicodedata
 from base64 import b64decode
 from collections.abc import Iterable
 from uuid import UUID
@@ -15,13 +16,19 @@ from uuid_utils.compat import uuid7
 
 from service import audit
 from service.accounts import queries
+from service.accounts.names import has_unseen
 from service.accounts.records import Caller
 from service.audit import Actor
-from service.errors import InactiveAccount, InvalidInput, NotFound, Unauthorized
+from service.errors import Conflict, InactiveAccount, InvalidInput, NotFound, Unauthorized
 from service.postgres.pools import Connection
 from service.tokens import digest_of
 
 PREFIX = "cok_"
+MOST_KEYS = 50
+LONGEST_NAME = 100
+
+keys_of = queries.select_api_keys
+all_keys = queries.select_all_keys
 
 
 def new_key() -> str:
@@ -47,13 +54,45 @@ def key_of(authorization: str | None) -> str:
 
 
 async def create_key(
-    connection: Connection, account_id: UUID, key: str | None = None
+    connection: Connection,
+    account_id: UUID,
+    key: str | None = None,
+    *,
+    name: str | None = None,
+    actor: Actor = audit.OPERATOR,
 ) -> tuple[UUID, str]:
-    """Give an account a key. Return its id and the key itself, which can't be retrieved again."""
+    """Give an account a key. Return its id and the key itself, which can't be retrieved again.
+
+    Needs a transaction. Raises `InvalidInput`, or `Conflict` if the account has `MOST_KEYS`.
+    """
+    name = None if name is None else _checked_name(name)
+    await queries.lock_members(connection, account_id)
+    if len(await queries.select_api_keys(connection, account_id)) >= MOST_KEYS:
+        raise Conflict(f"an account can have {MOST_KEYS} API keys; revoke one first")
     key_id, key = uuid7(), key or new_key()
-    await queries.insert_api_key(connection, key_id, account_id, digest_of(key))
-    await audit.record(connection, "key.created", account_id, key_id=key_id)
+    await queries.insert_api_key(connection, key_id, account_id, digest_of(key), name)
+    named = {} if name is None else {"name": name}
+    await audit.record(connection, "key.created", account_id, actor=actor, key_id=key_id, **named)
     return key_id, key
+
+
+async def revoke_own_key(
+    connection: Connection, account_id: UUID, key_id: UUID, actor: Actor
+) -> None:
+    """Revoke one of an account's keys, starting with the next call. Needs a transaction.
+
+    Raises `NotFound` if it has no such active key.
+    """
+    if await queries.update_api_key_revoked(connection, key_id, account_id) is None:
+        raise NotFound("API key", str(key_id))
+    await audit.record(connection, "key.revoked", account_id, actor=actor, key_id=key_id)
+
+
+def _checked_name(text: str) -> str:
+    name = " ".join(unicodedata.normalize("NFC", text).split())
+    if not 1 <= len(name) <= LONGEST_NAME or has_unseen(name):
+        raise InvalidInput("name", text, f"1 to {LONGEST_NAME} visible characters")
+    return name
 
 
 async def revoke_key(connection: Connection, key_id: str) -> UUID:
@@ -65,7 +104,7 @@ async def revoke_key(connection: Connection, key_id: str) -> UUID:
         parsed = UUID(key_id)
     except ValueError:
         raise InvalidInput("key id", key_id, "the id that “key create” printed") from None
-    account_id = await queries.update_api_key_revoked(connection, parsed)
+    account_id = await queries.update_api_key_revoked(connection, parsed, None)
     if account_id is None:
         raise NotFound("active key", key_id)
     await audit.record(connection, "key.revoked", account_id, key_id=parsed)

@@ -2,16 +2,19 @@
 
 import re
 from typing import Annotated
+from uuid import UUID
 
 from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter
 
-from service.accounts import sign_in
+from service.accounts import keys, sign_in
 from service.accounts.accounts import checked_email
-from service.accounts.records import SignInLink
+from service.accounts.members import account_of_admin, memberships_of
+from service.accounts.records import SignInLink, User
 from service.accounts.visitors import Visitor, form_of, go_on, page
-from service.errors import InvalidInput, NoLongerOpen, NotFound
+from service.audit import Actor
+from service.errors import Conflict, InvalidInput, NoLongerOpen, NotFound
 from service.postgres.pools import Connection, Database
 from service.tokens import link_token
 from service.web.bodies import HttpRequest
@@ -20,7 +23,7 @@ from service.web.pages import Page, page_router
 HOME = "/connections"
 
 # Where sign-in may redirect to: only our own pages.
-_OWN_PATH = re.compile(r"/domains|/opt-outs|/connections(/[0-9a-f-]{36})?")
+_OWN_PATH = re.compile(r"/domains|/keys|/opt-outs|/connections(/[0-9a-f-]{36})?")
 
 
 @get("/sign-in")
@@ -117,6 +120,73 @@ async def sign_out(
     return page(request, Visitor(visitor.token, visitor.is_new, None), "signed_out")
 
 
+@get("/keys")
+async def show_keys(
+    request: HttpRequest, visitor: NamedDependency[Visitor], database: NamedDependency[Database]
+) -> Page:
+    """Show the API keys of the accounts that the user is an admin of."""
+    if visitor.session is None:
+        return go_on(request, "/sign-in?next=/keys")
+    return await _keys(request, visitor, database, visitor.session.user)
+
+
+@post("/keys", status_code=200)
+async def change_keys(
+    request: HttpRequest, visitor: NamedDependency[Visitor], database: NamedDependency[Database]
+) -> Page:
+    """Create a key, which this page shows once, or revoke one."""
+    form = await form_of(request, visitor)
+    if visitor.session is None:
+        return go_on(request, "/sign-in?next=/keys")
+    user, name = visitor.session.user, form.get("name", "")
+    key: str | None = None
+    try:
+        async with database.general.transaction() as connection:
+            account_id = await account_of_admin(connection, user, form.get("account_id", ""))
+            actor = Actor("user", account_id, user.id)
+            match form.get("do"):
+                case "create":
+                    _, key = await keys.create_key(connection, account_id, name=name, actor=actor)
+                case "revoke":
+                    await keys.revoke_own_key(
+                        connection, account_id, checked_id(form.get("key_id", "")), actor
+                    )
+                case other:
+                    raise InvalidInput("do", other or "", "create or revoke")
+    except (InvalidInput, Conflict, NotFound) as error:
+        return await _keys(request, visitor, database, user, error=str(error))
+    if key is None:
+        return go_on(request, "/keys")
+    return await _keys(request, visitor, database, user, new_name=name, new_key=key)
+
+
+async def _keys(
+    request: HttpRequest,
+    visitor: Visitor,
+    database: Database,
+    user: User,
+    *,
+    error: str | None = None,
+    **new: str,
+) -> Page:
+    async with database.general.connection() as connection:
+        accounts = [
+            (account, await keys.keys_of(connection, account.account_id))
+            for account in await memberships_of(connection, user.id)
+            if account.role == "admin"
+        ]
+    status = 200 if error is None else 422
+    return page(request, visitor, "keys", status=status, accounts=accounts, error=error, **new)
+
+
+def checked_id(text: str) -> UUID:
+    """Return the id in a form. Raises `InvalidInput`."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise InvalidInput("key_id", text, "the id of a key") from None
+
+
 def _own(path: str) -> str:
     return path if _OWN_PATH.fullmatch(path) else HOME
 
@@ -155,4 +225,6 @@ async def _bad_link(
     )
 
 
-routes = [page_router(show_sign_in, ask_for_link, show_link, use_link, sign_out)]
+routes = [
+    page_router(show_sign_in, ask_for_link, show_link, use_link, sign_out, show_keys, change_keys)
+]

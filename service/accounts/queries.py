@@ -1,6 +1,6 @@
 """The SQL statements about accounts, their members, and their keys."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -9,6 +9,7 @@ import asyncpg
 from service.accounts.records import (
     Account,
     AccountDetails,
+    ApiKey,
     Caller,
     Member,
     Membership,
@@ -433,25 +434,96 @@ async def end_sessions(connection: Connection, user: User) -> None:
 
 
 async def insert_api_key(
-    connection: Connection, key_id: UUID, account_id: UUID, digest: bytes
+    connection: Connection, key_id: UUID, account_id: UUID, digest: bytes, name: str | None
 ) -> None:
     await connection.execute(
-        "INSERT INTO api_key (id, account_id, digest) VALUES ($1, $2, $3)",
+        "INSERT INTO api_key (id, account_id, digest, name) VALUES ($1, $2, $3, $4)",
         key_id,
         account_id,
         digest,
+        name,
     )
 
 
-async def update_api_key_revoked(connection: Connection, key_id: UUID) -> UUID | None:
-    """Revoke an active key. Returns its account, or None if no active key has that id."""
+async def select_api_keys(connection: Connection, account_id: UUID) -> list[ApiKey]:
+    """Return an account's active keys, newest first."""
+    rows = await connection.fetch(
+        """
+        SELECT id, name, created_at, last_used_at FROM api_key
+        WHERE account_id = $1 AND revoked_at IS NULL
+        ORDER BY id DESC
+        """,
+        account_id,
+    )
+    return [ApiKey(*row) for row in rows]
+
+
+async def update_keys_used(
+    connection: Connection, digests: Sequence[bytes], times: Sequence[datetime]
+) -> None:
+    """Record when keys were last used, unless a later time is on record."""
+    await connection.execute(
+        """
+        UPDATE api_key SET last_used_at = greatest(api_key.last_used_at, used.at)
+        FROM unnest($1::bytea[], $2::timestamptz[]) AS used (digest, at)
+        WHERE api_key.digest = used.digest
+        """,
+        digests,
+        times,
+    )
+
+
+async def update_api_key_revoked(
+    connection: Connection, key_id: UUID, account_id: UUID | None
+) -> UUID | None:
+    """Revoke an active key, of that account if one is given.
+
+    Returns its account, or None if there is no such key.
+    """
     return await connection.fetchval(
         """
         UPDATE api_key SET revoked_at = clock_timestamp()
-        WHERE id = $1 AND revoked_at IS NULL RETURNING account_id
+        WHERE id = $1 AND revoked_at IS NULL AND ($2::uuid IS NULL OR account_id = $2)
+        RETURNING account_id
         """,
         key_id,
+        account_id,
     )
+
+
+async def select_all_accounts(connection: Connection) -> list[dict[str, object]]:
+    """Return every account for the operator, by name, with the older name it reads like, if any."""
+    rows = await connection.fetch(
+        """
+        SELECT account.id, account.name, account.created_at, account.suspended_at,
+            (SELECT min(app_user.email) FROM membership
+             JOIN app_user ON app_user.id = membership.user_id
+             WHERE membership.account_id = account.id AND membership.role = 'admin') AS admin,
+            (SELECT min(older.name) FROM account_reading AS taken
+             JOIN account_reading AS held ON held.reading = taken.reading AND NOT held.is_taken
+             JOIN account AS older ON older.id = held.account_id
+             WHERE taken.account_id = account.id AND taken.is_taken) AS reads_like
+        FROM account ORDER BY account.name
+        """
+    )
+    return [dict(row) for row in rows]
+
+
+async def select_all_keys(
+    connection: Connection, account_id: UUID | None
+) -> list[dict[str, object]]:
+    """Return the active keys of one account, or of all, for the operator."""
+    rows = await connection.fetch(
+        """
+        SELECT api_key.id, account.name AS account, api_key.name, api_key.created_at,
+            api_key.last_used_at
+        FROM api_key JOIN account ON account.id = api_key.account_id
+        WHERE api_key.revoked_at IS NULL AND ($1::uuid IS NULL OR account.id = $1)
+        ORDER BY account.name, api_key.id
+        """,
+        account_id,
+    )
+    return [dict(row) for row in rows]
 
 
 async def select_caller(connection: Connection, digest: bytes) -> Caller | None:

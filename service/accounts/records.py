@@ -24,6 +24,15 @@ class Caller(msgspec.Struct, frozen=True):
     suspended_at: datetime | None
 
 
+class ApiKey(msgspec.Struct, frozen=True):
+    """An active API key. `last_used_at` is within a minute; null if it was never used."""
+
+    id: UUID
+    name: str | None
+    created_at: datetime
+    last_used_at: datetime | None
+
+
 class AccountDetails(msgspec.Struct, frozen=True):
     """Your account. `renamed_at` is when you last renamed it."""
 

@@ -20,7 +20,14 @@ from service.web.bodies import MAX_BODY, HttpRequest
 from service.web.carrying_out import carried_out_once
 from service.web.documents import documented, problems
 from service.web.idempotency import Answered
-from service.web.parameters import IdCursor, IdempotencyKey, Limit, page_of
+from service.web.parameters import (
+    IdCursor,
+    IdempotencyKey,
+    Limit,
+    TextCursor,
+    page_after,
+    page_of,
+)
 
 _COMMON = problems(401, 402, 503)
 
@@ -46,10 +53,13 @@ class Visible(msgspec.Struct, omit_defaults=True):
 
 
 class Visibility(msgspec.Struct):
-    """The partners that see your name. With `as`: what one is told about each of your domains."""
+    """The partners that see your name. With `as`: what one is told about each of your domains.
+
+    `next` is the cursor of the next page, or `null`.
+    """
 
     items: list[Visible]
-    next: None = None
+    next: str | None
 
 
 @get(
@@ -223,11 +233,18 @@ async def get_visibility(
             description="A connection id. You get what that partner is told about your domains.",
         ),
     ] = None,
+    cursor: TextCursor = None,
+    limit: Limit = 50,
 ) -> Visibility:
     """List who sees your name, or what one partner is told about each domain you own."""
     async with database.general.connection() as connection:
         if as_connection is None:
-            partners = await visibility.viewers_of(connection, caller.account_id)
+            partners, following = page_after(
+                await visibility.viewers_of(connection, caller.account_id),
+                cursor,
+                limit,
+                lambda partner: str(partner.connection_id),
+            )
             return Visibility(
                 [
                     Visible(
@@ -236,10 +253,16 @@ async def get_visibility(
                         name_shown_since=each.name_shown_since or UNSET,
                     )
                     for each in partners
-                ]
+                ],
+                following,
             )
         partner = await connections.find_partner(connection, caller.account_id, as_connection)
-        told = await visibility.told_to(connection, caller.account_id, partner.partner_id)
+        told, following = page_after(
+            await visibility.told_to(connection, caller.account_id, partner.partner_id),
+            cursor,
+            limit,
+            lambda told: told.domain,
+        )
     return Visibility(
         [
             Visible(
@@ -250,7 +273,8 @@ async def get_visibility(
                 confirmed_owner=each.confirmed_owner or UNSET,
             )
             for each in told
-        ]
+        ],
+        following,
     )
 
 

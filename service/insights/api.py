@@ -198,6 +198,7 @@ async def run_operations(
             await authenticate(connection, key)
         raise
     body, answer = await state.operations.run(key, cert_id, asked)
+    state.used_keys.note(key)
     _ANSWERED.inc()
     _TOLD[answer.status].inc()
     metrics.DURATION.observe(time.perf_counter() - started)

@@ -88,7 +88,7 @@ class InvitationItem(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The result for one address: an invitation, a grant request to a partner, or an error."""
 
     email: str
-    status: int | UnsetType = UNSET
+    status_code: int | UnsetType = UNSET
     error: Problem | UnsetType = UNSET
     grant_requested: ConnectionView | UnsetType = UNSET
     id: UUID | UnsetType = UNSET
@@ -151,7 +151,7 @@ class InvitationList(msgspec.Struct):
     responses={
         200: documented(InvitationReport, "You already invited or asked everyone"),
         201: documented(InvitationReport, "Everyone is invited or asked"),
-        207: documented(InvitationReport, "Mixed: see the status of each item"),
+        207: documented(InvitationReport, "Mixed: see each item's status_code"),
         **_WITH_BODY,
         **problems(409, 422, 429, kind=NobodyInvited),
     },
@@ -192,7 +192,7 @@ async def invite(
     responses={
         200: documented(InvitationReport, "You already invited everyone"),
         201: documented(InvitationReport, "Everyone is invited"),
-        207: documented(InvitationReport, "Mixed: see the status of each item"),
+        207: documented(InvitationReport, "Mixed: see each item's status_code"),
         **_WITH_BODY,
         **problems(409, 422, 429, kind=NobodyInvited),
     },
@@ -423,7 +423,7 @@ async def _invite_all(
         key,
         emails,
         one,
-        lambda email, error: InvitationItem(email=email, status=error.status, error=error),
+        lambda email, error: InvitationItem(email=email, status_code=error.status, error=error),
         order=_order,
     )
 
@@ -441,7 +441,7 @@ def _invited(email: str, invited: Invited, caller: Caller) -> tuple[int, Invitat
             item = _invitation(invitation, caller)
         case GrantRequested(partner):
             item = InvitationItem(email=email, grant_requested=connection_view(partner))
-    item.status = status
+    item.status_code = status
     return status, item
 
 

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Annotated, Literal
+from uuid import UUID
 
 import msgspec
 from litestar import Litestar, Response, delete, get, patch, post
@@ -21,7 +22,7 @@ from service.postgres.pools import Connection, Database
 from service.web.bodies import MAX_BODY, HttpRequest, json_of
 from service.web.carrying_out import carried_out_for_each
 from service.web.documents import documented, json_body, problems
-from service.web.parameters import IdempotencyKey, Limit, NumberCursor, page_of
+from service.web.parameters import IdCursor, IdempotencyKey, Limit, page_of
 from service.web.problems import Problem
 
 MAX_NAMES = 100
@@ -66,12 +67,12 @@ class DomainItem(msgspec.Struct, kw_only=True, omit_defaults=True):
     name: str
     status_code: int | UnsetType = UNSET
     error: Problem | UnsetType = UNSET
-    status: Literal["Verified", "Unverified"] | UnsetType = UNSET
+    status: Literal["verified", "unverified"] | UnsetType = UNSET
     reason: str | UnsetType = UNSET
     hint: str | UnsetType = UNSET
     method: Method | UnsetType = UNSET
     covers_subdomains: bool | UnsetType = UNSET
-    subdomain_status: Literal["Confirmed", "Unconfirmed", "N/A"] | UnsetType = UNSET
+    subdomain_status: Literal["confirmed", "unconfirmed", "not_applicable"] | UnsetType = UNSET
     added_at: datetime | UnsetType = UNSET
     last_checked_at: datetime | UnsetType = UNSET
     last_verified_at: datetime | UnsetType = UNSET
@@ -88,9 +89,9 @@ class Domain(DomainItem, kw_only=True, omit_defaults=True):
     `at_risk` means that its name servers have changed since it was proven.
     """
 
-    status: Literal["Verified", "Unverified"]
+    status: Literal["verified", "unverified"]
     covers_subdomains: bool
-    subdomain_status: Literal["Confirmed", "Unconfirmed", "N/A"]
+    subdomain_status: Literal["confirmed", "unconfirmed", "not_applicable"]
     added_at: datetime
     at_risk: bool
     is_mixed_script: bool
@@ -120,7 +121,7 @@ class EvidenceList(msgspec.Struct):
     """A page of changes, latest first. `next` is the cursor of the next page, if there is one."""
 
     items: list[Evidence]
-    next: int | None
+    next: UUID | None
 
 
 @post(
@@ -134,7 +135,7 @@ class EvidenceList(msgspec.Struct):
     responses={
         200: documented(DomainReport, "You already added all of them"),
         201: documented(DomainReport, "All are added"),
-        207: documented(DomainReport, "Mixed: see the status of each item"),
+        207: documented(DomainReport, "Mixed: see each item's status_code"),
         **_COMMON,
         **problems(400, 413, 415),
         **problems(409, 422, 429, kind=NothingAdded),
@@ -307,28 +308,31 @@ async def get_domain_history(
     caller: NamedDependency[Caller],
     database: NamedDependency[Database],
     name: _Name,
-    cursor: NumberCursor = None,
+    cursor: IdCursor = None,
     limit: Limit = 50,
 ) -> EvidenceList:
     """List what changed in a domain's checks: what we asked, which resolvers, and their replies."""
     async with database.general.connection() as connection:
         claim = await claims.find(connection, caller.account_id, name)
         found = await queries.select_evidence(connection, claim.id, before=cursor, limit=limit + 1)
-    return EvidenceList(*page_of(found, limit, lambda evidence: evidence.id))
+    items, following = page_of(found, limit, lambda evidence: evidence.id)
+    return EvidenceList([_without_addresses(each) for each in items], following)
 
 
 def _domain(claim: Claim) -> Domain:
     standing = claim.standing
     is_owned = claim.method is not None
-    subdomain_status: Literal["Confirmed", "Unconfirmed", "N/A"] = "Unconfirmed"
+    subdomain_status: Literal["confirmed", "unconfirmed", "not_applicable"] = "unconfirmed"
     if registrable_domain(claim.name) != claim.name:
-        subdomain_status = "N/A"
+        subdomain_status = "not_applicable"
     if claim.owns_subdomains:
-        subdomain_status = "Confirmed"
+        subdomain_status = "confirmed"
     return Domain(
         name=claim.name,
-        status="Verified" if is_owned else "Unverified",
-        reason=standing.reason if standing.reason and claim.method != "attested" else UNSET,
+        status="verified" if is_owned else "unverified",
+        reason=_code_of(standing.reason)
+        if standing.reason and claim.method != "attested"
+        else UNSET,
         hint=claim.hint or UNSET,
         method=claim.method or UNSET,
         covers_subdomains=claim.covers_subdomains,
@@ -341,6 +345,25 @@ def _domain(claim: Claim) -> Domain:
         is_mixed_script=is_mixed_script(claim.name),
         records=_records(claim),
     )
+
+
+def _code_of(reason: str) -> str:
+    """Return a reason, which people read, as a word for programs: `code_not_found`."""
+    return reason.lower().replace(" ", "_")
+
+
+def _without_addresses(evidence: Evidence) -> Evidence:
+    """Return evidence with resolvers by number: which the operator asks is no concern of others."""
+    if evidence.evidence is None:
+        return evidence
+    found = msgspec.json.decode(evidence.evidence)
+    replies = found.get("replies", [])
+    numbers = {
+        name: i for i, name in enumerate(dict.fromkeys(each["resolver"] for each in replies), 1)
+    }
+    for reply in replies:
+        reply["resolver"] = f"resolver {numbers[reply['resolver']]}"
+    return msgspec.structs.replace(evidence, evidence=msgspec.Raw(msgspec.json.encode(found)))
 
 
 def _records(claim: Claim) -> list[Record]:

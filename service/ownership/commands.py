@@ -9,6 +9,8 @@ from service.processes.commands import (
     as_json_option,
     in_transaction,
     print_result,
+    print_rows,
+    with_connection,
 )
 from service.settings import Settings
 
@@ -63,6 +65,24 @@ def attest_domain(
         }
 
     print_result(in_transaction(settings, work), as_json, "{name} owns {domain} ({method}).")
+
+
+@domain.command("list")
+@click.argument("account_called", metavar="[ACCOUNT]", required=False)
+@as_json_option
+@click.pass_obj
+def list_domains(settings: Settings, account_called: str | None, as_json: bool) -> None:
+    """List the domains that ACCOUNT (an id or exact name) owns, or that all accounts own."""
+    from service.accounts.accounts import find_account
+    from service.ownership import ownerships
+
+    async def work(connection: "Connection") -> list[dict[str, object]]:
+        account_id = None
+        if account_called is not None:
+            account_id = (await find_account(connection, account_called)).id
+        return await ownerships.all_owned(connection, account_id)
+
+    print_rows(with_connection(settings, work), as_json, "No account owns a domain yet.")
 
 
 commands = [domain]

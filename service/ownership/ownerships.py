@@ -22,6 +22,7 @@ from service.ownership.verification import SUPERSEDED
 from service.postgres.pools import Connection
 
 owned_by = queries.select_live_ownerships_of
+all_owned = queries.select_all_owned
 
 
 async def attest(

@@ -282,13 +282,16 @@ async def insert_evidence(
 
 
 async def select_evidence(
-    connection: Connection, claim_id: UUID, *, before: int | None, limit: int
+    connection: Connection, claim_id: UUID, *, before: UUID | None, limit: int
 ) -> list[Evidence]:
     """Return a claim's evidence, latest first, starting before `before`."""
     rows = await connection.fetch(
         """
-        SELECT id, at, change, evidence FROM domain_evidence
-        WHERE claim_id = $1 AND ($2::bigint IS NULL OR id < $2)
+        SELECT public_id, at, change, evidence FROM domain_evidence
+        WHERE claim_id = $1 AND ($2::uuid IS NULL OR id < (
+            SELECT former.id FROM domain_evidence AS former
+            WHERE former.public_id = $2 AND former.claim_id = $1
+        ))
         ORDER BY id DESC
         LIMIT $3
         """,
@@ -300,3 +303,20 @@ async def select_evidence(
         Evidence(id_, at, change, None if found is None else msgspec.Raw(found.encode()))
         for id_, at, change, found in rows
     ]
+
+
+async def select_all_owned(
+    connection: Connection, account_id: UUID | None
+) -> list[dict[str, object]]:
+    """Return what one account owns, or all do, for the operator, by domain."""
+    rows = await connection.fetch(
+        """
+        SELECT ownership.domain, account.name AS account, ownership.covers_subdomains,
+            ownership.method, ownership.verified_at
+        FROM ownership JOIN account ON account.id = ownership.account_id
+        WHERE ownership.ended_at IS NULL AND ($1::uuid IS NULL OR account.id = $1)
+        ORDER BY ownership.domain
+        """,
+        account_id,
+    )
+    return [dict(row) for row in rows]

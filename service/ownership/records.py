@@ -49,7 +49,7 @@ class Claim(msgspec.Struct, frozen=True):
 class Evidence(msgspec.Struct, frozen=True):
     """A change to your domain. `evidence` is what the check found, as JSON; null if none ran."""
 
-    id: int
+    id: UUID
     at: datetime
     change: str
     evidence: msgspec.Raw | None

@@ -5,8 +5,9 @@ define them import what they need only when a command runs.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
 import click
@@ -68,3 +69,25 @@ def in_transaction(
 def print_result(result: dict[str, object], as_json: bool, sentence: str) -> None:
     """Print a result as JSON, or as a sentence whose blanks it fills in."""
     click.echo(msgspec.json.encode(result) if as_json else sentence.format(**result))
+
+
+def print_rows(rows: Sequence[Mapping[str, object]], as_json: bool, nothing: str) -> None:
+    """Print rows as a JSON array, or as a table that cuts no value; `nothing` if there are none."""
+    if as_json:
+        click.echo(msgspec.json.encode(rows))
+        return
+    if not rows:
+        click.echo(nothing)
+        return
+    table = [[name.replace("_", " ").upper() for name in rows[0]]]
+    table += [[_cell(value) for value in row.values()] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}"
+    return "-" if value is None else str(value)

@@ -20,8 +20,8 @@ Limit: TypeAlias = Annotated[
 IdCursor: TypeAlias = Annotated[
     UUID | None, QueryParameter(description="`next` from the previous page.")
 ]
-NumberCursor: TypeAlias = Annotated[
-    int | None, QueryParameter(ge=1, le=2**63 - 1, description="`next` from the previous page.")
+TextCursor: TypeAlias = Annotated[
+    str | None, QueryParameter(max_length=253, description="`next` from the previous page.")
 ]
 IdempotencyKey: TypeAlias = Annotated[
     str | None,
@@ -65,3 +65,16 @@ def page_of(
 ) -> tuple[list[_Item], _Cursor | None]:
     """Return a page of what was found, and the cursor of the next page if there is one."""
     return list(found[:limit]), cursor_of(found[limit - 1]) if len(found) > limit else None
+
+
+def page_after(
+    found: Sequence[_Item], cursor: str | None, limit: int, key_of: Callable[[_Item], str]
+) -> tuple[list[_Item], str | None]:
+    """Return the page after the item with the key `cursor`, and the cursor of the next page.
+
+    For lists that are read as a whole. After an item that is gone comes nothing.
+    """
+    if cursor is not None:
+        places = (place for place, each in enumerate(found) if key_of(each) == cursor)
+        found = found[next(places, len(found)) + 1 :]
+    return page_of(found, limit, key_of)

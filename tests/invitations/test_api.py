@@ -90,10 +90,14 @@ async def test_each_address_has_its_result_in_order(world: World) -> None:
     response = await company.invite(*emails)
     assert response.status_code == 207
     new, bad, same, twice = response.json()["items"]
-    assert (new["status"], new["state"], new["email"]) == (201, "pending", "new@x.example")
-    assert (bad["status"], bad["error"]["status"], bad["error"]["field"]) == (422, 422, "email")
+    assert (new["status_code"], new["state"], new["email"]) == (201, "pending", "new@x.example")
+    assert (bad["status_code"], bad["error"]["status"], bad["error"]["field"]) == (
+        422,
+        422,
+        "email",
+    )
     assert "no address" in bad["error"]["detail"]
-    assert (same["status"], f"{INVITATIONS}/{same['id']}") == (200, known)
+    assert (same["status_code"], f"{INVITATIONS}/{same['id']}") == (200, known)
     assert twice["id"] == new["id"]
     assert len(await company.pages(INVITATIONS)) == 2
     assert [to for to, _ in await world.mails("invitation")].count("new@x.example") == 1
@@ -117,14 +121,14 @@ async def test_inviting_a_partner_asks_for_its_name_or_conflicts(world: World, r
     inviter, partner = (seller, buyer) if reason == "send_leads" else (buyer, seller)
     response = await inviter.invite(partner.email, "new@x.example", reason=reason)
     mine, other = response.json()["items"]
-    assert (other["status"], other["state"]) == (201, "pending")
+    assert (other["status_code"], other["state"]) == (201, "pending")
     asked_at = (await partner.connection())["asked_by_partner_at"]
     if reason in NAMING:
         assert mine["grant_requested"]["id"] == (await inviter.connection())["id"]
         assert mine["grant_requested"]["asked_at"] == asked_at is not None
     else:
         assert response.status_code == 207
-        assert mine["status"] == mine["error"]["status"] == 409
+        assert mine["status_code"] == mine["error"]["status"] == 409
         assert asked_at is None
         problem(await inviter.invite(partner.email, reason=reason), 409)
     assert len(await inviter.pages(INVITATIONS)) == 1
@@ -287,10 +291,10 @@ async def test_invitations_are_limited(world: World, what: str, limit: int, beyo
     await company.invited(beyond, "send_leads")
     over = await company.invite(beyond, reason="confirm_domain_ownership")
     (item,) = problem(over, 429)["items"]
-    assert item["status"] == item["error"]["status"] == 429
+    assert item["status_code"] == item["error"]["status"] == 429
     assert 0 < int(over.headers["retry-after"]) <= 86400
     problem(await company.do("POST", f"{invitation}/resend"), 429)
     assert len(await company.pages(INVITATIONS)) == 2
     others = 201 if what == "invitations" else 429
     response = await other.invite(beyond, "al@three.example")
-    assert [item["status"] for item in response.json()["items"]] == [others, 201]
+    assert [item["status_code"] for item in response.json()["items"]] == [others, 201]

@@ -57,7 +57,7 @@ async def test_address_that_fails_amid_others_leaves_nothing_behind(
             if fails == "once all is done":
                 patched.setattr(queries, "insert_invitation", insert_and_fail)
             response = await company.do("POST", path, {"emails": emails, **more})
-        statuses = [item.get("status") for item in response.json()["items"]]
+        statuses = [item.get("status_code") for item in response.json()["items"]]
         return statuses, await traces(world, company)
 
     _, expected = await invited("a@x.example", "c@x.example")
@@ -73,7 +73,7 @@ async def test_partner_asked_too_often_amid_others_is_not_asked(world: World) ->
             await buyer.do(method, f"{path}/grant-request")
     before = await traces(world, buyer)
     response = await buyer.invite(seller.email, "z@x.example", reason="confirm_domain_ownership")
-    assert [item["status"] for item in response.json()["items"]] == [429, 201]
+    assert [item["status_code"] for item in response.json()["items"]] == [429, 201]
     assert (await buyer.see(path))["asked_at"] is None
     after = await traces(world, buyer)
     assert after["requests"] == before["requests"]

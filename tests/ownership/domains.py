@@ -43,7 +43,7 @@ async def own(stage: World, zone: Authority, company: Company, name: str, **more
     record = added["records"][0]
     zone.txt[record["host"]] = [*zone.txt.get(record["host"], []), record["value"]]
     verified = await verify(stage, company, name)
-    assert verified["status"] == "Verified", verified
+    assert verified["status"] == "verified", verified
     return verified
 
 

@@ -18,7 +18,7 @@ async def code_of(stage: World, company: Company, name: str) -> str:
 async def hint(stage: World, company: Company, name: str, code: str) -> str:
     """The hint an account gets if this wrong code stands in place of its own."""
     found = await verify(stage, company, name)
-    assert (found["status"], found["reason"]) == ("Unverified", "Code not found")
+    assert (found["status"], found["reason"]) == ("unverified", "code_not_found")
     assert code in found["hint"]
     return str(found["hint"].replace(code, "…"))
 
@@ -88,12 +88,12 @@ async def test_proof_of_all_subdomains_covers_none_that_were_not_asked_for(
 ) -> None:
     seller, name = await stage.company(), fresh_name()
     told = await own(stage, zone, seller, name)
-    assert told["subdomain_status"] == "Unconfirmed"
+    assert told["subdomain_status"] == "unconfirmed"
     assert await covers(stage, seller, name)
     assert not await covers(stage, seller, f"shop.{name}")
     # Subdomains are already proven, so asking is enough.
     _, told = await call(stage, seller, "PATCH", f"/{name}", json={"covers_subdomains": True})
-    assert told["subdomain_status"] == "Confirmed"
+    assert told["subdomain_status"] == "confirmed"
     assert await covers(stage, seller, f"shop.{name}")
 
 
@@ -123,12 +123,12 @@ async def test_coverage_that_is_not_proven_now_is_looked_for_at_once_and_not_in_
         zone.txt[f"_domain-verification.{name}"] = code
         await verify(stage, seller, name)
     _, told = await call(stage, seller, "PATCH", f"/{name}", json={"covers_subdomains": True})
-    assert (told["status"], told["subdomain_status"]) == ("Verified", "Unconfirmed")
+    assert (told["status"], told["subdomain_status"]) == ("verified", "unconfirmed")
     assert not await covers(stage, seller, f"shop.{name}")
     (row,) = await stage.fetch("SELECT next_check_at <= now() AS is_due FROM domain_claim")
     assert row["is_due"]
     await check_again(stage, zone, seller, name)
     assert not await covers(stage, seller, f"shop.{name}")
     zone.txt[name] = code
-    assert (await check_again(stage, zone, seller, name))["subdomain_status"] == "Confirmed"
+    assert (await check_again(stage, zone, seller, name))["subdomain_status"] == "confirmed"
     assert await covers(stage, seller, f"shop.{name}")

@@ -34,7 +34,7 @@ async def add_twice(stage: World, zone: Authority, seller: Company, name: str) -
 async def begin_twice(stage: World, zone: Authority, seller: Company, name: str) -> None:
     await add(stage, seller, name)
     for _ in range(2):
-        assert (await verify(stage, seller, name))["status"] == "Unverified"
+        assert (await verify(stage, seller, name))["status"] == "unverified"
 
 
 async def prove_twice(stage: World, zone: Authority, seller: Company, name: str) -> None:

@@ -69,7 +69,7 @@ async def test_request_has_an_id_in_the_response_the_log_and_the_error(
     with structlog.testing.capture_logs(
         processors=[structlog.contextvars.merge_contextvars]
     ) as logged:
-        response = await world.client.get("/v1/account", headers={"X-Request-Id": sent.encode()})
+        response = await world.client.get("/v1/account", headers=[(b"X-Request-Id", sent.encode())])
     request_id = response.headers["x-request-id"]
     assert (request_id == sent) is is_kept
     assert response.json()["request_id"] == request_id
@@ -94,8 +94,7 @@ async def test_access_log_has_no_key_no_certificate_and_no_address(world: World)
     assert len(logged) == len(calls) + 1
     for secret in (company.key, cert_id, "secret.example", str(invitation.id), company.email):
         assert secret not in str(logged)
-    assert [line["status"] for line in logged][0] == 200
-    assert logged[0]["path"] == "/{cert_id}"
+    assert (logged[0]["status"], logged[0]["path"]) == (200, "/{cert_id}")
 
 
 async def test_limit_is_counted_in_headers_and_named_when_it_is_reached(world: World) -> None:

@@ -131,7 +131,7 @@ async def test_of_many_of_which_some_were_done_the_answer_is_remembered(world: W
     await company.invited("old@x.example")
     body = {"emails": ["old@x.example", "bad", "new@x.example"], "reason": "receive_leads"}
     first = await company.do("POST", INVITATIONS, body, "k")
-    assert [item["status"] for item in first.json()["items"]] == [200, 422, 201]
+    assert [item["status_code"] for item in first.json()["items"]] == [200, 422, 201]
     await world.fetch("DELETE FROM allowance")
     again = await company.do("POST", INVITATIONS, body, "k")
     assert (again.status_code, again.content) == (207, first.content)
