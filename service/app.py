@@ -22,6 +22,7 @@ from service.certificates import api as certificates_api
 from service.certificates.facts import without_vendor_host
 from service.connections import api as connections_api
 from service.connections import pages as connections_pages
+from service.demo.examples import EXAMPLES
 from service.insights import api as insights_api
 from service.invitations import api as invitations_api
 from service.invitations import pages as invitations_pages
@@ -87,7 +88,7 @@ def create_app(database_url: str, settings: Settings) -> Litestar:
             MethodNotAllowedException: insights_api.unrouted,
         },
         after_exception=[log_unexpected],
-        openapi_config=documents.openapi_config(),
+        openapi_config=documents.openapi_config(EXAMPLES),
         logging_config=None,
     )
     app.state.first_segments = {route.path.split("/")[1] for route in app.routes}

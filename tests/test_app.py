@@ -7,8 +7,10 @@ from pathlib import Path
 import httpx
 import pytest
 import structlog
+import yaml
 
 from service.app import create_app, openapi_yaml
+from service.demo import demo, examples
 from service.processes.logs import configure_logs
 from tests.builders import World, basic, web_id
 from tests.conftest import SETTINGS, living
@@ -145,3 +147,66 @@ def test_log_lines_for_machines_are_json(capsys: pytest.CaptureFixture[str]) -> 
     assert line["event"] == "a library's line"
     assert line["level"] == "warning"
     assert line["timestamp"]
+
+
+def test_examples_are_the_demos() -> None:
+    assert (examples.HARBOR, examples.BRIGHT) == (demo.HARBOR, demo.BRIGHT)
+    assert demo._cert_id(1, "web") == examples.CERTIFICATE
+    assert f"`{demo._key(demo.HARBOR)}`" in OPENAPI.read_text()
+
+
+def test_every_operation_is_described_with_an_example_and_its_security() -> None:
+    document = yaml.safe_load(OPENAPI.read_text())
+    seen = set()
+    for path in document["paths"].values():
+        for method, operation in path.items():
+            if method not in ("get", "post", "put", "patch", "delete"):
+                continue
+            name = operation["operationId"]
+            seen.add(name)
+            assert operation["summary"], name
+            assert len(operation["summary"]) < 80, name
+            assert operation["description"], name
+            assert operation["security"] in ([{"Basic": []}], [{}]), name
+            for parameter in operation.get("parameters", ()):
+                assert parameter["in"] != "path" or "example" in parameter, name
+            bodies = [
+                operation.get("requestBody"),
+                operation["responses"][min(operation["responses"])],
+            ]
+            for body in filter(None, bodies):
+                for content in body.get("content", {}).values():
+                    assert "example" in content, name
+    assert seen == set(examples.EXAMPLES)
+
+
+async def test_examples_of_the_demo_work_after_it_is_loaded(world: World) -> None:
+    async with world.database.general.transaction() as connection:
+        loaded = await demo.load(connection, "http://service")
+    headers = basic(loaded.accounts[demo.HARBOR].api_key)
+    asked = examples.EXAMPLES["runOperations"]
+    response = await world.client.post(
+        f"/{asked.parameters['cert_id']}", headers=headers, json=asked.request
+    )
+    told = response.json()["insights"]["properties"]
+    assert told["confirmed_owner"] == demo.BRIGHT
+    for path, name in (
+        ("/v1/certificates", "importCertificates"),
+        ("/v1/invitations", "invite"),
+        ("/v1/account/members", "inviteMembers"),
+        ("/v1/account/keys", "createKey"),
+        ("/v1/domains", "addDomains"),
+    ):
+        body = examples.EXAMPLES[name].request
+        if isinstance(body, str):
+            response = await world.client.post(
+                path, headers={**headers, "Content-Type": "application/x-ndjson"}, content=body
+            )
+        else:
+            response = await world.client.post(path, headers=headers, json=body)
+        assert response.status_code in (200, 201), response.text
+
+
+async def test_document_is_served_as_yaml(world: World) -> None:
+    response = await world.client.get("/schema/openapi.yaml")
+    assert yaml.safe_load(response.text) == yaml.safe_load(OPENAPI.read_text())

@@ -1,6 +1,8 @@
 """The OpenAPI document: its frame, and how it describes bodies and responses."""
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from http import HTTPStatus
 from typing import Any
 
@@ -8,10 +10,11 @@ import msgspec
 import swagger_ui_bundle
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.plugins import SwaggerRenderPlugin
+from litestar.openapi.plugins import SwaggerRenderPlugin, YamlRenderPlugin
 from litestar.openapi.spec import (
     Components,
     License,
+    OpenAPI,
     OpenAPIMediaType,
     Operation,
     RequestBody,
@@ -21,6 +24,14 @@ from litestar.static_files import create_static_files_router
 
 from service import __version__
 from service.web.problems import PROBLEM_JSON, Problem
+
+
+class Example(msgspec.Struct, frozen=True):
+    """What an operation is called with and answers. A `request` that is text is the body as it is."""
+
+    parameters: Mapping[str, str] = {}
+    request: object = None
+    response: object = None
 
 
 def documented(body: type, what: str) -> ResponseSpec:
@@ -70,9 +81,71 @@ def inline_schema(struct: type) -> Any:
     return resolved(schema)
 
 
-def openapi_config() -> OpenAPIConfig:
-    """Return the document's frame, and the page that shows it."""
-    return OpenAPIConfig(
+class _Document(OpenAPI):
+    """The document as Litestar makes it, with what Litestar leaves out or gets wrong."""
+
+    examples: Mapping[str, Example]
+
+    def to_schema(self) -> dict[str, Any]:
+        """Return the document as JSON."""
+        document: dict[str, Any] = _composed(super().to_schema())
+        for path in document["paths"].values():
+            for operation in path.values():
+                if isinstance(operation, dict) and "operationId" in operation:
+                    _describe(operation, self.examples.get(operation["operationId"], Example()))
+        return document
+
+
+def _composed(node: Any) -> Any:
+    """Return a schema whose `oneOf` are such: Litestar also writes them of one or overlapping ones."""
+    if isinstance(node, list):
+        return [_composed(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    node = {name: _composed(value) for name, value in node.items()}
+    parts = node.get("oneOf")
+    if not isinstance(parts, list):
+        return node
+    rest = {name: value for name, value in node.items() if name != "oneOf"}
+    if {} in parts:
+        return rest
+    if any(part.get("type") == "number" for part in parts):
+        parts = [part for part in parts if part.get("type") != "integer"]
+    return {**parts[0], **rest} if len(parts) == 1 else {**rest, "oneOf": parts}
+
+
+def _describe(operation: dict[str, Any], example: Example) -> None:
+    """Give an operation a summary, from the beginning of its description, and its example."""
+    description = operation.setdefault("description", "")
+    operation["summary"] = re.split(r"[.,:(]", " ".join(description.split()))[0].strip()
+    for parameter in operation.get("parameters", ()):
+        if parameter["name"] in example.parameters:
+            parameter["example"] = example.parameters[parameter["name"]]
+    if example.request is not None:
+        for content in operation["requestBody"]["content"].values():
+            content["example"] = example.request
+    status = min(operation["responses"])
+    if example.response is not None:
+        for content in operation["responses"][status].get("content", {}).values():
+            content["example"] = example.response
+
+
+class _Config(OpenAPIConfig):
+    """The configuration that makes our document."""
+
+    examples: Mapping[str, Example]
+
+    def to_openapi_schema(self) -> OpenAPI:
+        """Return the document, still without its operations."""
+        made = super().to_openapi_schema()
+        document = _Document(**{each.name: getattr(made, each.name) for each in fields(made)})
+        document.examples = self.examples
+        return document
+
+
+def openapi_config(examples: Mapping[str, Example]) -> OpenAPIConfig:
+    """Return the document's frame, and the pages that show it. `examples` are by operation id."""
+    config = _Config(
         use_handler_docstrings=True,
         title="confirmed-owner",
         version=__version__,
@@ -88,7 +161,11 @@ def openapi_config() -> OpenAPIConfig:
                 "Basic": SecurityScheme(
                     type="http",
                     scheme="basic",
-                    description="The password is your API key; the user name is ignored.",
+                    description=(
+                        "The password is your API key; the user name is ignored. In the demo, "
+                        "Harbor Insurance Group has the key "
+                        "`cok_b8d523842004abb4d621c56677ee9fcd793fc5c4dec3d0c8`."
+                    ),
                 )
             }
         ),
@@ -99,9 +176,12 @@ def openapi_config() -> OpenAPIConfig:
                 standalone_preset_js_url="/schema/static/swagger-ui-standalone-preset.js",
                 favicon="<link rel='icon' href='/schema/static/favicon-32x32.png'>",
                 path="/",
-            )
+            ),
+            YamlRenderPlugin(path="/openapi.yaml"),
         ],
     )
+    config.examples = examples
+    return config
 
 
 routes = [
