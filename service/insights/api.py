@@ -49,7 +49,7 @@ from service.insights.upstream import open_vendor
 from service.postgres.pools import FOR_ANSWERS
 from service.processes import metrics
 from service.web.bodies import JSON, HttpRequest, raw_body
-from service.web.documents import documented, inline_schema
+from service.web.documents import closed, documented, inline_schema
 from service.web.pages import error_page, not_routed, prefers_page
 
 # Looked up once, because finding a counter by its labels costs more than counting.
@@ -92,7 +92,9 @@ class _Operations(Operation):
     def __post_init__(self) -> None:
         self.request_body = RequestBody(
             content={
-                JSON: OpenAPIMediaType(schema=inline_schema(OperationsRequest) | REQUEST_RULES)
+                JSON: OpenAPIMediaType(
+                    schema=closed(inline_schema(OperationsRequest)) | REQUEST_RULES
+                )
             },
             required=True,
         )

@@ -11,10 +11,11 @@ from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter
 from msgspec import UNSET, UnsetType
 
+from service.accounts.accounts import checked_email
 from service.accounts.keys import actor_of
 from service.accounts.records import Caller, Role
 from service.connections.views import ConnectionView, PartnerAccount, connection_view
-from service.errors import NotFound
+from service.errors import InvalidInput, NotFound
 from service.invitations import acceptance, invitations, queries
 from service.invitations.invitations import GrantRequested, Invited, Sent
 from service.invitations.records import Invitation, InvitationState, Reason
@@ -247,7 +248,7 @@ async def list_invitations(
             before=cursor,
             state=invitation_state,
             reason=reason,
-            email=email and email.strip().lower(),
+            email=email and _as_kept(email),
             limit=limit + 1,
         )
     items, following = page_of(found, limit, lambda invitation: invitation.id)
@@ -426,6 +427,14 @@ async def _invite_all(
         lambda email, error: InvitationItem(email=email, status_code=error.status, error=error),
         order=_order,
     )
+
+
+def _as_kept(email: str) -> str:
+    """Return an address to look for as we keep it; as it is if it is none."""
+    try:
+        return checked_email(email)
+    except InvalidInput:
+        return email.strip().lower()
 
 
 def _order(email: str) -> tuple[str, str]:

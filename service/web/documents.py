@@ -143,6 +143,16 @@ class _Config(OpenAPIConfig):
         return document
 
 
+def closed(schema: Any) -> Any:
+    """Return a JSON Schema whose objects have no other properties than those named."""
+    if isinstance(schema, list):
+        return [closed(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    inner = {name: closed(value) for name, value in schema.items()}
+    return inner | {"additionalProperties": False} if "properties" in schema else inner
+
+
 def openapi_config(examples: Mapping[str, Example]) -> OpenAPIConfig:
     """Return the document's frame, and the pages that show it. `examples` are by operation id."""
     config = _Config(

@@ -185,10 +185,18 @@ async def test_seller_declines_and_wants_no_more_without_an_account(
     assert email in text_of(box.mail_to(buyer.email, "declined"))
     second = await invite(stage, buyer, email)
     await page.goto(link_in(box.mail_to(email)))
-    await page.get_by_role("button", name=f"Stop invitations from {buyer.name}").click()
+    await page.get_by_role("link", name="Stop invitations").click()
+    await expect(page.get_by_label(f"From {buyer.name}")).to_be_checked()
+    await page.get_by_role("button", name="Stop invitations").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text(
+        f"Invitations from {buyer.name} stopped"
+    )
     assert (await now(stage, buyer, second))["state"] == "declined"
     third = await invite(stage, buyer, email)
     assert third["delivery"] == {"state": "suppressed"}
+    await page.goto(link_in(box.mail_to(email, "You stopped")))
+    await page.get_by_role("button", name="Allow invitations again").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Invitations allowed again")
 
 
 async def test_what_can_not_be_had_is_said_beside_the_form_and_nothing_typed_is_lost(

@@ -298,3 +298,12 @@ async def test_invitations_are_limited(world: World, what: str, limit: int, beyo
     others = 201 if what == "invitations" else 429
     response = await other.invite(beyond, "al@three.example")
     assert [item["status_code"] for item in response.json()["items"]] == [others, 201]
+
+
+async def test_address_is_found_as_it_was_invited(world: World) -> None:
+    inviter = await party(world)
+    await inviter.invited("jo@bücher.example")
+    for email in ("jo@bücher.example", "JO@xn--bcher-kva.example", " jo@bücher.example"):
+        listed = await inviter.do("GET", f"{INVITATIONS}?email={email}")
+        assert len(listed.json()["items"]) == 1
+    assert (await inviter.do("GET", f"{INVITATIONS}?email=nobody")).json()["items"] == []
