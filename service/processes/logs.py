@@ -7,6 +7,7 @@ consumer, so keys and personal data never get into the logs.
 import logging
 import sys
 
+import msgspec
 import structlog
 
 from service.settings import LogFormat
@@ -17,6 +18,10 @@ GRANIAN_LOGGING = {
         name: {"handlers": [], "propagate": True} for name in ("_granian", "granian.access")
     }
 }
+
+
+def _as_json(line: object, **_: object) -> str:
+    return msgspec.json.encode(line).decode()
 
 
 def configure_logs(log_format: LogFormat) -> None:
@@ -31,10 +36,13 @@ def configure_logs(log_format: LogFormat) -> None:
     )
     if log_format == "json":
         shared.append(structlog.processors.format_exc_info)
-        renderer = structlog.processors.JSONRenderer()
+        renderer = structlog.processors.JSONRenderer(serializer=_as_json)
+    # Our own lines go straight to standard error: the way through the standard library takes most of
+    # the time of a line, and there is one for each request.
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
