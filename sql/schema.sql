@@ -350,6 +350,7 @@ CREATE TABLE public.invitation_opt_out (
     inviter_id uuid,
     opted_out_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     covers_joining boolean DEFAULT false NOT NULL,
+    inviter_name text,
     token_digest bytea,
     CONSTRAINT invitation_opt_out_check CHECK (((inviter_id IS NOT NULL) OR (NOT covers_joining))),
     CONSTRAINT invitation_opt_out_email_check CHECK ((email = lower(email))),

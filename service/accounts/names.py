@@ -80,15 +80,25 @@ def _without_punctuation(text: str) -> str:
 def _words(text: str) -> tuple[str, ...]:
     """Return the letters, marks, and digits of each word of a text's skeleton.
 
-    A full stop or apostrophe ends no word.
+    A full stop or apostrophe ends no word. Of marks, only those of scripts count that have marks of
+    their own, such as vowels: others can be put on any letter, and drawn so that they aren't seen.
     """
     # Letters that look like two: UTS 39 or readers equate them, but disarm does not.
     skeleton = disarm.skeleton_key(text, digit_policy="tr39").replace("m", "rn").replace("w", "vv")
-    return tuple(
-        "".join(
-            c if unicodedata.category(c)[0] in "LMN" else "" if c in ".'" else " " for c in skeleton
-        ).split()
-    )
+    return tuple("".join(map(_kept, skeleton)).split())
+
+
+def _kept(character: str) -> str:
+    if character in ".'":
+        return ""
+    category = unicodedata.category(character)
+    if category[0] == "M":
+        is_common = unicodedata.name(character, "").startswith(_COMMON_MARKS)
+        return "" if category == "Me" or is_common else character
+    return character if category[0] in "LN" else " "
+
+
+_COMMON_MARKS = ("COMBINING ", "IDEOGRAPHIC ", "MUSICAL ")
 
 
 def _read(forms: str) -> frozenset[str]:
@@ -126,17 +136,16 @@ def _plain_readings(text: str) -> set[str]:
     return {reading.replace("i", "l") for reading in readings(plain)}
 
 
-# No name may contain these: the vendor's names, and what its fixed answers have in common. What only
-# begins like them is honest: “Verified Accounting”.
+# No name may contain these: the vendor's names, and what its fixed answers have in common.
 _RESERVED_PART = re.compile(
-    "({})(?!ant|lng)".format(
-        "|".join(
-            reading
-            for part in ("ActiveProspect", "TrustedForm", "LeadConduit", "Verified Account")
-            for reading in sorted(_plain_readings(part))
-        )
+    "|".join(
+        reading
+        for part in ("ActiveProspect", "TrustedForm", "LeadConduit", "Verified Account")
+        for reading in sorted(_plain_readings(part))
     )
 )
+# What only begins like a reserved name is honest: “Verified Accounting”.
+_HONEST = re.compile(r"\baccount(?:ants?|ing)\b", re.IGNORECASE)
 # No name may be one of these: programs could read them as a missing answer, people as a status.
 _RESERVED = frozenset[str]().union(
     *map(
@@ -201,7 +210,7 @@ def checked_name(text: str) -> str:
         raise InvalidName(text, f"1 to {MAX_NAME} characters, with at least one letter or digit")
     if has_link(name):
         raise InvalidName(text, "a name, not a web address")
-    plain = _plain_readings(name)
+    plain = _plain_readings(_HONEST.sub("books", name))
     if not plain or any(
         reading in _RESERVED or _RESERVED_PART.search(reading) for reading in plain
     ):

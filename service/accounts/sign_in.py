@@ -43,7 +43,7 @@ async def request_link(
     Over the hourly limit nothing is sent, and the caller can't tell that either.
     """
     try:
-        await allowance.take(connection, "sign-in", email, LINKS_AN_HOUR, per="hour")
+        await allowance.take(connection, "sign-in", email, LINKS_AN_HOUR, per="hour", is_told=False)
     except LimitReached:
         return
     mail_id = uuid7()

@@ -13,7 +13,7 @@ import msgspec
 
 from service.accounts import sign_in
 from service.accounts.records import Session
-from service.errors import Forbidden
+from service.errors import Forbidden, InvalidInput
 from service.postgres.pools import Database
 from service.tokens import form_token, new_token
 from service.web.bodies import HttpRequest
@@ -45,7 +45,10 @@ async def form_of(request: HttpRequest, visitor: Visitor) -> Mapping[str, str]:
     site: Site = request.app.state.site
     if request.headers.get("origin") != site.origin:
         raise Forbidden(f"this form came from another site; open {site.origin} and try again")
-    sent = await request.form()
+    try:
+        sent = await request.form()
+    except UnicodeDecodeError:
+        raise InvalidInput("form", "…", "encoded in UTF-8") from None
     fields = {name: value for name, value in sent.items() if isinstance(value, str)}
     expected = form_token(site.secret, visitor.token)
     if visitor.is_new or not hmac.compare_digest(

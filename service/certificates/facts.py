@@ -80,7 +80,13 @@ def without_vendor_host(path: str) -> str:
     in_path = _URL_IN_PATH.fullmatch(path)
     if in_path is None:
         return path
-    return "/" + in_path["rest"].partition(",")[0].strip().removesuffix("/")
+    cert_id, _, rest = in_path["rest"].partition(",")[0].strip().removesuffix("/").partition("/")
+    try:
+        checked_cert_id(cert_id)
+    except InvalidCertificateId:
+        return path
+    # Nothing else may be reached in disguise.
+    return {"": f"/{cert_id}", "validate": f"/{cert_id}/validate"}.get(rest, path)
 
 
 def kind_told_by(path: str) -> Kind | None:

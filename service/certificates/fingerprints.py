@@ -21,6 +21,8 @@ _EXTENSION = re.compile(
 )
 # With or without the country code, to which other codes in its place don't belong.
 _NANP = re.compile(r"(?P<plus>\+?)1?(?P<ten>[2-9]\d{2}[2-9]\d{6})")
+# Of a number as people write it. Looking for an extension takes time in proportion to the square.
+_LONGEST_NUMBER = 64
 _IN_NUMBERS = re.compile(r"[+0-9]")
 
 
@@ -55,6 +57,8 @@ def phone_fingerprints(values: Iterable[str]) -> list[str]:
 
 
 def _nanp_forms(value: str) -> list[str]:
+    if len(value) > _LONGEST_NUMBER:
+        return []
     number = _EXTENSION.sub("", unicodedata.normalize("NFKC", value))
     plain = "".join(_IN_NUMBERS.findall(number))
     found = _NANP.fullmatch(plain)

@@ -8,7 +8,7 @@ another account's answers.
 
 import asyncio
 import codecs
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO, get_args
 from uuid import UUID
@@ -186,11 +186,13 @@ def parse_line(text: bytes) -> Incoming:
         raise InvalidInput("line", f"more than {MAX_LINE} bytes", f"at most {MAX_LINE} bytes")
     try:
         given = _decode_line(text)
+        # As it is, with nulls and names that we don't know. Decoding that checks it, too.
+        line = msgspec.json.decode(text)
     except msgspec.ValidationError as error:
         raise invalid_value(text, str(error), whole="line", kind=_Line) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         raise InvalidInput("line", text.strip().decode(errors="replace"), "a JSON object") from None
-    stored = given.response or given
+    stored = given if given.response is None else given.response
     given_id = given.cert_id or (stored.cert.cert_id if stored.cert else None)
     if given_id is None and given.cert_url is None:
         raise MissingInput("cert_id", "is required, unless cert_url is given")
@@ -214,17 +216,17 @@ def parse_line(text: bytes) -> Incoming:
             *(_fingerprint(value, i) for i, value in enumerate(given.fingerprints)),
             *(fingerprints or ()),
         ]
-    line = incoming(
+    understood = incoming(
         cert_id,
         _facts(stored),
-        _told_in(text),
+        _told_in(line if given.response is None else line["response"]),
         kind=kind,
         account=given.account,
         page_text=given.page_text,
         fingerprints=fingerprints,
     )
-    _check_tells_something(line, text, stored)
-    return line
+    _check_tells_something(understood, line, stored)
+    return understood
 
 
 def check_are_lines(lines: Sequence[tuple[int, bytes]]) -> None:
@@ -259,13 +261,12 @@ def _facts(stored: _Response) -> Facts:
     )
 
 
-def _told_in(text: bytes) -> Mapping[str, Any]:
-    """Return the properties in a line that was understood as they are there, also unknown ones.
+def _told_in(stored: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the properties in a stored response as they are there, also unknown ones.
 
     An age is left out, since it was that of another moment.
     """
-    line = msgspec.json.decode(text)
-    insights = (line.get("response") or line).get("insights") or {}
+    insights = stored.get("insights") or {}
     told = insights.get("properties") or {}
     return {name: value for name, value in told.items() if name != "age_seconds"}
 
@@ -288,14 +289,13 @@ def _proven(match_lead: _MatchLead | None) -> list[str] | None:
     return proven or None
 
 
-def _check_tells_something(line: Incoming, text: bytes, stored: _Response) -> None:
+def _check_tells_something(line: Incoming, names: Collection[str], stored: _Response) -> None:
     """Raise `InvalidInput` for a line without a fact: mostly an error, or names of another kind."""
     told = (line.page_text, line.fingerprints, line.account, line.kind)
     if not line.known.isdisjoint(Facts.__struct_fields__) or any(each is not None for each in told):
         return
     if stored.outcome == "error":
         raise InvalidInput("outcome", "error", "of an answer: an error tells nothing")
-    names = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
     if stored.insights is not None and stored.insights.properties is not None:
         raise MissingInput("insights.properties", "tells nothing: no name in it is a property's")
     raise MissingInput(

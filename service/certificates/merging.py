@@ -113,12 +113,17 @@ def incoming(
 ) -> Incoming:
     """Return what these properties tell about a certificate.
 
-    `told` are the same properties as they were sent, with nulls and names that we don't know. They
-    are recorded and told again as they are. Raises `InvalidInput`.
+    `told` are the same properties as they were sent. Of these, nulls, objects, and what has a name
+    that we don't know are recorded and told again as they are. Raises `InvalidInput`.
     """
     for name in ("created_at", "expires_at"):
         _check_time(f"insights.properties.{name}", getattr(properties, name))
-    told = {**msgspec.to_builtins(properties), **told}
+    as_sent = {
+        name: value
+        for name, value in told.items()
+        if value is None or isinstance(value, dict) or name not in Facts.__struct_fields__
+    }
+    told = {**msgspec.to_builtins(properties), **as_sent}
     result = Incoming(
         cert_id=cert_id,
         known=frozenset(told) - _NEVER_FACTS,

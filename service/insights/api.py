@@ -68,7 +68,7 @@ def unrouted(request: HttpRequest, error: HTTPException) -> Response[Any]:
     There, 404 would say that the certificate has expired, and 405 that it can't be claimed. So GET
     and POST get 400.
     """
-    first = request.url.path.split("/")[1]
+    first = request.scope["path"].removeprefix("/").partition("/")[0]
     if first in request.app.state.first_segments:
         return not_routed(request, error)
     try:
@@ -199,7 +199,8 @@ async def run_operations(
         async with state.database.general.connection() as connection:
             await authenticate(connection, key)
         raise
-    body, answer = await state.operations.run(key, cert_id, asked)
+    told = kind_told_by(str(request.scope.get("sent_path", "")))
+    body, answer = await state.operations.run(key, cert_id, asked, told)
     state.used_keys.note(key)
     _ANSWERED.inc()
     _TOLD[answer.status].inc()

@@ -18,6 +18,7 @@ from service.errors import (
 )
 from service.insights import contract
 from service.insights.contract import (
+    MAX_UNKNOWN,
     OWNER_PROPERTIES,
     PROPERTIES,
     PROPERTIES_OF,
@@ -87,13 +88,15 @@ def asked_of(
     """
     try:
         request = contract.decode_request(body or b"{}")
+        # The whole of it, since what we don't know is passed on. Decoding that checks it, too.
+        sent = msgspec.json.decode(body or b"{}")
     except msgspec.ValidationError as error:
         raise SchemaViolation(contract.SCHEMA, str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, ValueError) as error:
         raise MalformedBody(f"the body is not JSON: {error}") from None
     except RecursionError:
         raise MalformedBody("the body is nested too deeply") from None
-    unknown = _unknown_keys(msgspec.json.decode(body or b"{}"), has_vendor=has_vendor)
+    unknown = _unknown_keys(sent, has_vendor=has_vendor)
     operations = (request.match_lead, request.retain, request.insights, request.verify)
     if all(operation is None for operation in operations) and not unknown.get(""):
         raise SchemaViolation(
@@ -114,6 +117,10 @@ def asked_of(
     properties = None
     if request.insights is not None:
         properties = tuple(dict.fromkeys(request.insights.properties))
+        if len(properties) > contract.MAX_PROPERTIES:
+            raise SchemaViolation(
+                contract.SCHEMA, f"at most {contract.MAX_PROPERTIES} properties can be asked for"
+            )
         for name in properties:
             if name in PROPERTIES:
                 continue
@@ -135,6 +142,8 @@ def _unknown_keys(sent: dict[str, Any], *, has_vendor: bool) -> dict[str, dict[s
     parts = {"": sent, "insights.scans": insights.get("scans") or {}}
     parts |= {name: sent.get(name) or {} for name in contract.OPERATIONS}
     unknown: dict[str, dict[str, object]] = {}
+    if sum(len(part.keys() - contract.KEYS[where]) for where, part in parts.items()) > MAX_UNKNOWN:
+        raise SchemaViolation(contract.SCHEMA, "the body has too many unknown keys")
     for where, part in parts.items():
         for key in part.keys() - contract.KEYS[where]:
             near = _nearest(key, contract.KEYS[where])

@@ -19,6 +19,8 @@ MAX_MATCHED = 3
 # Our own limits, where the vendor publishes none.
 MAX_LABEL = 1000
 MAX_TERMS = 100
+MAX_PROPERTIES = 100
+MAX_UNKNOWN = 20
 MAX_DELIMITER = 10
 
 MALFORMED_ID = "Malformed certificate id"

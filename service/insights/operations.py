@@ -102,14 +102,20 @@ class Operations:
             retains_locally=self._retains_locally,
         )
 
-    async def run(self, key: str, cert_id: str, asked: Asked) -> tuple[bytes, Answer]:
+    async def run(
+        self, key: str, cert_id: str, asked: Asked, told: Kind | None = None
+    ) -> tuple[bytes, Answer]:
         """Return the body of a 200, and the recorded answer behind it.
+
+        `told` is the kind that the certificate's URL tells. One whose id suggests another kind, as
+        that of a ping URL does, is answered from the record alone: the vendor would be asked for
+        the wrong properties.
 
         Raises `Unauthorized`, `InactiveAccount`, `CertificateNotFound`, `Unprocessable`,
         `Unavailable`, or, with a vendor, what `Purchases.buy` raises.
         """
         question = question_of(key, cert_id, asked)
-        if self._purchases is None:
+        if self._purchases is None or told not in (None, *kinds_of(cert_id)):
             answer, bought = await self._resolver.ask(question), None
         else:
             answer, bought = await self._with_vendor(self._purchases, question, asked)

@@ -158,8 +158,8 @@ class Purchases:
         *,
         spent: float = 0.0,
     ) -> _Purchase:
-        """Ask the vendor and record what it tells; shared by all callers unless it retains."""
-        if request.retain is not None:
+        """Ask the vendor and record what it tells; shared by callers unless it may do something."""
+        if request.retain is not None or unknown.get(""):
             return await self._ask_and_record(question, request, unknown, spent)
         same = (question.cert_id, body_of(request, unknown))
         if (just_bought := self._just_bought.get(same)) is not None:
@@ -206,6 +206,8 @@ class Purchases:
             return await self._run(cert_id, request, unknown, spent)
         except ProductUnavailable as refused:
             together = VendorResponse("error", str(refused))
+            # An operation that we don't know may do something, so it is not sent again.
+            unknown = {where: keys for where, keys in unknown.items() if where}
             for part in _parts_of(request):
                 with suppress(ProductUnavailable):
                     told = await self._run(cert_id, part, unknown, time.monotonic() - started)
@@ -220,7 +222,7 @@ class Purchases:
         return await self._vendor.run(
             cert_id,
             body_of(request, unknown),
-            retains=request.retain is not None,
+            retains=request.retain is not None or bool(unknown.get("")),
             spent=spent,
         )
 
@@ -254,9 +256,9 @@ def _parts_of(request: OperationsRequest) -> list[OperationsRequest]:
 def _add(together: VendorResponse, told: VendorResponse) -> None:
     """Add the results of a part to those of the others; the first of each operation counts."""
     for name in OPERATIONS:
-        if getattr(together, name) is None:
+        if getattr(together, name) is None and getattr(told, name) is not None:
             setattr(together, name, getattr(told, name))
-    together.raw = {**told.raw, **together.raw}
+            together.raw[name] = told.raw[name]
 
 
 def request_for(
@@ -280,7 +282,12 @@ def request_for(
     if _runs_operations(lacking, known):
         request = OperationsRequest(sent.match_lead, sent.retain, None, sent.verify)
         scans = asked.scans
-    if properties or scans or (sent.insights is not None and known is None):
+    if (
+        properties
+        or scans
+        or (sent.insights is not None and known is None)
+        or not {"insights", "insights.scans"}.isdisjoint(asked.unknown)
+    ):
         request.insights = InsightsParameters(sorted(properties), scans)
     return request
 

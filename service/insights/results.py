@@ -26,6 +26,7 @@ from service.insights.contract import (
     MatchLeadResult,
     Outcome,
     RetainOutcome,
+    RetainParameters,
     RetainResult,
     ScanParameters,
     ScansOutcome,
@@ -36,6 +37,12 @@ from service.insights.queries import Answer
 from service.insights.upstream import VendorRetained
 
 _Block = TypeVar("_Block", bound=Struct)
+
+
+# What the vendor says to this service's own account, and the labels that another caller noted there.
+_NOT_FOR_CALLERS = frozenset(
+    {"errors", "message", "outcome", "reason", *RetainParameters.__struct_fields__}
+)
 
 
 class _Insights(Struct, omit_defaults=True):
@@ -115,12 +122,14 @@ def _with_unknown(body: dict[str, Any], asked: Asked, told: Mapping[str, Any]) -
     for operation, results in (("match_lead", "result"), ("retain", "results")):
         ours = body.get(operation, {}).get(results)
         if ours is not None:
-            theirs = told[operation][results]
-            body[operation][results] = {**theirs, **ours}
+            theirs = (told.get(operation) or {}).get(results) or {}
+            more = {name: value for name, value in theirs.items() if name not in _NOT_FOR_CALLERS}
+            body[operation][results] = {**more, **ours}
     for name, keys in asked.unknown.items():
         if name in body and name != "verify":
             body[name] = {**keys, **body[name]}
-    return body | {key: told[key] for key in asked.unknown.get("", ()) if key in told}
+    answered = (asked.unknown.get("", {}).keys() & told.keys()) - _NOT_FOR_CALLERS - body.keys()
+    return body | {key: told[key] for key in answered}
 
 
 def _retained(asked: Asked, answer: Answer, results: VendorRetained | None) -> RetainResult:

@@ -79,7 +79,7 @@ NONSENSE = "the vendor returned an invalid response"
 _TOO_SLOW = "the vendor took too long"
 _BUSY = "the vendor is busy"
 
-_Struct = TypeVar("_Struct", bound=msgspec.Struct)
+_Shape = TypeVar("_Shape")
 _Default = TypeVar("_Default")
 
 # The reason for a status if the vendor gives no published one.
@@ -193,9 +193,10 @@ class Vendor:
         if status != 200:
             raise _refusal(cert_id, status, _decoded(content, _Refusal, _Refusal()).reason)
         response = _decoded(content, VendorResponse, None)
-        if response is None:
+        raw = _decoded(content, dict[str, Any], None)
+        if response is None or raw is None:
             raise VendorFailed(NONSENSE)
-        response.raw = msgspec.json.decode(content)
+        response.raw = raw
         if response.outcome == "error" and response.reason not in PUBLISHED_ERRORS:
             response.reason = _ERROR
         elif response.outcome == "success":
@@ -393,8 +394,8 @@ def _seconds(retry_after: str | None) -> int:
     return min(60, max(1, int(retry_after)))
 
 
-def _decoded(content: bytes, shape: type[_Struct], otherwise: _Default) -> _Struct | _Default:
+def _decoded(content: bytes, shape: type[_Shape], otherwise: _Default) -> _Shape | _Default:
     try:
         return msgspec.json.decode(content, type=shape)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return otherwise

@@ -9,7 +9,6 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from service import allowance, audit
-from service.accounts.accounts import name_of
 from service.errors import InvalidLink, LimitReached
 from service.invitations import queries
 from service.invitations.invitations import decline_all
@@ -34,8 +33,9 @@ async def opt_out(
     """
     joins = invitation.reason == "join_account"
     inviter_id = None if of_all and not joins else invitation.inviter_id
+    inviter_name = None if inviter_id is None else invitation.inviter_name
     is_new = await queries.insert_opt_out(
-        connection, invitation.email, inviter_id, covers_joining=joins
+        connection, invitation.email, inviter_id, inviter_name, covers_joining=joins
     )
     unwanted = await queries.select_unwanted_ids(connection, invitation.email)
     await decline_all(connection, unwanted, "invitation.opted_out")
@@ -48,7 +48,7 @@ async def opt_out(
         actor=audit.RECIPIENT,
         email=invitation.email,
     )
-    await _confirm(connection, secret, invitation.email, inviter_id)
+    await _confirm(connection, secret, invitation.email, inviter_id, inviter_name)
 
 
 async def find_by_token(connection: Connection, token: str) -> OptOut:
@@ -72,10 +72,16 @@ async def allow_again(connection: Connection, email: str, inviter_id: UUID | Non
 
 
 async def _confirm(
-    connection: Connection, secret: bytes, email: str, inviter_id: UUID | None
+    connection: Connection,
+    secret: bytes,
+    email: str,
+    inviter_id: UUID | None,
+    inviter_name: str | None,
 ) -> None:
     try:
-        await allowance.take(connection, "opt-outs confirmed to", email, CONFIRMATIONS_A_DAY)
+        await allowance.take(
+            connection, "opt-outs confirmed to", email, CONFIRMATIONS_A_DAY, is_told=False
+        )
     except LimitReached:
         return
     mail_id = uuid7()
@@ -89,6 +95,6 @@ async def _confirm(
         mail_id=mail_id,
         params={
             "email": email,
-            "inviter": None if inviter_id is None else await name_of(connection, inviter_id),
+            "inviter": inviter_name,
         },
     )

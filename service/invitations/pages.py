@@ -228,7 +228,16 @@ async def undo_opt_out(
         found = await opt_outs.find_by_token(connection, token)
         _require_recipient(visitor, found.email)
         await opt_outs.allow_again(connection, found.email, found.inviter_id)
-    return page(request, visitor, "opt_out", stopped=found, token=token, is_undone=True)
+        left = await opt_outs.opt_outs_of(connection, found.email)
+    return page(
+        request,
+        visitor,
+        "opt_out",
+        stopped=found,
+        token=token,
+        is_undone=True,
+        is_all_stopped=any(each.inviter_id is None for each in left),
+    )
 
 
 @post("/invitations/{token:str}/sign-in", status_code=200)

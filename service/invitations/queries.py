@@ -338,7 +338,12 @@ async def select_unwanted_ids(connection: Connection, email: str) -> list[UUID]:
 
 
 async def insert_opt_out(
-    connection: Connection, email: str, inviter_id: UUID | None, *, covers_joining: bool
+    connection: Connection,
+    email: str,
+    inviter_id: UUID | None,
+    inviter_name: str | None,
+    *,
+    covers_joining: bool,
 ) -> bool:
     """Add an opt-out. Return whether it wasn't there."""
     return await connection.fetchval(
@@ -347,7 +352,8 @@ async def insert_opt_out(
             SELECT covers_joining FROM invitation_opt_out
             WHERE email = $1 AND inviter_id IS NOT DISTINCT FROM $2
         )
-        INSERT INTO invitation_opt_out (email, inviter_id, covers_joining) VALUES ($1, $2, $3)
+        INSERT INTO invitation_opt_out (email, inviter_id, covers_joining, inviter_name)
+        VALUES ($1, $2, $3, $4)
         ON CONFLICT ON CONSTRAINT invitation_opt_out_unique DO UPDATE
             SET covers_joining = invitation_opt_out.covers_joining OR excluded.covers_joining
         RETURNING covers_joining IS DISTINCT FROM (SELECT covers_joining FROM former)
@@ -355,6 +361,7 @@ async def insert_opt_out(
         email,
         inviter_id,
         covers_joining,
+        inviter_name,
     )
 
 
@@ -387,16 +394,17 @@ async def delete_opt_out(connection: Connection, email: str, inviter_id: UUID | 
 
 
 _OPT_OUTS = """
-SELECT unwanted.email, unwanted.inviter_id, inviter.name, unwanted.opted_out_at
+SELECT unwanted.email, unwanted.inviter_id, unwanted.inviter_name, unwanted.opted_out_at
 FROM invitation_opt_out AS unwanted
-LEFT JOIN account AS inviter ON inviter.id = unwanted.inviter_id
 """
 
 
 async def select_opt_outs(connection: Connection, email: str) -> list[OptOut]:
     """Return an address's opt-outs: the one from everyone first, then by inviter."""
     rows = await connection.fetch(
-        _OPT_OUTS + "WHERE unwanted.email = $1 ORDER BY inviter.name NULLS FIRST LIMIT 200", email
+        _OPT_OUTS
+        + "WHERE unwanted.email = $1 ORDER BY unwanted.inviter_name NULLS FIRST LIMIT 200",
+        email,
     )
     return [OptOut(*row) for row in rows]
 

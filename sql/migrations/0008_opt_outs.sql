@@ -18,9 +18,14 @@ ALTER TABLE invitation DROP COLUMN token_digest;
 ALTER TABLE invitation_opt_out
     -- Whether it is from this inviter's invitations to join its account as well.
     ADD COLUMN covers_joining boolean NOT NULL DEFAULT false CHECK (inviter_id IS NOT NULL OR NOT covers_joining),
+    -- How the inviter was called: later names are not for whoever wants nothing of it.
+    ADD COLUMN inviter_name text,
     -- The link in the email that confirms it, by which it is undone.
     ADD COLUMN token_digest bytea CONSTRAINT invitation_opt_out_token_unique UNIQUE
         CHECK (octet_length(token_digest) = 32);
+
+UPDATE invitation_opt_out SET inviter_name = account.name
+FROM account WHERE account.id = invitation_opt_out.inviter_id;
 
 -- Invitations to join an account are about colleagues: opting out of partners' spares them.
 CREATE FUNCTION has_opted_out(email text, inviter_id uuid, reason text) RETURNS boolean
@@ -37,7 +42,7 @@ $$;
 
 DROP FUNCTION has_opted_out;
 
-ALTER TABLE invitation_opt_out DROP COLUMN covers_joining, DROP COLUMN token_digest;
+ALTER TABLE invitation_opt_out DROP COLUMN covers_joining, DROP COLUMN inviter_name, DROP COLUMN token_digest;
 
 ALTER TABLE invitation ADD COLUMN token_digest bytea CONSTRAINT invitation_token_unique UNIQUE
     CHECK (octet_length(token_digest) = 32);

@@ -7,7 +7,12 @@
 -- greatest counts, which is the lowercase one if it is there. Nobody asks about the others any more.
 UPDATE certificate SET
     cert_id = lower(cert_id),
-    kind = CASE WHEN kind = 'mobile' THEN 'web' ELSE kind END,
+    -- A guess, unless it has a domain or page nevertheless: then its importer said so.
+    kind = CASE
+        WHEN kind = 'mobile' AND NOT facts ?| ARRAY['domain', 'page_url', 'parent_page_url'] THEN 'web'
+        ELSE kind
+    END,
+    known = array_remove(known, 'host'),
     revision = nextval('certificate_revision')
 WHERE cert_id ~ '^[0-9a-fA-F]{40}$' AND cert_id <> lower(cert_id)
   AND NOT EXISTS (

@@ -43,6 +43,7 @@ LOOKALIKES = {
         ("京", "京"),
         ("X", "X"),
         ("Verified Accounting", "Verified Accounting"),
+        ("Mortgage Verified Accountants", "Mortgage Verified Accountants"),
         ("Prospect Active", "Prospect Active"),
         ("O’Neill & Söhne (Leads) GmbH", "O’Neill & Söhne (Leads) GmbH"),
     ],
@@ -85,6 +86,11 @@ def test_name_is_refused(text: str) -> None:
         "Trusted Form, Inc.",
         "ActiveProspect, Inc.",
         "ACTlVEPROSPECT Support",
+        "ActiveProspect Anti-Fraud",
+        "TrustedForm Ingest",
+        "ActiveProspect Ing",
+        "Verified Account Ant",
+        "Act⃝iveProspect",
     ],
 )
 def test_name_that_could_be_taken_for_an_answer_a_status_or_the_vendor_is_refused(
@@ -204,6 +210,9 @@ def test_case_punctuation_space_and_legal_form_make_no_other_name(
         ("Acme Leads", "Acme | Leads"),
         ("Новый Дом", "HOBЫЙ ДOM"),
         ("Strasse", "Straße"),
+        ("BrightQuote Media", "BrightQ\u302auote Media"),
+        ("BrightQuote Media", "BrightQuote Me\U0001d165dia"),
+        ("BrightQuote Media", "BrightQuote Med\u20ddia"),
     ],
 )
 def test_names_that_can_be_taken_for_each_other_have_a_reading_in_common(

@@ -11,7 +11,7 @@ from service.accounts.sign_in import find_session, request_link, sign_out
 from service.tokens import link_token
 from service.web.pages import Site
 from tests.builders import SECRET, World, link_of
-from tests.surfer import Surfer, sign_in_link, signed_in
+from tests.surfer import ORIGIN, Surfer, sign_in_link, signed_in
 
 
 async def asked(world: World, email: str) -> Surfer:
@@ -361,3 +361,22 @@ async def test_signing_out_everywhere_waits_for_who_is_signing_in(world: World) 
     await leaving
     async with world.database.general.connection() as connection:
         assert await find_session(connection, begun.token) is None
+
+
+async def test_how_often_others_asked_for_a_link_is_not_told(world: World) -> None:
+    company = await world.company()
+    surfer = await asked(world, company.email)
+    assert surfer.page is not None
+    assert "ratelimit" not in surfer.page.headers
+
+
+async def test_form_in_another_encoding_is_bad_input(world: World) -> None:
+    surfer = Surfer(world.client)
+    await surfer.go("/sign-in")
+    boundary = b'--x\r\nContent-Disposition: form-data; name="email"\r\n\r\n\xff\xfe\r\n--x--\r\n'
+    response = await surfer._client.post(
+        "/sign-in",
+        content=boundary,
+        headers={"Origin": ORIGIN, "Content-Type": "multipart/form-data; boundary=x"},
+    )
+    assert response.status_code == 422

@@ -580,3 +580,25 @@ def test_lines_are_numbered_as_an_editor_does_and_overlong_ones_cut() -> None:
     assert lines[0][1] == b"a\r\n"
     assert len(lines[1][1]) == MAX_LINE + 1
     assert lines[2][1] == b"c"
+
+
+@pytest.mark.parametrize(
+    "value", [b"1e400", b'"\xff"', b"9" * 5000, b"[" * 3000, b'{"a": "\\ud800"}']
+)
+async def test_value_that_we_do_not_know_can_not_stop_an_import(world: World, value: bytes) -> None:
+    caller = await world.company()
+    bad = [
+        b'{"cert_id": "%s", "insights": {"properties": {"domain": "a.com", "foo": %s}}}',
+        b'{"cert_id": "%s", "page_text": "x", "foo": %s}',
+    ]
+    lines = [each % (web_id().encode(), value) for each in bad]
+    good = line(web_id(), ip="192.0.2.1")
+    status, items = await post(world, caller, good, *lines, good)
+    assert status in (200, 207)
+    assert [item.get("result") for item in (items[0], items[-1])] == ["created", "unchanged"]
+
+
+async def test_empty_response_hides_nothing_beside_it(world: World) -> None:
+    outside = {"properties": {"domain": "a.com", "created_at": "2020-01-01T00:00:00Z"}}
+    (result,) = await world.import_lines({"cert_id": web_id(), "response": {}, "insights": outside})
+    assert isinstance(result.error, LineError)

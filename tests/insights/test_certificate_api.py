@@ -2,7 +2,7 @@
 
 import hashlib
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -397,3 +397,59 @@ async def test_what_is_imported_comes_back_as_it_is(world: World) -> None:
     await world.import_lines({"cert_id": cert_id, "insights": {"properties": facts}})
     response = await world.ask(caller, cert_id, *facts)
     assert response.json()["insights"]["properties"] == facts
+
+
+@pytest.mark.parametrize("value", [b"1e400", b'"\xff"', b"9" * 5000])
+async def test_value_that_we_do_not_know_is_no_error_of_ours(world: World, value: bytes) -> None:
+    caller = await world.company()
+    body = b'{"insights": {"properties": ["domain"]}, "x": %s}' % value
+    response = await world.client.post(
+        f"/{web_id()}", headers={**caller.headers, **JSON}, content=body
+    )
+    assert response.status_code == 400
+
+
+@pytest.mark.parametrize(
+    "path", ["metrics", "health", "v1/account", "sign-in", f"{CERT}/insights", f"{CERT}/../metrics"]
+)
+@pytest.mark.parametrize("host", ["https:/cert.trustedform.com", "cert.trustedform.com"])
+async def test_nothing_but_a_certificate_is_reached_through_its_url(
+    world: World, path: str, host: str
+) -> None:
+    caller = await world.company()
+    for method in ("GET", "POST"):
+        response = await world.client.request(method, f"/{host}/{path}", headers=caller.headers)
+        assert response.status_code in (400, 404)
+        assert "confirmed_owner_requests" not in response.text
+
+
+@pytest.mark.parametrize("path", ["", "*", "//", "/%2e%2e"])
+async def test_path_of_any_form_is_answered(world: World, path: str) -> None:
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    app: Any = cast("Any", world.client._transport).app
+    for method in ("GET", "POST", "OPTIONS"):
+        scope = {
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method,
+            "scheme": "http", "path": path, "raw_path": path.encode(), "query_string": b"",
+            "headers": [], "server": ("service", 80), "client": ("127.0.0.1", 1), "root_path": "",
+        }  # fmt: skip
+        sent.clear()
+        await app(scope, receive, send)
+        assert sent[0]["status"] < 500
+
+
+async def test_too_many_keys_or_properties_are_refused(world: World) -> None:
+    caller = await world.company()
+    for body in (
+        {"insights": {"properties": [f"p{number}" for number in range(101)]}},
+        {"insights": {"properties": []}, **{f"k{number}": 1 for number in range(1000)}},
+    ):
+        response = await world.client.post(f"/{web_id()}", headers=caller.headers, json=body)
+        assert response.status_code == 400

@@ -966,3 +966,93 @@ async def test_operations_that_are_in_the_plan_run_without_one_that_is_not(
     assert told["insights"]["properties"] == {"ip": vendor.facts["ip"]}
     assert "verify" not in told
     assert len(await stage.world.fetch("SELECT FROM retained_certificate")) == 1
+
+
+async def test_boolean_in_text_decides_the_host_as_what_it_means(
+    stage: Stage, vendor: Vendor
+) -> None:
+    vendor.facts |= {
+        "domain": None,
+        "is_framed": "false",
+        "page_url": "https://owner.example/quote",
+        "parent_page_url": "https://other.example/x",
+    }
+    cert_id = web_id()
+    await stage.told(cert_id, "confirmed_owner", "is_framed", "parent_page_url", "is_masked")
+    (row,) = await stage.world.fetch("SELECT host FROM certificate WHERE cert_id = $1", cert_id)
+    assert row["host"] == "owner.example"
+
+
+async def test_ping_url_is_not_taken_for_a_lead_ad_at_the_vendor(
+    stage: Stage, vendor: Vendor
+) -> None:
+    response = await stage.world.client.post(
+        "/https%3A%2F%2Fping.trustedform.com%2F0.abc",
+        headers=stage.viewer.headers,
+        json=ask("confirmed_owner"),
+    )
+    check_error(response, 404, NOT_FOUND)
+    assert vendor.requests == []
+    assert await stage.world.fetch("SELECT FROM certificate WHERE cert_id = '0.abc'") == []
+
+
+async def test_what_the_vendor_tells_its_own_account_is_not_passed_on(
+    stage: Stage, vendor: Vendor
+) -> None:
+    private = "Service Holdings LLC (account 991) is over its plan"
+    vendor.script = [
+        {"outcome": "failure", "reason": private, "errors": {"detail": private}, "message": private}
+    ]
+    sent = {**ask("ip"), "reason": 1, "outcome": 1, "errors": 1, "message": 1}
+    response = await stage.call(web_id(), sent)
+    assert private not in response.text.replace(str(response.json().get("reason")), "", 1)
+    assert "errors" not in response.json()
+    results = {"previously_retained": False, "reference": "OTHER lead 1", "vendor": "Theirs",
+               "storage_expires_at": "2031-01-01T00:00:00Z"}  # fmt: skip
+    vendor.script = [{"retain": {"results": results}}]
+    response = await stage.call(web_id(), {"match_lead": MATCH, "retain": RETAIN})
+    told = response.json()["retain"]["results"]
+    assert "OTHER" not in response.text
+    assert "Theirs" not in response.text
+    assert told["storage_expires_at"] == "2031-01-01T00:00:00Z"
+
+
+async def test_unknown_key_of_insights_is_sent_again_although_all_else_is_known(
+    stage: Stage, vendor: Vendor
+) -> None:
+    cert_id = web_id()
+    body = {"insights": {"properties": ["ip"], "novelty": {"a": 1}}}
+    for _ in range(2):
+        await stage.call(cert_id, body)
+        assert json.loads(vendor.requests[-1].content)["insights"]["novelty"] == {"a": 1}
+
+
+async def test_operation_that_we_do_not_know_is_sent_once(stage: Stage, vendor: Vendor) -> None:
+    vendor.script = [says(403, "Unavailable product requested")]
+    body = {"match_lead": MATCH, "insights": {"properties": ["ip"]}, "claimx": {"a": 1}}
+    await stage.call(web_id(), body)
+    sent = [json.loads(request.content) for request in vendor.requests]
+    assert ["claimx" in each for each in sent].count(True) == 1
+
+
+async def test_part_that_is_refused_in_words_spoils_no_other(stage: Stage, vendor: Vendor) -> None:
+    error = {"outcome": "error", "reason": "The cert could not be retained", "match_lead": None}
+    vendor.script = [
+        says(403, "Unavailable product requested: Verify"),
+        httpx.Response(200, json=error),
+    ]
+    body = {"match_lead": MATCH, "retain": RETAIN, "verify": {}}
+    response = await stage.call(web_id(), body)
+    assert response.status_code == 200, response.text
+    assert response.json()["match_lead"]["result"]["success"] is True
+
+
+@pytest.mark.parametrize("value", [b"1e400", b'"\xff"'])
+async def test_vendors_value_that_can_not_be_read_is_no_error_of_ours(
+    stage: Stage, vendor: Vendor, value: bytes
+) -> None:
+    content = b'{"outcome": "success", "reason": null, "insights": {"properties": {}}, "x": %s}'
+    vendor.script = [
+        httpx.Response(200, content=content % value, headers={"Content-Type": "application/json"})
+    ]
+    check_error(await stage.call(web_id(), ask("ip")), 502)

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from service.invitations import invitations
 from service.invitations.opt_outs import CONFIRMATIONS_A_DAY
 from service.tokens import link_token
 from tests.builders import NO_VERIFIED, SECRET, VERIFIED, Company, World, link_of, member_of
@@ -363,6 +364,32 @@ async def test_opting_out_is_undone_by_its_addressee(
     told = [("recipient.opted_out", "recipient"), ("recipient.allowed_again", "recipient")]
     seen = [each for each in await world.events(buyer) if each[0].startswith("recipient.")]
     assert seen == told[: 1 if of_all else 2]
+
+
+async def test_later_name_of_an_inviter_is_not_for_who_opted_out_of_it(world: World) -> None:
+    buyer = await world.company("Old Known Name Ltd")
+    invitation = await world.invite(buyer, SELLER)
+    async with world.database.general.transaction() as connection:
+        await invitations.decline(connection, invitation.id)
+    await world.rename(buyer, "Secret New Brand")
+    await world.opt_out(await world.invitation(invitation), of_all=False)
+    (mail,) = await world.fetch("SELECT id, params FROM mail WHERE kind = 'opted_out'")
+    assert "Old Known Name Ltd" in mail["params"]
+    surfer = Surfer(world.client)
+    await surfer.go(f"/opt-outs/{link_token(SECRET.encode(), mail['id'])}")
+    assert "Old Known Name Ltd" in surfer.text
+    assert "Secret" not in surfer.text + mail["params"]
+
+
+async def test_undoing_one_opt_out_says_that_another_still_stands(world: World) -> None:
+    invitation = await world.invite(await world.company(), SELLER)
+    await world.opt_out(invitation, of_all=False)
+    (mail,) = await world.fetch("SELECT id FROM mail WHERE kind = 'opted_out'")
+    await world.opt_out(invitation, of_all=True)
+    surfer, path = Surfer(world.client), f"/opt-outs/{link_token(SECRET.encode(), mail['id'])}"
+    await surfer.go(path)
+    await surfer.send(path)
+    assert "still gets no invitations" in surfer.text
 
 
 @pytest.mark.parametrize("of_all", [False, True])
