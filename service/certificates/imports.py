@@ -193,6 +193,25 @@ def parse_line(text: bytes) -> Incoming:
     except (msgspec.DecodeError, ValueError, RecursionError):
         raise InvalidInput("line", text.strip().decode(errors="replace"), "a JSON object") from None
     stored = given if given.response is None else given.response
+    cert_id, kind = _identified(given, stored)
+    understood = incoming(
+        cert_id,
+        _facts(stored),
+        _told_in(line if given.response is None else line["response"]),
+        kind=kind,
+        account=given.account,
+        page_text=given.page_text,
+        fingerprints=None
+        if given.fingerprints is None
+        else [_fingerprint(value, i) for i, value in enumerate(given.fingerprints)],
+        proven=_proven(stored.match_lead),
+    )
+    _check_tells_something(understood, line, stored)
+    return understood
+
+
+def _identified(given: _Line, stored: _Response) -> tuple[str, Kind | None]:
+    """Return the id of a line's certificate, and its kind if that is told. Raises `InvalidInput`."""
     given_id = given.cert_id or (stored.cert.cert_id if stored.cert else None)
     if given_id is None and given.cert_url is None:
         raise MissingInput("cert_id", "is required, unless cert_url is given")
@@ -210,23 +229,7 @@ def parse_line(text: bytes) -> Incoming:
     if kind is not None and not can_be(cert_id, kind):
         possible = [each for each in get_args(Kind) if can_be(cert_id, each)]
         raise InvalidInput("kind", kind, " or ".join(possible) + " for such an id")
-    fingerprints = _proven(stored.match_lead)
-    if given.fingerprints is not None:
-        fingerprints = [
-            *(_fingerprint(value, i) for i, value in enumerate(given.fingerprints)),
-            *(fingerprints or ()),
-        ]
-    understood = incoming(
-        cert_id,
-        _facts(stored),
-        _told_in(line if given.response is None else line["response"]),
-        kind=kind,
-        account=given.account,
-        page_text=given.page_text,
-        fingerprints=fingerprints,
-    )
-    _check_tells_something(understood, line, stored)
-    return understood
+    return cert_id, kind
 
 
 def check_are_lines(lines: Sequence[tuple[int, bytes]]) -> None:
@@ -271,13 +274,13 @@ def _told_in(stored: Mapping[str, Any]) -> Mapping[str, Any]:
     return {name: value for name, value in told.items() if name != "age_seconds"}
 
 
-def _proven(match_lead: _MatchLead | None) -> list[str] | None:
+def _proven(match_lead: _MatchLead | None) -> list[str]:
     """Return the fingerprints of what a stored response proves to be on the certificate.
 
     A match of several values doesn't say which of them is there.
     """
     if match_lead is None or match_lead.result is None:
-        return None
+        return []
     result, proven = match_lead.result, list[str]()
     for value, is_match, fingerprints in (
         (match_lead.email, result.email_match, email_fingerprints),
@@ -286,12 +289,12 @@ def _proven(match_lead: _MatchLead | None) -> list[str] | None:
         values = [value] if isinstance(value, str) else value or []
         if is_match and len(values) == 1:
             proven += fingerprints(values)
-    return proven or None
+    return proven
 
 
 def _check_tells_something(line: Incoming, names: Collection[str], stored: _Response) -> None:
     """Raise `InvalidInput` for a line without a fact: mostly an error, or names of another kind."""
-    told = (line.page_text, line.fingerprints, line.account, line.kind)
+    told = (line.page_text, line.fingerprints, line.account, line.kind, line.proven or None)
     if not line.known.isdisjoint(Facts.__struct_fields__) or any(each is not None for each in told):
         return
     if stored.outcome == "error":

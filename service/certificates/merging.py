@@ -6,7 +6,7 @@ the later one counts.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -58,7 +58,8 @@ class Incoming(Struct, frozen=True, kw_only=True):
     """What an import line or the vendor tells about a certificate.
 
     `known` names the properties it tells. `facts` holds those with a value and without a column of
-    their own. `fetched_at` is when the vendor told it; None for an import line.
+    their own. `fetched_at` is when the vendor told it; None for an import line. `fingerprints` are
+    all that the certificate has, and `proven` some of them.
     """
 
     cert_id: str
@@ -73,6 +74,7 @@ class Incoming(Struct, frozen=True, kw_only=True):
     account: str | None = None
     page_text: str | None = None
     fingerprints: list[str] | None = None
+    proven: list[str] = []
 
 
 class _Told(Facts):
@@ -110,6 +112,7 @@ def incoming(
     account: str | None = None,
     page_text: str | None = None,
     fingerprints: list[str] | None = None,
+    proven: Sequence[str] = (),
 ) -> Incoming:
     """Return what these properties tell about a certificate.
 
@@ -142,6 +145,7 @@ def incoming(
         account=account,
         page_text=page_text,
         fingerprints=fingerprints,
+        proven=list(proven),
     )
     # PostgreSQL stores no NUL characters, neither in text nor in jsonb. Looking for just the escape
     # first is far quicker, and it is hardly ever there.
@@ -167,10 +171,12 @@ def merged(
     fingerprints = new.fingerprints or before.fingerprints
     if fingerprints is None:
         fingerprints = new.fingerprints
+    if new.proven:
+        fingerprints = list(dict.fromkeys((*(fingerprints or ()), *new.proven)))
     known, fetched_at = _known_with(old, new)
     if created_at is not None and seconds_on_page is not None and "seconds_on_page" in known:
         known.add("age_seconds")
-    if fingerprints is not None:
+    if new.fingerprints is not None:
         known.add("fingerprints")
     if page_text is not None:
         known.add("page_text")

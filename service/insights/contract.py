@@ -74,7 +74,7 @@ PUBLISHED_ERRORS = frozenset(
     }
 )
 # Our own reasons: without fingerprints or text, we can't tell whether they would match.
-NO_FINGERPRINTS = "Lead matching could not be performed: no fingerprints are on record"
+NO_FINGERPRINTS = "Lead matching could not be performed: not all fingerprints are on record"
 NO_PAGE_TEXT = "Page scans could not be performed: no page text is on record"
 
 

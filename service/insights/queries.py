@@ -180,8 +180,15 @@ told AS MATERIALIZED (
         CASE WHEN judged.verdict IN ('incomplete', 'overdue') THEN judged.known END AS known,
         CASE WHEN judged.verdict IN ('incomplete', 'overdue') THEN judged.has_lapsed END
             AS has_lapsed,
-        certificate.fingerprints && string_to_array(judged.more ->> 'emails', ',') AS email_match,
-        certificate.fingerprints && string_to_array(judged.more ->> 'phones', ',') AS phone_match,
+        -- Where only some fingerprints are known, that a lead isn't among them says nothing.
+        nullif(
+            certificate.fingerprints && string_to_array(judged.more ->> 'emails', ','),
+            CASE WHEN 'fingerprints' <> ALL (judged.known) THEN false END
+        ) AS email_match,
+        nullif(
+            certificate.fingerprints && string_to_array(judged.more ->> 'phones', ','),
+            CASE WHEN 'fingerprints' <> ALL (judged.known) THEN false END
+        ) AS phone_match,
         judged.more ? 'retain' AND judged.verdict = 'answered' AS retains,
         judged.more -> 'retain' ->> 'reference' AS reference,
         judged.more -> 'retain' ->> 'vendor' AS vendor,

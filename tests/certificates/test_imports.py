@@ -388,9 +388,10 @@ async def test_stored_response_is_imported_with_what_it_proves(world: World) -> 
         assert result.result == "created"
         for lead, is_match in (
             ({"email": "superman@example.com"}, True),
-            ({"email": "batman@example.com"}, False),
+            # The certificate may have other fingerprints: that these aren't among them says nothing.
+            ({"email": "batman@example.com"}, None),
             # Which of the two was found is not told.
-            ({"phone": "5125551234"}, False),
+            ({"phone": "5125551234"}, None),
         ):
             response_ = await world.client.post(
                 f"/{cert_id}", headers=caller.headers, json={"match_lead": lead}
@@ -602,3 +603,20 @@ async def test_empty_response_hides_nothing_beside_it(world: World) -> None:
     outside = {"properties": {"domain": "a.com", "created_at": "2020-01-01T00:00:00Z"}}
     (result,) = await world.import_lines({"cert_id": web_id(), "response": {}, "insights": outside})
     assert isinstance(result.error, LineError)
+
+
+async def test_proven_fingerprint_adds_to_those_on_record(world: World) -> None:
+    caller, cert_id = await world.company(), web_id()
+    phone = "31d46def73ea933393b074e35ff94b3f07fce491"
+    await world.import_lines({"cert_id": cert_id, "fingerprints": [phone]})
+    lead = {"email": "a@example.com", "result": {"email_match": True}}
+    await world.import_lines({"cert_id": cert_id, "match_lead": lead})
+    for sent, match in (
+        ({"phone": "5125551234"}, True),
+        ({"email": "a@example.com"}, True),
+        ({"email": "b@example.com"}, False),
+    ):
+        response = await world.client.post(
+            f"/{cert_id}", headers=caller.headers, json={"match_lead": sent}
+        )
+        assert response.json()["match_lead"]["result"]["success"] is match

@@ -4,6 +4,7 @@ Its requests and derivations are those of its public tests, in words of our own:
 `reason`, the results of each operation, and how many scanned terms were found.
 """
 
+import hashlib
 from typing import Any
 
 import pytest
@@ -113,8 +114,8 @@ async def test_integration_derives_from_our_answer_what_it_does_from_the_vendors
     world: World, body: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     cert_id = await world.certificate(domain="example.com", page_url="https://example.com/f")
-    lead = {"email": "jane@example.com", "result": {"email_match": True}}
-    await world.import_lines({"cert_id": cert_id, "page_text": PAGE, "match_lead": lead})
+    digest = hashlib.sha1(b"jane@example.com", usedforsecurity=False).hexdigest()
+    await world.import_lines({"cert_id": cert_id, "page_text": PAGE, "fingerprints": [digest]})
     told = await sent(world, cert_id, body)
     expected = {"outcome": "success", "reason": None, **expected}
     assert {name: told.get(name) for name in expected} == expected
