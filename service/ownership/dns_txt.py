@@ -2,7 +2,7 @@
 
 We ask every resolver. The code is found or absent if most of them say so. If they don't agree or
 don't answer, the lookup failed. Of the system's resolvers, which are there in case the others are
-down, the first that answers suffices. Only an answer can say that the code is absent: a timeout,
+down, the first that tells suffices. Only an answer can say that the code is absent: a timeout,
 SERVFAIL (which a validating resolver returns for bogus DNSSEC), REFUSED, or an answer from a server
 that is neither authoritative nor recursive is a failure.
 
@@ -133,12 +133,12 @@ async def look_up(resolvers: Sequence[DnsServer], name: str, code: str) -> Findi
         (probe, "TXT"),
         (places.registrable, "NS"),
     ]
-    per_resolver = await asyncio.gather(*(_ask_all(each, questions) for each in resolvers))
+    if isinstance(resolvers, Fallbacks) and resolvers:
+        resolver, replies_of_it = await _first_to_tell(resolvers, questions, code)
+        resolvers, per_resolver = [resolver], [replies_of_it]
+    else:
+        per_resolver = await asyncio.gather(*(_ask_all(each, questions) for each in resolvers))
     judged = [_judge(code, *replies[:3]) for replies in per_resolver]
-    if isinstance(resolvers, Fallbacks) and judged:
-        answers = (i for i, (verdict, _) in enumerate(judged) if verdict != "failed")
-        first = next(answers, 0)
-        resolvers, per_resolver, judged = [resolvers[first]], [per_resolver[first]], [judged[first]]
     verdicts = Counter(verdict for verdict, _ in judged)
     majority = len(resolvers) // 2 + 1
     outcome: Outcome = "failed"
@@ -163,6 +163,26 @@ async def look_up(resolvers: Sequence[DnsServer], name: str, code: str) -> Findi
         asked=len(resolvers),
         replies=replies,
     )
+
+
+async def _first_to_tell(
+    resolvers: Fallbacks, questions: Sequence[tuple[str, str]], code: str
+) -> tuple[DnsServer, list[Reply]]:
+    """Ask all at once, and return the first resolver that tells anything, with its replies."""
+
+    async def ask(resolver: DnsServer) -> tuple[DnsServer, list[Reply]]:
+        return resolver, await _ask_all(resolver, questions)
+
+    asking = [asyncio.create_task(ask(each)) for each in resolvers]
+    try:
+        for answered in asyncio.as_completed(asking):
+            resolver, replies = await answered
+            if _judge(code, *replies[:3])[0] != "failed":
+                break
+        return resolver, replies
+    finally:
+        for task in asking:
+            task.cancel()
 
 
 async def _ask_all(resolver: DnsServer, questions: Sequence[tuple[str, str]]) -> list[Reply]:

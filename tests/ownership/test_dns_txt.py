@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from dnslib import CNAME, QTYPE, RCODE, RR, TXT, DNSRecord
 
+from service.ownership import dns_txt
 from service.ownership.dns_txt import (
     PREFIX,
     Fallbacks,
@@ -388,7 +389,10 @@ def test_resolvers_of_the_system_are_fallbacks_and_those_the_operator_names_a_qu
     assert not isinstance(resolvers_of(named), Fallbacks)
 
 
-async def test_one_answer_of_the_systems_resolvers_suffices(zone: Authority) -> None:
+async def test_one_answer_of_the_systems_resolvers_suffices(
+    zone: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dns_txt, "QUERY_DEADLINE", 0.6)
     zone.txt[ZONE] = [CODE]
     nobody = DnsServer("127.0.0.1", free_port())
     with authority() as broken:
