@@ -1,6 +1,7 @@
 """What a request asks for, and the checks it must pass before we look anything up."""
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -29,6 +30,9 @@ from service.insights.contract import (
 )
 from service.insights.page_scan import is_blank
 from service.insights.queries import Labels
+
+# Of a property that we don't know. It goes into the database among others.
+_PROPERTY_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -125,7 +129,7 @@ def asked_of(
             if name in PROPERTIES:
                 continue
             near = _nearest(name, PROPERTIES)
-            if near is not None or not has_vendor:
+            if near is not None or not has_vendor or not _PROPERTY_NAME.fullmatch(name):
                 raise SchemaViolation(
                     contract.INVALID_PROPERTIES, f"no such property: {shorten(name)}" + _meant(near)
                 )

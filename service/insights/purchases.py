@@ -8,7 +8,6 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Coroutine, Mapping, Set
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeAlias, TypeVar
 from weakref import WeakValueDictionary
@@ -209,9 +208,16 @@ class Purchases:
             # An operation that we don't know may do something, so it is not sent again.
             unknown = {where: keys for where, keys in unknown.items() if where}
             for part in _parts_of(request):
-                with suppress(ProductUnavailable):
+                try:
                     told = await self._run(cert_id, part, unknown, time.monotonic() - started)
-                    _add(together, told)
+                except ProductUnavailable:
+                    continue
+                except (VendorFailed, Unavailable):
+                    if together.retain is None:
+                        raise
+                    # It is retained, which has to be recorded.
+                    break
+                _add(together, told)
             if not any(getattr(together, name) for name in OPERATIONS):
                 raise
             return together

@@ -1056,3 +1056,21 @@ async def test_vendors_value_that_can_not_be_read_is_no_error_of_ours(
         httpx.Response(200, content=content % value, headers={"Content-Type": "application/json"})
     ]
     check_error(await stage.call(web_id(), ask("ip")), 502)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "ip,domain", "", "x" * 65, "a b", "ä"])
+async def test_name_of_an_unknown_property_is_a_word(
+    stage: Stage, vendor: Vendor, name: str
+) -> None:
+    response = await stage.call(web_id(), ask(name))
+    check_error(response, 400, "Invalid property key(s) requested")
+    assert vendor.requests == []
+
+
+async def test_retention_is_on_record_although_a_later_part_fails(
+    stage: Stage, vendor: Vendor
+) -> None:
+    vendor.script = [says(403, "Unavailable product requested: Verify"), {}, {}, says(500)]
+    body = {"match_lead": MATCH, "retain": RETAIN, "insights": {"properties": ["ip"]}, "verify": {}}
+    await stage.call(web_id(), body)
+    assert len(await stage.world.fetch("SELECT FROM retained_certificate")) == 1
