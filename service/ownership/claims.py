@@ -18,7 +18,8 @@ from service.accounts.members import mail_admins
 from service.audit import Actor
 from service.errors import Conflict, NotFound
 from service.ownership import ownerships, queries
-from service.ownership.dns_txt import Finding, hint_of, kept_evidence, look_up, new_code, places_of
+from service.ownership.dns_txt import Finding, kept_evidence, look_up, new_code, places_of
+from service.ownership.hints import hint_of
 from service.ownership.hostname import canonical_host, claimable_name
 from service.ownership.records import Claim
 from service.ownership.verification import (

@@ -13,13 +13,13 @@ from service.ownership.dns_txt import (
     PREFIX,
     Fallbacks,
     Finding,
-    hint_of,
     kept_evidence,
     look_up,
     new_code,
     places_of,
     resolvers_of,
 )
+from service.ownership.hints import hint_of
 from service.ownership.verification import CODE_NOT_FOUND, DOMAIN_NOT_FOUND
 from service.settings import DnsServer
 from tests.ownership.authority import (
