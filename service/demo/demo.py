@@ -225,9 +225,9 @@ async def _load_companies(connection: Connection) -> None:
 def show(demo: Demo, console: Console) -> None:
     """Print who sees what, and how to call the service."""
     table = Table(title="Who sees what", show_lines=True)
-    table.add_column("Certificate", ratio=12, overflow="fold")
-    table.add_column("Owner, and who is told its name", ratio=7)
-    table.add_column("Everyone else is told", ratio=7)
+    table.add_column("Certificate", width=30, overflow="fold")
+    table.add_column("Owner, and who is told its name", width=20)
+    table.add_column("Everyone else is told", width=20)
     for certificate in demo.certificates:
         named = {name: told for name, told in certificate.expect.items() if told in _ROLES}
         owner = next(iter(named.values()), None)
