@@ -240,13 +240,17 @@ def _smtp(environ: Mapping[str, str]) -> Smtp | None:
     )
 
 
+def mail_domain(host: str) -> str:
+    """Return a host as SMTP writes it: an IP address as a literal (RFC 5321, section 4.1.3)."""
+    if ":" in host:
+        return f"[IPv6:{host}]"
+    return f"[{host}]" if re.fullmatch(r"[0-9.]+", host) else host
+
+
 def _mail_from(environ: Mapping[str, str], host: str) -> str:
     given = environ.get("MAIL_FROM")
     if not given:
-        # An IP address has to be an address literal (RFC 5321, section 4.1.3).
-        literal = f"[IPv6:{host}]" if ":" in host else f"[{host}]"
-        is_address = re.fullmatch(r"[0-9.]+|.*:.*", host) is not None
-        return f"confirmed-owner <confirmed-owner@{literal if is_address else host}>"
+        return f"confirmed-owner <confirmed-owner@{mail_domain(host)}>"
     addresses = getaddresses([given])
     name, address = addresses[0]
     try:

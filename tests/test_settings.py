@@ -7,7 +7,7 @@ import pytest
 
 from service.errors import InvalidInput
 from service.mail.transport import message
-from service.settings import DnsServer, Smtp, load_settings
+from service.settings import DnsServer, Smtp, load_settings, mail_domain
 from service.tokens import load_secret
 
 
@@ -213,3 +213,15 @@ def test_resolvers_are_addresses_with_or_without_a_port() -> None:
         DnsServer("2001:db8::2", 5353),
     )
     assert str(DnsServer("2001:db8::1")) == "[2001:db8::1]:53"
+
+
+@pytest.mark.parametrize(
+    ("host", "domain"),
+    [
+        ("mail.example", "mail.example"),
+        ("192.0.2.1", "[192.0.2.1]"),
+        ("2001:db8::1", "[IPv6:2001:db8::1]"),
+    ],
+)
+def test_host_is_written_as_smtp_takes_it(host: str, domain: str) -> None:
+    assert mail_domain(host) == domain

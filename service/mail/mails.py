@@ -22,7 +22,7 @@ from service.mail.transport import MailFailed, message, send_by_smtp, write_to_o
 from service.postgres.pools import Connection, Database
 from service.processes import metrics
 from service.processes.queue import enqueue
-from service.settings import Smtp
+from service.settings import Smtp, mail_domain
 from service.tokens import link_token
 
 JOB = "send_mail"
@@ -153,5 +153,5 @@ async def _hand_over(mailer: Mailer, mail: Mail) -> None:
     if mailer.smtp is None:
         write_to_outbox(mailer.outbox, str(mail.id), composed)
     else:
-        host = urlsplit(mailer.public_url).hostname or "localhost"
-        await send_by_smtp(mailer.smtp, composed, mail.recipient, host)
+        own_host = mail_domain(urlsplit(mailer.public_url).hostname or "localhost")
+        await send_by_smtp(mailer.smtp, composed, mail.recipient, own_host)

@@ -71,3 +71,35 @@ async def test_names_from_before_that_read_alike_stay_and_are_reported(
         assert await names_alike(connection) == [("Acme Leads", "ACME Leads, Inc.")]
         names = await connection.fetch("SELECT name FROM account ORDER BY name")
         assert [row["name"] for row in names] == ["ACME Leads, Inc.", "Acme Leads", "Other Leads"]
+
+
+async def test_certificate_that_was_recorded_under_several_forms_of_its_id_is_one(
+    empty_database_url: str,
+) -> None:
+    await migrate(empty_database_url)
+    text = (migrations_dir() / "0009_one_id.sql").read_text()
+    apply = text.split("-- migrate: apply")[1].split("-- migrate: rollback")[0]
+    upper, mixed, both, page = "AB" * 20, "aB" * 20, "CD" * 20, "EF" * 20
+    async with connect(empty_database_url) as connection:
+        for cert_id, facts in (
+            (upper, "{}"),
+            (mixed, "{}"),
+            (both, "{}"),
+            (both.lower(), "{}"),
+            (page, '{"domain": "a.example"}'),
+            ("Mobile_" + "Z" * 33, "{}"),
+        ):
+            await connection.execute(
+                "INSERT INTO certificate (cert_id, kind, facts) VALUES ($1, 'mobile', $2)",
+                cert_id,
+                facts,
+            )
+        for _ in range(2):
+            await connection.execute(apply)
+        rows = await connection.fetch("SELECT cert_id, kind FROM certificate")
+    kinds = {row["cert_id"]: row["kind"] for row in rows}
+    assert kinds[upper.lower()] == "web"
+    assert kinds[both.lower()] == "mobile"
+    assert kinds[page.lower()] == "mobile"
+    assert kinds["Mobile_" + "Z" * 33] == "mobile"
+    assert len(kinds) == 6
