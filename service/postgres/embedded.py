@@ -68,6 +68,7 @@ def embedded_postgres(state_dir: Path, *, keep_running: bool = False) -> Iterato
 
     def keep() -> None:
         while not leaving.wait(1.0):
+            place.rotate_log()
             if _listens(sockets):
                 continue
             try:
@@ -131,7 +132,7 @@ def _try_lock(file: BinaryIO) -> bool:
 
 def _place(state_dir: Path) -> Place:
     home = state_dir / "postgres"
-    state_dir.mkdir(parents=True, exist_ok=True)
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     own_directory(home, os.geteuid())
     version_file = home / "data" / "PG_VERSION"
     version = int(version_file.read_text()) if version_file.exists() else VERSION
@@ -239,6 +240,12 @@ def _start(place: Place, sockets: Path) -> subprocess.Popen[bytes]:
             unix_socket_directories=str(sockets),
             unix_socket_permissions="0700",
             logging_collector="off",
+            # We log errors ourselves. The server's own lines would name rows, values, and statements,
+            # and whoever causes errors could fill the disk with them.
+            log_min_messages="log",
+            log_min_error_statement="panic",
+            log_error_verbosity="terse",
+            log_checkpoints="off",
             jit="off",
         ),
     )  # fmt: skip

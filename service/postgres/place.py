@@ -2,6 +2,8 @@
 
 import importlib.util
 import os
+import shutil
+import signal
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -12,6 +14,9 @@ from pathlib import Path
 from service.errors import ServiceError
 
 START_DEADLINE = 60.0
+
+# Bytes of the server's log, beyond which it becomes the old log.
+LONGEST_LOG = 1_000_000
 
 
 class EmbeddedDatabaseError(ServiceError):
@@ -57,6 +62,13 @@ class Place:
         finally:
             os.close(log)
 
+    def rotate_log(self) -> None:
+        """Move what a long log holds to `log.1`. The server appends, so it goes on in `log`."""
+        with suppress(OSError):
+            if self.log.stat().st_size > LONGEST_LOG:
+                shutil.copy(self.log, self.home / "log.1")
+                os.truncate(self.log, 0)
+
     def run(self, name: str, *arguments: str, stdin: bytes = b"") -> None:
         """Run a PostgreSQL program to its end. Raises `EmbeddedDatabaseError`."""
         process = self.spawn(name, *arguments, stdin=subprocess.PIPE)
@@ -92,11 +104,13 @@ def own_directory(path: Path, owner: int) -> None:
 
 @contextmanager
 def killed_on_failure(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Kill the process if something goes wrong, including a Ctrl-C."""
+    """Kill the process and its children if something goes wrong, including a Ctrl-C."""
     try:
         yield
     except BaseException:
-        process.kill()
+        # Its group is its own. initdb runs servers, which would go on filling the directory.
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         raise
 

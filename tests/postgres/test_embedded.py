@@ -16,7 +16,7 @@ import pytest
 
 from service.postgres import namespace, system_user
 from service.postgres.embedded import embedded_postgres
-from service.postgres.place import EmbeddedDatabaseError, package
+from service.postgres.place import LONGEST_LOG, EmbeddedDatabaseError, killed_on_failure, package
 from tests.running import ROOT
 
 # Root runs it in a namespace, or as a dedicated user where namespaces are refused.
@@ -146,6 +146,40 @@ async def test_data_and_socket_are_closed_to_others(way: str, state_dir: Path) -
         home = Path(str(await ask(as_superuser, "SHOW data_directory"))).parent
         assert stat.S_IMODE(home.stat().st_mode) == 0o700
         assert stat.S_IMODE((state_dir / "postgres").stat().st_mode) == 0o700
+
+
+async def test_log_holds_no_statements_and_no_values(way: str, state_dir: Path) -> None:
+    with embedded_postgres(state_dir) as url:
+        as_superuser = url.replace("confirmed_owner@/confirmed_owner", "postgres@/postgres")
+        log = Path(str(await ask(as_superuser, "SHOW data_directory"))).parent / "log"
+        await ask(url, "CREATE TABLE told (name text PRIMARY KEY)")
+        await ask(url, "INSERT INTO told VALUES ('Private Person')")
+        before = log.stat().st_size
+        for failing in (
+            "INSERT INTO told VALUES ('Private Person')",
+            "SELECT 'Private Person'::int",
+        ):
+            with pytest.raises(asyncpg.PostgresError):
+                await ask(url, failing)
+        assert log.stat().st_size == before
+    assert "Private Person" not in log.read_text()
+
+
+async def test_long_log_is_rotated_while_the_server_writes_to_it(way: str, state_dir: Path) -> None:
+    with embedded_postgres(state_dir, keep_running=True) as url:
+        as_superuser = url.replace("confirmed_owner@/confirmed_owner", "postgres@/postgres")
+        log = Path(str(await ask(as_superuser, "SHOW data_directory"))).parent / "log"
+        with log.open("ab") as file:
+            file.write(b"x" * (LONGEST_LOG + 1))
+        deadline = time.monotonic() + 15
+        while log.stat().st_size > LONGEST_LOG:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        old = log.with_name("log.1")
+        assert old.read_bytes().endswith(b"x" * LONGEST_LOG)
+        assert stat.S_IMODE(old.stat().st_mode) == 0o600
+    assert "database system is shut down" in log.read_text()
+    assert log.stat().st_size < LONGEST_LOG
 
 
 async def test_state_below_a_very_long_path(way: str, tmp_path: Path) -> None:
@@ -297,6 +331,21 @@ async def test_setup_killed_half_way_is_begun_anew(state_dir: Path) -> None:
     with embedded_postgres(state_dir) as url:
         assert await ask(url, "SELECT 1") == 1
     assert not unfinished.exists()
+
+
+def test_setup_that_is_interrupted_leaves_no_program_of_its_own_running() -> None:
+    setup = subprocess.Popen(
+        ["sh", "-c", "sleep 60 & echo $!; wait"],
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert setup.stdout
+    child = psutil.Process(int(setup.stdout.readline()))
+    with pytest.raises(KeyboardInterrupt), killed_on_failure(setup):
+        raise KeyboardInterrupt
+    setup.stdout.close()
+    gone, _ = psutil.wait_procs([child], timeout=5)
+    assert gone == [child]
 
 
 def test_processes_that_start_at_once_share_one_server(state_dir: Path) -> None:
