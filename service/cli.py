@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 import msgspec
@@ -20,7 +21,7 @@ from service.demo import commands as demo
 from service.errors import ServiceError
 from service.ownership import commands as ownership
 from service.processes.commands import as_json_option, open_database, with_connection
-from service.settings import Settings, load_settings
+from service.settings import Settings, is_loopback, load_settings
 
 if TYPE_CHECKING:
     from service.processes.serving import Application
@@ -68,14 +69,24 @@ def run(settings: Settings) -> None:
     configure_logs(settings.log_format)
     address = free_address(settings.host, settings.port)
     with open_database(settings, keep_running=True) as url:
+        if not is_loopback(address):
+            asyncio.run(_refuse_to_open_the_demo(url, settings.host))
         asyncio.run(_warn_of_names_alike(url))
+        if settings.public_url.startswith("http:") and not is_loopback(
+            urlsplit(settings.public_url).hostname or ""
+        ):
+            _log().warning(
+                "PUBLIC_URL is not https: anyone on the way can read API keys and sign-in links",
+                public_url=settings.public_url,
+            )
         if settings.smtp is None:
             outbox = str(settings.state_dir / "outbox")
             _log().warning("no SMTP_URL: emails are written to files", directory=outbox)
         # The processes merge their metrics here. It must exist before they start.
         counts = settings.state_dir / "metrics"
         shutil.rmtree(counts, ignore_errors=True)
-        counts.mkdir(parents=True)
+        for directory in (settings.state_dir, counts):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(counts)
         with kept_running(lambda: _work(url, settings)):
             serve(lambda: _application(url, settings), address, settings.port, settings.workers)
@@ -85,6 +96,15 @@ def _log() -> Any:
     import structlog
 
     return structlog.get_logger("service")
+
+
+async def _refuse_to_open_the_demo(database_url: str, host: str) -> None:
+    from service.demo import demo
+    from service.postgres.pools import connect
+
+    async with connect(database_url) as connection:
+        if await demo.has_active_keys(connection):
+            demo.check_host(host)
 
 
 async def _warn_of_names_alike(database_url: str) -> None:

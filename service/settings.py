@@ -222,7 +222,7 @@ def _smtp(environ: Mapping[str, str]) -> Smtp | None:
         or parts.query
         or parts.fragment
         # Emails contain links that grant access, so plain SMTP is allowed only to this machine.
-        or (parts.scheme == "smtp" and not _is_loopback(parts.hostname))
+        or (parts.scheme == "smtp" and not is_loopback(parts.hostname))
     ):
         # Not repeated in full, because it may hold a password.
         raise InvalidInput(
@@ -278,9 +278,7 @@ def _trustedform(environ: Mapping[str, str]) -> TrustedForm | None:
         parts is None
         or not parts.hostname
         # Every call carries the key, so plain HTTP is allowed only to this machine.
-        or not (
-            parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname))
-        )
+        or not (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname)))
         or parts.username is not None
         or parts.query
         or parts.fragment
@@ -296,7 +294,8 @@ def _trustedform(environ: Mapping[str, str]) -> TrustedForm | None:
     return TrustedForm(api_key, url.rstrip("/"))
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a host: `localhost`, or a loopback address."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

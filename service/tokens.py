@@ -21,7 +21,7 @@ def load_secret(configured: str | None, state_dir: Path) -> bytes:
         return configured.encode()
     kept = state_dir / "secret_key"
     if not kept.exists():
-        state_dir.mkdir(parents=True, exist_ok=True)
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         # A file that only this process has, and that no other user can read.
         descriptor, name = tempfile.mkstemp(dir=state_dir)
         with os.fdopen(descriptor, "w") as file:

@@ -1,5 +1,6 @@
 """The operator's commands, run as the operator would."""
 
+import asyncio
 import json
 import os
 import signal
@@ -11,6 +12,8 @@ from pathlib import Path
 import httpx
 import msgspec
 
+from service.demo import demo
+from service.postgres.pools import connect
 from tests.builders import NO_VERIFIED, VERIFIED, basic, web_id
 from tests.running import COMMAND, as_json, confirmed_owner, environment, invoked, running
 
@@ -159,6 +162,38 @@ def test_wrong_setting_and_unreachable_database_are_told_of_in_one_line(tmp_path
         "account", "suspend", "\udcff", env=environment(tmp_path / "state"), expect=1
     )
     assert odd.stderr.decode() == "Error: an argument is not valid UTF-8\n"
+
+
+def test_demo_is_not_opened_to_other_machines_while_its_keys_work(env: dict[str, str]) -> None:
+    exposed = {**env, "HOST": "0.0.0.0"}  # noqa: S104 - refused before anything listens
+    refused = "Error: with HOST=0.0.0.0, other machines could use the demo's API keys"
+    assert invoked("demo", env=exposed, expect=1).stderr.startswith(refused)
+    as_json("demo", env=env)
+    assert invoked("run", env=exposed, expect=1).stderr.startswith(refused)
+    assert invoked("demo", env=exposed, expect=1).stderr.startswith(refused)
+
+    async def has_active_keys() -> bool:
+        async with connect(env["DATABASE_URL"]) as connection:
+            return await demo.has_active_keys(connection)
+
+    active = as_json("key", "list", env=env)
+    assert len(active) > 1
+    for number, key in enumerate(active):
+        assert asyncio.run(has_active_keys()), number
+        as_json("account", "suspend", key["account"], env=env)
+        assert asyncio.run(has_active_keys()), number
+        as_json("key", "revoke", key["id"], env=env)
+    assert not asyncio.run(has_active_keys())
+
+
+def test_what_a_first_start_makes_is_closed_to_others_and_open_urls_are_warned_of(
+    state_dir: Path, tmp_path: Path
+) -> None:
+    env = environment(state_dir, PUBLIC_URL="http://owner.example")
+    with running(env, tmp_path / "log"):
+        made = [state_dir, *state_dir.iterdir()]
+        assert {path.stat().st_mode & 0o077 for path in made} == {0}
+    assert "PUBLIC_URL is not https" in (tmp_path / "log").read_text()
 
 
 def test_port_that_is_taken_is_not_shared(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ def load_demo(settings: Settings, as_json: bool) -> None:
     them in production. Loading again only renews the certificates."""
     from service.demo import demo
 
+    demo.check_host(settings.host)
+
     async def work(connection: "Connection") -> "Demo":
         return await demo.load(connection, settings.public_url)
 

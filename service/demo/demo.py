@@ -1,10 +1,12 @@
 """The demo: a few companies, their connections, and certificates for every kind of answer.
 
-Its API keys are public, so it refuses to load into a database that other companies already use.
+Its API keys are public, so it refuses to load into a database that other companies already use, and
+the service refuses to open it to other machines.
 """
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -19,9 +21,10 @@ from service.certificates.hosts import host_of
 from service.certificates.imports import import_lines
 from service.connections.connections import connect
 from service.connections.grants import grant
-from service.errors import Conflict
+from service.errors import Conflict, InactiveAccount, Unauthorized
 from service.ownership.ownerships import attest
 from service.postgres.pools import Connection
+from service.settings import is_loopback
 
 HARBOR = "Harbor Insurance Group"
 SUMMIT = "Summit Solar Buyers"
@@ -220,6 +223,25 @@ async def _load_companies(connection: Connection) -> None:
         if shows_name:
             await grant(connection, owner_id=ids[seller], viewer_id=ids[buyer])
     await accounts.suspend_account(connection, ids[SUSPENDED])
+
+
+async def has_active_keys(connection: Connection) -> bool:
+    """Whether a public key of the demo isn't revoked, even if its company is suspended now."""
+    for name in _ROLES:
+        with suppress(Unauthorized):
+            with suppress(InactiveAccount):
+                await keys.authenticate(connection, _key(name))
+            return True
+    return False
+
+
+def check_host(host: str) -> None:
+    """Raise `Conflict` if other machines can reach a host, as they would then the demo."""
+    if not is_loopback(host):
+        raise Conflict(
+            f"with HOST={host}, other machines could use the demo's API keys, which are public: serve "
+            "the demo on 127.0.0.1, or start without it, with a new STATE_DIR or an empty database"
+        )
 
 
 def show(demo: Demo, console: Console) -> None:

@@ -174,7 +174,8 @@ def write_to_outbox(outbox: Path, name: str, composed: EmailMessage) -> None:
     Nobody else may read it: it holds working links.
     """
     try:
-        outbox.mkdir(parents=True, exist_ok=True)
+        for directory in (outbox.parent, outbox):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         outbox.chmod(0o700)
         unfinished = outbox / f".{name}"
         unfinished.unlink(missing_ok=True)

@@ -7,12 +7,16 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-from granian.constants import Interfaces, Loops
+from granian.constants import HTTPModes, Interfaces, Loops
+from granian.http import HTTP1Settings
 from granian.server import Server
 
 from service.errors import ServiceError
 from service.processes.forks import PATIENCE, end_with_parent, lifeline
 from service.processes.logs import GRANIAN_LOGGING
+
+# Bytes of a request's head, beyond which it is refused with 431 (RFC 6585, section 5).
+LARGEST_HEAD = 64 * 1024
 
 # As in the ASGI specification.
 Application: TypeAlias = Callable[..., Awaitable[None]]
@@ -69,6 +73,9 @@ def serve(make_app: Callable[[], Application], address: str, port: int, workers:
         interface=Interfaces.ASGI,
         workers=workers,
         loop=Loops.uvloop,
+        # HTTP/2 is the proxy's job. Its header compression would let half a megabyte fill the memory.
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(max_buffer_size=LARGEST_HEAD),
         websockets=False,
         log_dictconfig=GRANIAN_LOGGING,
         respawn_failed_workers=True,

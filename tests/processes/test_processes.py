@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -110,6 +111,22 @@ def test_no_tcp_port_but_the_services_own_is_opened(state_dir: Path, tmp_path: P
             if connection.status == psutil.CONN_LISTEN
         }
         assert ports == {int(service.url.rpartition(":")[2])}
+
+
+def test_only_http_1_is_spoken_and_only_short_heads_are_read(
+    state_dir: Path, tmp_path: Path
+) -> None:
+    # A connection preface and an empty SETTINGS frame (RFC 9113, section 3.4).
+    http_2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04" + b"\x00" * 5
+    with running(environment(state_dir), tmp_path / "log") as service:
+        with httpx.Client(base_url=service.url) as client:
+            assert client.get("/health", headers={"X-Long": "x" * 50_000}).status_code == 200
+            assert client.get("/health", headers={"X-Long": "x" * 70_000}).status_code == 431
+        port = int(service.url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            connection.sendall(http_2)
+            answer = connection.recv(1000)
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
 
 
 def test_change_by_another_process_shows_in_the_next_call_of_every_worker(
