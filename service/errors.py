@@ -18,6 +18,7 @@ ServiceError
 │   ├── MalformedBody
 │   ├── UnsupportedMediaType
 │   ├── BodyTooLarge
+│   ├── BodyTooSlow
 │   └── SchemaViolation
 ├── ProductUnavailable    an operation this service does not offer
 ├── NotFound              nothing of that kind has that identifier
@@ -172,6 +173,10 @@ class BodyTooLarge(UnacceptableBody):
     """Longer than this resource accepts."""
 
 
+class BodyTooSlow(UnacceptableBody):
+    """It takes longer to arrive than its size allows."""
+
+
 class SchemaViolation(UnacceptableBody):
     """JSON that doesn't match the published schema. `reason` is the published text for it."""
 
@@ -290,6 +295,7 @@ _STATUSES: dict[type[ServiceError], int] = {
     MalformedBody: 400,
     UnsupportedMediaType: 415,
     BodyTooLarge: 413,
+    BodyTooSlow: 408,
     SchemaViolation: 400,
     ProductUnavailable: 403,
     NotFound: 404,
@@ -318,6 +324,7 @@ _CODES: dict[type[ServiceError], str] = {
     MalformedBody: "malformed_body",
     UnsupportedMediaType: "unsupported_media_type",
     BodyTooLarge: "body_too_large",
+    BodyTooSlow: "body_too_slow",
     NotFound: "not_found",
     Conflict: "conflict",
     NoLongerOpen: "no_longer_open",

@@ -100,7 +100,7 @@ async def get_account(
     responses={
         200: documented(AccountDetails, "OK"),
         **_COMMON,
-        **problems(400, 409, 413, 415, 422, 429),
+        **problems(400, 408, 409, 413, 415, 422, 429),
     },
 )
 async def change_account(
@@ -152,7 +152,7 @@ async def list_members(
     responses={
         200: documented(Member, "OK"),
         **_COMMON,
-        **problems(400, 404, 409, 413, 415, 422),
+        **problems(400, 404, 408, 409, 413, 415, 422),
     },
 )
 async def change_member(
@@ -216,7 +216,7 @@ async def list_keys(
     responses={
         201: documented(CreatedKey, "Created"),
         **_COMMON,
-        **problems(400, 409, 413, 415, 422),
+        **problems(400, 408, 409, 413, 415, 422),
     },
 )
 async def create_key(

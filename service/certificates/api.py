@@ -66,7 +66,7 @@ class _Import(Operation):
         200: documented(ImportReport, "Every line was imported"),
         207: documented(ImportReport, "Some lines were imported: see each item"),
         422: documented(ImportReport, "No line was imported: see each item"),
-        **problems(400, 401, 402, 413, 415, 503),
+        **problems(400, 401, 402, 408, 413, 415, 503),
     },
 )
 async def import_certificates(

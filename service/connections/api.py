@@ -171,7 +171,7 @@ async def hide_name(
         200: documented(ConnectionView, "You already asked"),
         201: documented(ConnectionView, "Your partner is asked"),
         **_COMMON,
-        **problems(404, 409, 413, 415, 422, 429),
+        **problems(404, 408, 409, 413, 415, 422, 429),
     },
 )
 async def ask_for_name(

@@ -170,6 +170,7 @@ def _error(reason: str, detail: str | None = None) -> dict[str, object]:
                 403: "An operation that is not offered",
                 404: "The certificate has expired or could not be found",
                 405: "The certificate is a sandboxed one",
+                408: "The body took too long to arrive",
                 413: "The body is longer than 64 KB",
                 422: "The operations can't be run on this certificate",
                 502: "The vendor failed",

@@ -29,7 +29,7 @@ from service.web.parameters import IdCursor, IdempotencyKey, Limit, page_of
 from service.web.problems import Problem
 
 _COMMON = problems(401, 402, 503)
-_WITH_BODY = {**_COMMON, **problems(400, 413, 415, 422)}
+_WITH_BODY = {**_COMMON, **problems(400, 408, 413, 415, 422)}
 
 MAX_EMAILS = 50
 
@@ -285,7 +285,7 @@ async def get_invitation(
     responses={
         200: documented(InvitationView, "OK"),
         **_COMMON,
-        **problems(404, 409, 413, 415, 422, 429),
+        **problems(404, 408, 409, 413, 415, 422, 429),
     },
 )
 async def resend_invitation(

@@ -137,7 +137,7 @@ class EvidenceList(msgspec.Struct):
         201: documented(DomainReport, "All are added"),
         207: documented(DomainReport, "Mixed: see each item's status_code"),
         **_COMMON,
-        **problems(400, 413, 415),
+        **problems(400, 408, 413, 415),
         **problems(409, 422, 429, kind=NothingAdded),
     },
 )
@@ -231,7 +231,7 @@ async def get_domain(
     responses={
         200: documented(Domain, "OK"),
         **_COMMON,
-        **problems(400, 404, 413, 415, 422),
+        **problems(400, 404, 408, 413, 415, 422),
     },
 )
 async def change_domain(

@@ -1,5 +1,6 @@
-"""What every request goes through: its path, its id, HEAD, and the access log."""
+"""What every request goes through: its path, its id, HEAD, how long its body takes, and the log."""
 
+import asyncio
 import re
 import time
 from collections.abc import Callable
@@ -11,7 +12,12 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 from uuid_utils.compat import uuid7
 
+from service.errors import BodyTooSlow, MalformedBody
 from service.web import rate_limits
+
+# A body has this many seconds, and one more for each of so many bytes that have arrived.
+BODY_SECONDS = 10.0
+BODY_RATE = 50_000
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
 
@@ -25,6 +31,8 @@ class Front:
     - HEAD gets what GET would, without the body (RFC 9110, section 9.3.2).
     - Every request has an id: the client's `X-Request-Id` if it is well formed, else a new one. It
       is in the response, and in everything logged about the request.
+    - A body has a deadline, by its size. Whoever reads one that is late gets `BodyTooSlow`, and one
+      that ends early, `MalformedBody`.
     - The access log has a line for each request, if `logs`. It holds no key, no id of a certificate,
       no address, and nothing else of the path than its pattern.
     """
@@ -64,7 +72,7 @@ class Front:
 
         with bound_contextvars(request_id=request_id):
             try:
-                await self._app(scope, receive, answer)
+                await self._app(scope, _in_time(receive), answer)
             finally:
                 if self._logs:
                     _log.info(
@@ -74,6 +82,29 @@ class Front:
                         status=status,
                         milliseconds=round((time.perf_counter() - started) * 1000, 1),
                     )
+
+
+def _in_time(receive: Receive) -> Receive:
+    started = asyncio.get_running_loop().time()
+    arrived = 0
+    is_complete = False
+
+    async def receive_in_time() -> Any:
+        nonlocal arrived, is_complete
+        if is_complete:
+            return await receive()
+        try:
+            async with asyncio.timeout_at(started + BODY_SECONDS + arrived / BODY_RATE):
+                message: Any = await receive()
+        except TimeoutError:
+            raise BodyTooSlow("the body took too long to arrive") from None
+        if message["type"] == "http.disconnect":
+            raise MalformedBody("the body is incomplete")
+        arrived += len(message.get("body", b""))
+        is_complete = not message.get("more_body", False)
+        return message
+
+    return receive_in_time
 
 
 def _id_of(scope: Scope) -> str:

@@ -1,16 +1,19 @@
 """What every request goes through: HEAD, ids of requests, the access log, and unknown paths."""
 
-from typing import Any
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, cast
 
 import httpx
 import pytest
 import structlog
 
 from service.errors import _CODES
+from service.web import front
 from service.web.guides import guide_called
 from tests.builders import World, web_id
 from tests.parties import party, problem
-from tests.surfer import signed_in
+from tests.surfer import ORIGIN, signed_in
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
@@ -173,3 +176,67 @@ async def test_compressed_or_wrongly_encoded_body_is_called_that(world: World) -
     ):
         response = await world.client.patch("/v1/account", headers=headers, content=content)
         assert words in problem(response, status)["detail"]
+
+
+@pytest.mark.parametrize(
+    "path", [f"/{web_id()}", "/v1/certificates", "/v1/invitations", "/sign-in"]
+)
+async def test_body_that_stalls_ends_with_408_and_a_slow_one_that_goes_on_does_not(
+    world: World, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(front, "BODY_SECONDS", 0.3)
+    monkeypatch.setattr(front, "BODY_RATE", 10)
+    company = await world.company()
+    media_type = "application/x-www-form-urlencoded" if path == "/sign-in" else "application/json"
+
+    async def post(pauses: list[float]) -> httpx.Response:
+        async def body() -> AsyncIterator[bytes]:
+            for pause in pauses:
+                yield b"{ ...... }"
+                await asyncio.sleep(pause)
+
+        headers = {**company.headers, "Content-Type": media_type, "Origin": ORIGIN}
+        return await world.client.post(path, headers=headers, content=body())
+
+    stalled = await post([30])
+    assert stalled.status_code == 408
+    assert "took too long to arrive" in stalled.text
+    assert (await post([0.5, 0.5])).status_code != 408
+
+
+@pytest.mark.parametrize("path", [f"/{web_id()}", "/v1/certificates", "/v1/invitations"])
+async def test_client_that_leaves_before_its_body_is_complete_is_no_failure_of_ours(
+    world: World, path: str
+) -> None:
+    company = await world.company()
+    request = world.client.build_request("POST", path, headers=company.headers, content=b"{")
+    arriving = iter(
+        [
+            {"type": "http.request", "body": b"{", "more_body": True},
+            {"type": "http.disconnect"},
+        ]
+    )
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return next(arriving)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": request.headers.raw,
+        "server": ("service", 80),
+        "client": ("127.0.0.1", 1),
+    }
+    await cast("Any", world.client)._transport.app(scope, receive, send)
+    assert sent[0]["status"] == 400
