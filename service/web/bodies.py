@@ -20,7 +20,7 @@ _Read = TypeVar("_Read")
 
 
 async def raw_body(request: HttpRequest, media_types: tuple[str, ...]) -> bytes:
-    """Return the bytes of a body. Raises `BodyTooLarge` or `UnsupportedMediaType`."""
+    """Return the bytes of a body. Raises `UnacceptableBody`."""
     try:
         body = await request.body()
     except HTTPException as error:
