@@ -134,8 +134,13 @@ async def check(
 
 
 async def apply(connection: Connection, asked: Claim, finding: Finding) -> None:
-    """Apply what was found for a claim as it was when asked. Needs a transaction."""
+    """Apply what was found for a claim as it was when asked. Needs a transaction.
+
+    For a suspended account, nothing changes: it neither gains a domain nor takes it from another.
+    """
     now = await queries.lock_domain(connection, asked.name)
+    if not await queries.lock_active_account(connection, asked.account_id):
+        return
     claim = await queries.select_claim_by_id(connection, asked.id)
     if claim is None or claim.code != asked.code or claim.standing.begun_at is None:
         return

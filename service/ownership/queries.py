@@ -126,6 +126,14 @@ async def select_claim_by_id(connection: Connection, claim_id: UUID) -> Claim | 
     return None if row is None else _claim(row)
 
 
+async def lock_active_account(connection: Connection, account_id: UUID) -> bool:
+    """Keep an account from being suspended until the transaction ends, unless it is already."""
+    is_active = await connection.fetchval(
+        "SELECT true FROM account WHERE id = $1 AND suspended_at IS NULL FOR SHARE", account_id
+    )
+    return is_active is not None
+
+
 async def select_claims(
     connection: Connection,
     account_id: UUID,
@@ -249,17 +257,21 @@ async def update_claim_superseded(
 
 
 async def take_due_claims(connection: Connection, limit: int, lease: timedelta) -> list[UUID]:
-    """Return claims that are due for a check; they come due again after `lease` if it fails."""
+    """Return claims that are due for a check; they come due again after `lease` if it fails.
+
+    Those of suspended accounts stay due until the account is reinstated.
+    """
     rows = await connection.fetch(
         """
         UPDATE domain_claim SET next_check_at = now() + $2
         -- An array, so that the limit is applied once, whatever the plan.
         WHERE id = ANY (ARRAY(
-            SELECT id FROM domain_claim
-            WHERE removed_at IS NULL AND next_check_at <= now()
-            ORDER BY next_check_at
+            SELECT claim.id FROM domain_claim AS claim
+            JOIN account ON account.id = claim.account_id AND account.suspended_at IS NULL
+            WHERE claim.removed_at IS NULL AND claim.next_check_at <= now()
+            ORDER BY claim.next_check_at
             LIMIT $1
-            FOR UPDATE SKIP LOCKED
+            FOR UPDATE OF claim SKIP LOCKED
         ))
         RETURNING id
         """,

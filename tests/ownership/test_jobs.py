@@ -99,6 +99,30 @@ async def test_only_what_is_due_and_has_begun_and_is_still_there_is_taken(
     assert await take(stage) == [await claim_id(stage, seller, begun)]
 
 
+async def test_suspended_account_is_not_checked_and_takes_no_domain_until_it_is_reinstated(
+    stage: World, zone: Authority
+) -> None:
+    suspended, owner = await stage.company(), await stage.company()
+    name = fresh_name()
+    zone.txt[name] = [(await add(stage, suspended, name))["records"][0]["value"]]
+    async with stage.database.general.transaction() as connection:
+        await claims.begin(connection, suspended.id, name, by(suspended))
+    await stage.suspend(suspended)
+    await own(stage, zone, owner, name)
+    cert_id = await stage.certificate(domain=name)
+    claim = await claim_id(stage, suspended, name)
+    await earlier(stage, timedelta(minutes=31))
+    assert await take(stage) == []
+    (row,) = await stage.fetch("SELECT now() AS now")
+    # It may have been queued before.
+    await do_job(stage, zone, [claim], row["now"])
+    assert await stage.confirmed_owner(owner, cert_id) == owner.name
+    (row,) = await stage.fetch("SELECT last_checked_at FROM domain_claim WHERE id = $1", claim)
+    assert row["last_checked_at"] is None
+    await stage.reinstate(suspended)
+    assert await take(stage) == [claim]
+
+
 async def test_many_that_are_due_are_put_into_jobs_each_once(stage: World) -> None:
     ids = await due(stage, 20)
     for _ in range(2):
