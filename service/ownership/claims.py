@@ -136,13 +136,15 @@ async def check(
 async def apply(connection: Connection, asked: Claim, finding: Finding) -> None:
     """Apply what was found for a claim as it was when asked. Needs a transaction.
 
-    For a suspended account, nothing changes: it neither gains a domain nor takes it from another.
+    A suspended account gains no domain and takes none from others. What it has proven is checked as
+    before, so that it is true should the account be reinstated.
     """
     now = await queries.lock_domain(connection, asked.name)
-    if not await queries.lock_active_account(connection, asked.account_id):
-        return
+    is_active = await queries.lock_active_account(connection, asked.account_id)
     claim = await queries.select_claim_by_id(connection, asked.id)
     if claim is None or claim.code != asked.code or claim.standing.begun_at is None:
+        return
+    if not (is_active or claim.standing.is_verified):
         return
     if (
         finding.outcome != "found"

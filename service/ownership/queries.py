@@ -127,7 +127,7 @@ async def select_claim_by_id(connection: Connection, claim_id: UUID) -> Claim | 
 
 
 async def lock_active_account(connection: Connection, account_id: UUID) -> bool:
-    """Keep an account from being suspended until the transaction ends, unless it is already."""
+    """Return whether an account is active, and keep it so until the transaction ends."""
     is_active = await connection.fetchval(
         "SELECT true FROM account WHERE id = $1 AND suspended_at IS NULL FOR SHARE", account_id
     )
@@ -259,7 +259,7 @@ async def update_claim_superseded(
 async def take_due_claims(connection: Connection, limit: int, lease: timedelta) -> list[UUID]:
     """Return claims that are due for a check; they come due again after `lease` if it fails.
 
-    Those of suspended accounts stay due until the account is reinstated.
+    What a suspended account hasn't proven stays due until the account is reinstated.
     """
     rows = await connection.fetch(
         """
@@ -267,8 +267,9 @@ async def take_due_claims(connection: Connection, limit: int, lease: timedelta) 
         -- An array, so that the limit is applied once, whatever the plan.
         WHERE id = ANY (ARRAY(
             SELECT claim.id FROM domain_claim AS claim
-            JOIN account ON account.id = claim.account_id AND account.suspended_at IS NULL
+            JOIN account ON account.id = claim.account_id
             WHERE claim.removed_at IS NULL AND claim.next_check_at <= now()
+                AND (claim.is_verified OR account.suspended_at IS NULL)
             ORDER BY claim.next_check_at
             LIMIT $1
             FOR UPDATE OF claim SKIP LOCKED

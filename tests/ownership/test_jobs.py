@@ -15,7 +15,7 @@ from service.ownership.dns_txt import Finding, look_up
 from service.ownership.jobs import enqueue_due_checks, jobs
 from service.processes.jobs import Entrypoint
 from service.settings import DnsServer
-from tests.builders import Company, World, by
+from tests.builders import NO_VERIFIED, Company, World, by
 from tests.conftest import SETTINGS
 from tests.ownership.authority import Authority
 from tests.ownership.domains import add, call, check_again, claim_id, earlier, fresh_name, own
@@ -121,6 +121,24 @@ async def test_suspended_account_is_not_checked_and_takes_no_domain_until_it_is_
     assert row["last_checked_at"] is None
     await stage.reinstate(suspended)
     assert await take(stage) == [claim]
+
+
+async def test_what_a_suspended_account_has_proven_still_lapses_without_its_code(
+    stage: World, zone: Authority
+) -> None:
+    suspended, name = await stage.company(), fresh_name()
+    await own(stage, zone, suspended, name)
+    cert_id = await stage.certificate(domain=name)
+    await stage.suspend(suspended)
+    zone.txt.pop(name)
+    zone.addresses.add(name)
+    for days in (1, 2, 1):
+        await earlier(stage, timedelta(days=days))
+        (claim,) = await take(stage)
+        (row,) = await stage.fetch("SELECT now() AS now")
+        await do_job(stage, zone, [claim], row["now"])
+    await stage.reinstate(suspended)
+    assert await stage.confirmed_owner(suspended, cert_id) == NO_VERIFIED
 
 
 async def test_many_that_are_due_are_put_into_jobs_each_once(stage: World) -> None:
