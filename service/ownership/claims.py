@@ -140,11 +140,12 @@ async def apply(connection: Connection, asked: Claim, finding: Finding) -> None:
     before, so that it is true should the account be reinstated.
     """
     now = await queries.lock_domain(connection, asked.name)
-    is_active = await queries.lock_active_account(connection, asked.account_id)
     claim = await queries.select_claim_by_id(connection, asked.id)
     if claim is None or claim.code != asked.code or claim.standing.begun_at is None:
         return
-    if not (is_active or claim.standing.is_verified):
+    if not claim.standing.is_verified and not await queries.lock_active_account(
+        connection, claim.account_id
+    ):
         return
     if (
         finding.outcome != "found"
