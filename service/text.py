@@ -1,6 +1,7 @@
-"""Which characters of a text are not seen."""
+"""Texts that people type: in one line, and without what is not seen."""
 
 import re
+import unicodedata
 
 # Default_Ignorable_Code_Point in the Unicode Character Database (DerivedCoreProperties), without
 # unassigned code points outside of the ranges that are set aside for more of them.
@@ -9,6 +10,11 @@ _IGNORABLE = re.compile(
     "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8"
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
+
+
+def as_one_line(text: str) -> str:
+    """Return a text in NFC, with single spaces between its words."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 def without_ignorable(text: str) -> str:

@@ -7,7 +7,6 @@ keys.
 
 import binascii
 import secrets
-import unicodedata
 from base64 import b64decode
 from collections.abc import Iterable
 from uuid import UUID
@@ -21,6 +20,7 @@ from service.accounts.records import Caller
 from service.audit import Actor
 from service.errors import Conflict, InactiveAccount, InvalidInput, NotFound, Unauthorized
 from service.postgres.pools import Connection
+from service.text import as_one_line
 from service.tokens import digest_of
 
 PREFIX = "cok_"
@@ -89,7 +89,7 @@ async def revoke_own_key(
 
 
 def _checked_name(text: str) -> str:
-    name = " ".join(unicodedata.normalize("NFC", text).split())
+    name = as_one_line(text)
     if not 1 <= len(name) <= LONGEST_NAME or has_unseen(name):
         raise InvalidInput("name", text, f"1 to {LONGEST_NAME} visible characters")
     return name

@@ -13,7 +13,7 @@ from idna import IDNAError
 from idna.core import valid_contextj
 
 from service.errors import InvalidInput, InvalidName
-from service.text import has_ignorable
+from service.text import as_one_line, has_ignorable
 
 NO_VERIFIED_ACCOUNT = "No Verified ActiveProspect Account Identified"
 VERIFIED_ACCOUNT = "ActiveProspect Verified Account"
@@ -191,7 +191,7 @@ def checked_person_name(text: str) -> str:
 
     Raises `InvalidInput`.
     """
-    name = " ".join(unicodedata.normalize("NFC", text).split())
+    name = as_one_line(text)
     if not 1 <= len(name) <= MAX_NAME or has_unseen(name) or has_link(name):
         raise InvalidInput("your_name", text, f"a name of 1 to {MAX_NAME} visible characters")
     return name
@@ -202,10 +202,9 @@ def checked_name(text: str) -> str:
 
     The database checks that no other account's name has a reading of it. Raises `InvalidName`.
     """
-    composed = unicodedata.normalize("NFC", text)
-    if has_unseen(composed):
+    if has_unseen(unicodedata.normalize("NFC", text)):
         raise InvalidName(text, "free of control, invisible, and direction-changing characters")
-    name = " ".join(composed.split())
+    name = as_one_line(text)
     if not 1 <= len(name) <= MAX_NAME or not any(c.isalnum() for c in name):
         raise InvalidName(text, f"1 to {MAX_NAME} characters, with at least one letter or digit")
     if has_link(name):

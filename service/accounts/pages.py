@@ -149,7 +149,7 @@ async def change_keys(
                     _, key = await keys.create_key(connection, account_id, name=name, actor=actor)
                 case "revoke":
                     await keys.revoke_own_key(
-                        connection, account_id, checked_id(form.get("key_id", "")), actor
+                        connection, account_id, _key_id(form.get("key_id", "")), actor
                     )
                 case other:
                     raise InvalidInput("do", other or "", "create or revoke")
@@ -179,7 +179,7 @@ async def _keys(
     return page(request, visitor, "keys", status=status, accounts=accounts, error=error, **new)
 
 
-def checked_id(text: str) -> UUID:
+def _key_id(text: str) -> UUID:
     """Return the id in a form. Raises `InvalidInput`."""
     try:
         return UUID(text)

@@ -50,7 +50,7 @@ class Front:
         started = time.perf_counter()
         path = self._corrected(scope["path"])
         if path != scope["path"]:
-            scope["sent_path"] = scope["path"]  # type: ignore[typeddict-unknown-key]
+            scope["sent_path"] = scope["path"]  # type: ignore[typeddict-unknown-key] # ours
             scope["path"], scope["raw_path"] = path, path.encode()
         method = scope["method"]
         if method == "HEAD":
