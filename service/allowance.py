@@ -55,6 +55,20 @@ async def take(
         raise LimitReached(reset, f"the limit of {limit} {what} per {per}" if is_told else None)
 
 
+async def used_of(connection: Connection, what: str, whose: str, *, per: Period = "day") -> int:
+    """Return how much of a limit is used up in this hour or day (UTC)."""
+    used: int | None = await connection.fetchval(
+        """
+        SELECT used FROM allowance
+        WHERE since = date_trunc($3, now(), 'UTC') AND what = $1 AND whose = $2
+        """,
+        what,
+        whose,
+        per,
+    )
+    return used or 0
+
+
 async def purge(connection: Connection) -> None:
     """Delete the counts of past hours and days."""
     await connection.execute("DELETE FROM allowance WHERE since < now() - interval '1 day'")

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import yaml
 from litestar import Litestar
 from litestar.datastructures import State
-from litestar.di import NamedDependency, Provide
+from litestar.di import Provide
 from litestar.exceptions import (
     MethodNotAllowedException,
     NotFoundException,
@@ -16,8 +16,7 @@ from litestar.exceptions import (
 from service.accounts import api as accounts_api
 from service.accounts import pages as accounts_pages
 from service.accounts.callers import calling
-from service.accounts.records import Caller
-from service.accounts.visitors import Visitor, visiting
+from service.accounts.visitors import visiting
 from service.certificates import api as certificates_api
 from service.certificates.facts import without_vendor_host
 from service.connections import api as connections_api
@@ -33,8 +32,8 @@ from service.settings import Settings
 from service.tokens import load_secret
 from service.web import documents, guides, probes
 from service.web import pages as web_pages
-from service.web.bodies import HttpRequest
-from service.web.front import Front
+from service.web.bodies import MAX_BODY
+from service.web.front import Front, refuse_if_saturated
 from service.web.pages import Site, template_config
 from service.web.problems import invalid_parameter, log_unexpected, problem_plugin
 
@@ -77,8 +76,8 @@ def create_app(database_url: str, settings: Settings) -> Litestar:
         lifespan=[lifespan, *(subject.lifespan for subject in _LIFESPANS)],
         dependencies={
             "database": Provide(_database, sync_to_thread=False),
-            "caller": Provide(_caller),
-            "visitor": Provide(_visitor),
+            "caller": Provide(calling),
+            "visitor": Provide(visiting),
         },
         template_config=template_config(),
         plugins=[problem_plugin()],
@@ -87,7 +86,9 @@ def create_app(database_url: str, settings: Settings) -> Litestar:
             NotFoundException: insights_api.unrouted,
             MethodNotAllowedException: insights_api.unrouted,
         },
+        before_request=refuse_if_saturated,
         after_exception=[log_unexpected],
+        request_max_body_size=MAX_BODY,
         openapi_config=documents.openapi_config(EXAMPLES),
         logging_config=None,
     )
@@ -107,11 +108,3 @@ def openapi_yaml() -> str:
 
 def _database(state: State) -> Database:
     return state.database
-
-
-async def _caller(request: HttpRequest, database: NamedDependency[Database]) -> Caller:
-    return await calling(request, database)
-
-
-async def _visitor(request: HttpRequest, database: NamedDependency[Database]) -> Visitor:
-    return await visiting(request, database)

@@ -25,6 +25,7 @@ ServiceError
 ├── Conflict              the current state forbids it
 │   └── NoLongerOpen      it was open once, and has ended
 ├── LimitReached          too often in this hour or day
+├── TooManyCalls          more at once than the caller's share
 ├── Forbidden             the caller may not do that
 ├── Unauthorized          no API key, or an unknown one
 ├── InactiveAccount       the key is known, but its account is suspended
@@ -36,6 +37,7 @@ ServiceError
 ├── VendorFailed          the vendor can't be reached, or its answer makes no sense
 │   └── VendorTimedOut
 └── Unavailable           try again: overloaded, or the database or vendor can't be reached
+    └── TookTooLong       the database was stopped at it: maybe this very question is the reason
 """
 
 from collections.abc import Sequence
@@ -228,6 +230,12 @@ class LimitReached(ServiceError):
         super().__init__(f"you've reached {limit or 'a limit'}; try again in {when}")
 
 
+class TooManyCalls(ServiceError):
+    """The caller already has as many calls in progress as it may. Others are not affected."""
+
+    retry_after = 1
+
+
 class Forbidden(ServiceError):
     """The caller may not do that, signed in or not."""
 
@@ -289,6 +297,10 @@ class Unavailable(ServiceError):
         super().__init__(why)
 
 
+class TookTooLong(Unavailable):
+    """The database gave up a statement that ran for too long."""
+
+
 _STATUSES: dict[type[ServiceError], int] = {
     InvalidInput: 422,
     InvalidCertificateId: 400,
@@ -301,6 +313,7 @@ _STATUSES: dict[type[ServiceError], int] = {
     NotFound: 404,
     Conflict: 409,
     LimitReached: 429,
+    TooManyCalls: 429,
     Forbidden: 403,
     Unauthorized: 401,
     InactiveAccount: 402,
@@ -329,6 +342,7 @@ _CODES: dict[type[ServiceError], str] = {
     Conflict: "conflict",
     NoLongerOpen: "no_longer_open",
     LimitReached: "limit_reached",
+    TooManyCalls: "too_many_calls",
     Forbidden: "forbidden",
     Unauthorized: "unauthorized",
     InactiveAccount: "inactive_account",
@@ -353,6 +367,6 @@ def http_headers(error: ServiceError) -> dict[str, str]:
     """Return the headers that go with the error's status."""
     if isinstance(error, Unauthorized):
         return {"WWW-Authenticate": 'Basic realm="API key as the password", charset="UTF-8"'}
-    if isinstance(error, Unavailable | LimitReached):
+    if isinstance(error, Unavailable | LimitReached | TooManyCalls):
         return {"Retry-After": str(error.retry_after)}
     return {}

@@ -40,6 +40,42 @@ CREATE FUNCTION public.confirmed_owner(viewer_id uuid, host text, covering_names
     ) AS decided (status)
 $$;
 
+CREATE FUNCTION public.count_certificates() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO certificate_usage AS kept
+        SELECT imported_by, count(*), sum(bytes) FROM added
+        WHERE imported_by IS NOT NULL GROUP BY imported_by ORDER BY imported_by
+        ON CONFLICT (account_id) DO UPDATE SET
+            certificates = kept.certificates + excluded.certificates,
+            bytes = kept.bytes + excluded.bytes;
+    ELSIF TG_OP = 'UPDATE' THEN
+        UPDATE certificate_usage SET bytes = certificate_usage.bytes + grown.bytes
+        FROM (
+            SELECT imported_by, sum(bytes) AS bytes
+            FROM (
+                SELECT imported_by, bytes FROM added UNION ALL SELECT imported_by, -bytes FROM removed
+            ) AS changed
+            WHERE imported_by IS NOT NULL GROUP BY imported_by
+        ) AS grown
+        WHERE account_id = grown.imported_by AND grown.bytes <> 0;
+    ELSE
+        UPDATE certificate_usage SET
+            certificates = certificate_usage.certificates - gone.certificates,
+            bytes = certificate_usage.bytes - gone.bytes
+        FROM (
+            SELECT imported_by, count(*) AS certificates, sum(bytes) AS bytes FROM removed
+            WHERE imported_by IS NOT NULL GROUP BY imported_by
+        ) AS gone
+        WHERE account_id = gone.imported_by;
+    END IF;
+    RETURN NULL;
+
+END
+$$;
+
 CREATE FUNCTION public.fn_pgqueuer_changed() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -140,6 +176,18 @@ CREATE VIEW public.account_address AS
            FROM public.membership other
           WHERE ((other.user_id = membership.user_id) AND (other.account_id <> membership.account_id))))));
 
+CREATE TABLE public.account_limit (
+    account_id uuid NOT NULL,
+    calls integer,
+    certificates bigint,
+    certificate_bytes bigint,
+    purchases bigint,
+    CONSTRAINT account_limit_calls_check CHECK ((calls > 0)),
+    CONSTRAINT account_limit_certificate_bytes_check CHECK ((certificate_bytes >= 0)),
+    CONSTRAINT account_limit_certificates_check CHECK ((certificates >= 0)),
+    CONSTRAINT account_limit_purchases_check CHECK ((purchases >= 0))
+);
+
 CREATE TABLE public.account_reading (
     account_id uuid NOT NULL,
     reading text NOT NULL,
@@ -207,10 +255,17 @@ CREATE TABLE public.certificate (
     fetched_at timestamp with time zone,
     last_event_at timestamp with time zone,
     revision bigint DEFAULT nextval('public.certificate_revision'::regclass) NOT NULL,
+    bytes bigint GENERATED ALWAYS AS (((octet_length((facts)::text) + COALESCE(octet_length(page_text), 0)) + (40 * COALESCE(cardinality(fingerprints), 0)))) STORED NOT NULL,
     CONSTRAINT certificate_cert_id_check CHECK (((length(cert_id) >= 3) AND (length(cert_id) <= 255))),
     CONSTRAINT certificate_check CHECK ((((host IS NULL) = (covering_names IS NULL)) AND ((host IS NULL) = (suffix_list IS NULL)))),
     CONSTRAINT certificate_kind_check CHECK ((kind = ANY (ARRAY['web'::text, 'mobile'::text, 'meta'::text]))),
     CONSTRAINT certificate_seconds_on_page_check CHECK ((seconds_on_page >= (0)::double precision))
+);
+
+CREATE TABLE public.certificate_usage (
+    account_id uuid NOT NULL,
+    certificates bigint NOT NULL,
+    bytes bigint NOT NULL
 );
 
 CREATE TABLE public.connection (
@@ -543,6 +598,9 @@ ALTER TABLE ONLY public.pgqueuer_schedules ALTER COLUMN id SET DEFAULT nextval('
 
 ALTER TABLE ONLY public.pgqueuer_statistics ALTER COLUMN id SET DEFAULT nextval('public.pgqueuer_statistics_id_seq'::regclass);
 
+ALTER TABLE ONLY public.account_limit
+    ADD CONSTRAINT account_limit_pkey PRIMARY KEY (account_id);
+
 ALTER TABLE ONLY public.account
     ADD CONSTRAINT account_pkey PRIMARY KEY (id);
 
@@ -569,6 +627,9 @@ ALTER TABLE ONLY public.app_user
 
 ALTER TABLE ONLY public.certificate
     ADD CONSTRAINT certificate_unique UNIQUE NULLS NOT DISTINCT (cert_id, imported_by);
+
+ALTER TABLE ONLY public.certificate_usage
+    ADD CONSTRAINT certificate_usage_pkey PRIMARY KEY (account_id);
 
 ALTER TABLE ONLY public.connection
     ADD CONSTRAINT connection_pkey PRIMARY KEY (id);
@@ -737,7 +798,16 @@ CREATE UNIQUE INDEX visibility_grant_live ON public.visibility_grant USING btree
 
 CREATE INDEX visibility_grant_viewer ON public.visibility_grant USING btree (viewer_id) WHERE (ended_at IS NULL);
 
+CREATE TRIGGER certificate_added AFTER INSERT ON public.certificate REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION public.count_certificates();
+
+CREATE TRIGGER certificate_changed AFTER UPDATE ON public.certificate REFERENCING OLD TABLE AS removed NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION public.count_certificates();
+
+CREATE TRIGGER certificate_removed AFTER DELETE ON public.certificate REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION public.count_certificates();
+
 CREATE TRIGGER tg_pgqueuer_changed AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON public.pgqueuer FOR EACH STATEMENT EXECUTE FUNCTION public.fn_pgqueuer_changed();
+
+ALTER TABLE ONLY public.account_limit
+    ADD CONSTRAINT account_limit_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id);
 
 ALTER TABLE ONLY public.account_reading
     ADD CONSTRAINT account_reading_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id) ON DELETE CASCADE;
@@ -750,6 +820,9 @@ ALTER TABLE ONLY public.certificate
 
 ALTER TABLE ONLY public.certificate
     ADD CONSTRAINT certificate_imported_by_fkey FOREIGN KEY (imported_by) REFERENCES public.account(id);
+
+ALTER TABLE ONLY public.certificate_usage
+    ADD CONSTRAINT certificate_usage_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id);
 
 ALTER TABLE ONLY public.connection
     ADD CONSTRAINT connection_buyer_id_fkey FOREIGN KEY (buyer_id) REFERENCES public.account(id);

@@ -33,9 +33,9 @@ VERIFIED = "ActiveProspect Verified Account"
 TABLES = (
     "domain_evidence", "ownership", "domain_claim", "answer", "retained_certificate",
     "sign_in_link", "invitation_link", "invitation", "mail", "invitation_opt_out", "grant_request",
-    "visibility_grant", "connection", "certificate", "event", "idempotent_request", "allowance",
-    "user_session", "membership", "api_key", "app_user", "account", "pgqueuer",
-    "pgqueuer_schedules",
+    "visibility_grant", "connection", "certificate", "certificate_usage", "account_limit", "event",
+    "idempotent_request", "allowance", "user_session", "membership", "api_key", "app_user",
+    "account", "pgqueuer", "pgqueuer_schedules",
 )  # fmt: skip
 
 _counter = itertools.count(1)

@@ -6,7 +6,10 @@ from typing import Any
 
 import httpx
 
-from service.tokens import link_token
+from service.accounts import queries
+from service.accounts.records import Session
+from service.postgres.pools import Connection
+from service.tokens import digest_of, link_token
 from tests.builders import SECRET, World
 
 ORIGIN = "http://service"
@@ -70,3 +73,9 @@ async def sign_in_link(world: World, email: str) -> str:
         "SELECT mail_id FROM sign_in_link WHERE email = $1 ORDER BY created_at DESC LIMIT 1", email
     )
     return f"/sign-in/{link_token(SECRET.encode(), row['mail_id'])}"
+
+
+async def session_with(connection: Connection, token: str) -> Session | None:
+    """Return the session that a browser with that token is in."""
+    digest = digest_of(token)
+    return (await queries.select_sessions(connection, [digest])).get(digest)

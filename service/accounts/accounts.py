@@ -1,15 +1,16 @@
 """Accounts: create, find, rename, suspend, and reinstate them."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from uuid import UUID
 
 from email_validator import EmailNotValidError, validate_email
 from uuid_utils.compat import uuid7
 
-from service import audit
+from service import allowance, audit
 from service.accounts import queries
 from service.accounts.names import checked_name, readings
-from service.accounts.records import Account
+from service.accounts.records import PURCHASES, Account, AccountDetails
 from service.audit import Actor
 from service.errors import Conflict, InvalidInput, NotFound
 from service.postgres.pools import Connection
@@ -109,3 +110,20 @@ async def reinstate_account(connection: Connection, account_id: UUID) -> None:
     if not await queries.update_account_suspended(connection, account_id, suspended=False):
         raise Conflict("the account is not suspended")
     await audit.record(connection, "account.reinstated", account_id)
+
+
+async def details_of(connection: Connection, account_id: UUID) -> AccountDetails:
+    """Return an existing account as its own people see it."""
+    purchases = await allowance.used_of(connection, PURCHASES, str(account_id))
+    return await queries.select_account(connection, account_id, purchases)
+
+
+async def set_limits(
+    connection: Connection, account_id: UUID, limits: Mapping[str, int | None]
+) -> None:
+    """Set some of an account's `Limits`, by name; None sets what any account has.
+
+    Processes heed them within ten seconds. Needs a transaction.
+    """
+    await queries.upsert_limits(connection, account_id, limits)
+    await audit.record(connection, "account.limited", account_id, limits=dict(limits))

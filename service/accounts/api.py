@@ -12,7 +12,8 @@ from litestar.params import PathParameter, QueryParameter
 
 from service import allowance, audit
 from service.accounts import keys, members, queries
-from service.accounts.accounts import rename_account
+from service.accounts.accounts import details_of, rename_account
+from service.accounts.callers import Callers
 from service.accounts.keys import actor_of
 from service.accounts.records import Account, AccountDetails, ApiKey, Caller, Member, Role
 from service.accounts.used_keys import UsedKeys, writing
@@ -87,7 +88,7 @@ async def get_account(
 ) -> AccountDetails:
     """Get your account."""
     async with database.general.connection() as connection:
-        return await queries.select_account(connection, caller.account_id)
+        return await details_of(connection, caller.account_id)
 
 
 @patch(
@@ -120,7 +121,7 @@ async def change_account(
     async with database.general.transaction() as connection:
         account = Account(caller.account_id, caller.name, None)
         await rename_account(connection, account, change.name, actor_of(caller))
-        return await queries.select_account(connection, caller.account_id)
+        return await details_of(connection, caller.account_id)
 
 
 @get(
@@ -276,9 +277,11 @@ async def list_events(
 
 @asynccontextmanager
 async def lifespan(app: Litestar) -> AsyncIterator[None]:
-    """Note which keys are used, until the end."""
-    app.state.used_keys = UsedKeys()
-    async with writing(app.state.used_keys, app.state.database):
+    """Identify callers, and note which keys are used, until the end."""
+    state = app.state
+    state.callers = Callers(state.database.identifying, state.settings.workers)
+    state.used_keys = UsedKeys()
+    async with writing(state.used_keys, state.database):
         yield
 
 

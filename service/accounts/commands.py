@@ -1,7 +1,7 @@
 """The commands for accounts and their API keys."""
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import click
@@ -18,6 +18,18 @@ from service.settings import Settings
 
 if TYPE_CHECKING:
     from service.postgres.pools import Connection
+
+
+def _limit(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    least = 1 if parameter.name == "calls" else 0
+    if text in (None, "default") or (
+        text.isascii() and text.isdigit() and least <= int(text) < 2**31
+    ):
+        return text
+    raise click.BadParameter(f"“{text}” must be a whole number from {least}, or “default”")
+
+
+_LIMIT: dict[str, Any] = {"metavar": "NUMBER", "callback": _limit}
 
 
 @click.group()
@@ -74,6 +86,46 @@ def rename_account(settings: Settings, account_called: str, name: str, as_json: 
         return {"id": found.id, "name": renamed, "formerly": found.name}
 
     print_result(in_transaction(settings, work), as_json, "Renamed {formerly} to {name} ({id}).")
+
+
+@account.command("limit")
+@account_argument
+@click.option("--calls", **_LIMIT, help="Calls to the Certificate API in progress at once.")
+@click.option("--certificates", **_LIMIT, help="Certificates that it may import.")
+@click.option("--certificate-bytes", **_LIMIT, help="Bytes on record about them.")
+@click.option("--purchases", **_LIMIT, help="Calls to the vendor per day.")
+@as_json_option
+@click.pass_obj
+def limit_account(
+    settings: Settings, /, account_called: str, as_json: bool, **options: str | None
+) -> None:
+    """Show what ACCOUNT (an id or exact name) may use and has used, after setting what you give.
+
+    Each limit is a whole number, or “default”.
+    """
+    from service.accounts import accounts
+
+    limits = {
+        name: None if text == "default" else int(text)
+        for name, text in options.items()
+        if text is not None
+    }
+
+    async def work(connection: "Connection") -> dict[str, object]:
+        found = await accounts.find_account(connection, account_called)
+        if limits:
+            await accounts.set_limits(connection, found.id, limits)
+        details = await accounts.details_of(connection, found.id)
+        return {"id": found.id, "name": found.name, "limits": details.limits, "used": details.used}
+
+    print_result(
+        in_transaction(settings, work),
+        as_json,
+        "{name} ({id}) may have {limits.calls:,} calls in progress. It uses "
+        "{used.certificates:,} of {limits.certificates:,} certificates, "
+        "{used.certificate_bytes:,} of {limits.certificate_bytes:,} bytes, and "
+        "{used.purchases:,} of {limits.purchases:,} calls to the vendor today.",
+    )
 
 
 @account.command("suspend")

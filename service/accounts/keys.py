@@ -125,7 +125,8 @@ async def holders_of(connection: Connection, some_keys: Iterable[str]) -> dict[s
 
 async def authenticate(connection: Connection, key: str) -> Caller:
     """Return the caller with that key. Raises `Unauthorized` or `InactiveAccount`."""
-    caller = await queries.select_caller(connection, digest_of(key))
+    digest = digest_of(key)
+    caller = (await queries.select_callers(connection, [digest])).get(digest)
     if caller is None:
         raise Unauthorized
     if caller.suspended_at is not None:

@@ -1,21 +1,24 @@
 """The SQL statements about accounts, their members, and their keys."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
 import asyncpg
+import msgspec
 
 from service.accounts.records import (
     Account,
     AccountDetails,
     ApiKey,
     Caller,
+    Limits,
     Member,
     Membership,
     Role,
     Session,
     SignInLink,
+    Used,
     User,
 )
 from service.errors import InvalidName
@@ -114,13 +117,49 @@ async def select_account_name(connection: Connection, account_id: UUID) -> str:
     return await connection.fetchval("SELECT name FROM account WHERE id = $1", account_id)
 
 
-async def select_account(connection: Connection, account_id: UUID) -> AccountDetails:
-    """Return an existing account as its own people see it."""
+async def select_account(
+    connection: Connection, account_id: UUID, purchases: int
+) -> AccountDetails:
+    """Return an existing account as its own people see it, with what it has bought today."""
     row = await connection.fetchrow(
-        "SELECT id, name, created_at, renamed_at FROM account WHERE id = $1", account_id
+        """
+        SELECT
+            account.id, name, created_at, renamed_at,
+            calls, account_limit.certificates, certificate_bytes, account_limit.purchases,
+            coalesce(usage.certificates, 0), coalesce(usage.bytes, 0)
+        FROM account
+        LEFT JOIN account_limit ON account_limit.account_id = account.id
+        LEFT JOIN certificate_usage AS usage ON usage.account_id = account.id
+        WHERE account.id = $1
+        """,
+        account_id,
     )
     assert row is not None
-    return AccountDetails(*row)
+    id_, name, created_at, renamed_at, *limits, certificates, size = row
+    used = Used(certificates, size, purchases)
+    return AccountDetails(id_, name, created_at, renamed_at, _limits(limits), used)
+
+
+async def upsert_limits(
+    connection: Connection, account_id: UUID, limits: Mapping[str, int | None]
+) -> None:
+    """Set some limits of an account, by the field of `Limits`; None sets what any account has."""
+    await connection.execute(
+        """
+        INSERT INTO account_limit
+        SELECT given.*
+        FROM (VALUES ($1::uuid)) AS account (id)
+        LEFT JOIN account_limit AS former ON former.account_id = account.id
+        CROSS JOIN LATERAL jsonb_populate_record(former, $2) AS given
+        ON CONFLICT (account_id) DO UPDATE SET
+            calls = excluded.calls,
+            certificates = excluded.certificates,
+            certificate_bytes = excluded.certificate_bytes,
+            purchases = excluded.purchases
+        """,
+        account_id,
+        msgspec.json.encode({"account_id": account_id, **limits}).decode(),
+    )
 
 
 async def update_account_suspended(
@@ -398,18 +437,20 @@ async def insert_session(
     )
 
 
-async def select_session(connection: Connection, token_digest: bytes) -> Session | None:
-    """Return the session with that token, if it has not ended."""
-    row = await connection.fetchrow(
+async def select_sessions(
+    connection: Connection, token_digests: Sequence[bytes]
+) -> dict[bytes, Session]:
+    """Return the sessions with these tokens that have not ended, by digest."""
+    rows = await connection.fetch(
         """
-        SELECT user_session.id, app_user.id, app_user.email, app_user.name
+        SELECT user_session.token_digest, user_session.id, app_user.id, app_user.email, app_user.name
         FROM user_session JOIN app_user ON app_user.id = user_session.user_id
-        WHERE user_session.token_digest = $1
+        WHERE user_session.token_digest = ANY ($1)
           AND user_session.ended_at IS NULL AND user_session.expires_at > now()
         """,
-        token_digest,
+        token_digests,
     )
-    return None if row is None else Session(row[0], User(*row[1:]))
+    return {digest: Session(session_id, User(*user)) for digest, session_id, *user in rows}
 
 
 async def end_session(connection: Connection, session_id: UUID) -> None:
@@ -526,16 +567,32 @@ async def select_all_keys(
     return [dict(row) for row in rows]
 
 
-async def select_caller(connection: Connection, digest: bytes) -> Caller | None:
-    row = await connection.fetchrow(
+async def select_callers(connection: Connection, digests: Sequence[bytes]) -> dict[bytes, Caller]:
+    """Return whose these active keys are, by digest."""
+    rows = await connection.fetch(
         """
-        SELECT account.id, account.name, api_key.id, account.suspended_at
-        FROM api_key JOIN account ON account.id = api_key.account_id
-        WHERE api_key.digest = $1 AND api_key.revoked_at IS NULL
+        SELECT
+            api_key.digest, account.id, account.name, api_key.id AS key_id, account.suspended_at,
+            account_limit.calls, account_limit.certificates, account_limit.certificate_bytes,
+            account_limit.purchases
+        FROM api_key
+        JOIN account ON account.id = api_key.account_id
+        LEFT JOIN account_limit ON account_limit.account_id = account.id
+        WHERE api_key.digest = ANY ($1) AND api_key.revoked_at IS NULL
         """,
-        digest,
+        digests,
     )
-    return None if row is None else Caller(*row)
+    return {
+        row["digest"]: Caller(
+            row["id"], row["name"], row["key_id"], row["suspended_at"], _limits(row[5:])
+        )
+        for row in rows
+    }
+
+
+def _limits(values: Sequence[int | None]) -> Limits:
+    given = zip(Limits.__struct_fields__, values, strict=True)
+    return Limits(**{name: value for name, value in given if value is not None})
 
 
 async def select_key_holders(connection: Connection, digests: list[bytes]) -> dict[bytes, UUID]:

@@ -15,13 +15,31 @@ class Account(msgspec.Struct, frozen=True):
     suspended_at: datetime | None
 
 
+# The name of the allowance that `Limits.purchases` limits.
+PURCHASES = "calls to the vendor"
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What an account may use. An operator may give it other limits than these."""
+
+    calls: int = 256
+    """Calls to the Certificate API in progress at the same time."""
+    certificates: int = 1_000_000
+    """Certificates that it has imported."""
+    certificate_bytes: int = 2_000_000_000
+    """What is recorded about them, in bytes."""
+    purchases: int = 10_000
+    """Calls to the vendor per day (UTC)."""
+
+
 class Caller(msgspec.Struct, frozen=True):
-    """The account whose API key came with a request, and that key's id."""
+    """The account whose API key came with a request, that key's id, and the account's limits."""
 
     account_id: UUID
     name: str
     api_key_id: UUID
     suspended_at: datetime | None
+    limits: Limits = Limits()
 
 
 class ApiKey(msgspec.Struct, frozen=True):
@@ -33,13 +51,23 @@ class ApiKey(msgspec.Struct, frozen=True):
     last_used_at: datetime | None
 
 
+class Used(msgspec.Struct, frozen=True):
+    """What an account has used of its limits; `purchases` are today's."""
+
+    certificates: int
+    certificate_bytes: int
+    purchases: int
+
+
 class AccountDetails(msgspec.Struct, frozen=True):
-    """Your account. `renamed_at` is when you last renamed it."""
+    """Your account: when you last renamed it, what it may use, and what it has used of that."""
 
     id: UUID
     name: str
     created_at: datetime
     renamed_at: datetime | None
+    limits: Limits
+    used: Used
 
 
 Role: TypeAlias = Literal["admin", "member"]

@@ -115,11 +115,6 @@ async def start_session(connection: Connection, user: User, former: Session | No
     return token
 
 
-async def find_session(connection: Connection, token: str) -> Session | None:
-    """Return the session with that token, if it exists and has not ended."""
-    return await queries.select_session(connection, digest_of(token))
-
-
 async def sign_out(connection: Connection, session: Session, *, everywhere: bool) -> None:
     """End a session, or all of its user's sessions."""
     if everywhere:

@@ -14,7 +14,7 @@ import msgspec
 from service.accounts import sign_in
 from service.accounts.records import Session
 from service.errors import Forbidden, InvalidInput
-from service.postgres.pools import Database
+from service.postgres import shares
 from service.tokens import form_token, new_token
 from service.web.bodies import HttpRequest
 from service.web.pages import Page, Site, redirect, rendered
@@ -28,13 +28,15 @@ class Visitor(msgspec.Struct, frozen=True):
     session: Session | None
 
 
-async def visiting(request: HttpRequest, database: Database) -> Visitor:
+async def visiting(request: HttpRequest) -> Visitor:
     """Return the visitor who sent a request for a page. Raises `Unavailable`."""
     token = request.cookies.get(request.app.state.site.cookie)
     if not token:
         return Visitor(new_token(), is_new=True, session=None)
-    async with database.general.connection() as connection:
-        return Visitor(token, is_new=False, session=await sign_in.find_session(connection, token))
+    session: Session | None = await request.app.state.callers.session(token)
+    if session is not None:
+        shares.belongs_to(session.user.id)
+    return Visitor(token, is_new=False, session=session)
 
 
 async def form_of(request: HttpRequest, visitor: Visitor) -> Mapping[str, str]:

@@ -5,33 +5,40 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from io import BytesIO
+from tempfile import SpooledTemporaryFile
+from uuid import UUID
+from weakref import WeakValueDictionary
 
 import msgspec
 from litestar import Litestar, Response, post
 from litestar.di import NamedDependency
 from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
 
-from service.accounts.keys import authenticate, key_of
+from service.accounts.records import Caller
 from service.certificates.imports import (
-    LINES_AT_ONCE,
     LineResult,
     check_are_lines,
     import_lines,
+    in_groups,
     numbered_lines,
 )
-from service.errors import BodyTooLarge
+from service.errors import BodyTooLarge, TooManyCalls, Unavailable
 from service.postgres.pools import Database
 from service.processes import metrics
-from service.web.bodies import JSON, HttpRequest, raw_body
+from service.web.bodies import JSON, HttpRequest, streamed_body
 from service.web.documents import documented, problems
 
 MAX_IMPORT = 16 * 1024 * 1024
-
-
 MAX_IMPORT_LINES = 20_000
-# Fewer than the general connections, so that imports never take the last one.
+
+# How much of a body is kept in memory while it arrives. The rest waits in a temporary file.
+_IN_MEMORY = 256 * 1024
+
+# How many imports a process takes at the same time, how many of them record a group of lines, which
+# is fewer than the general connections, and how many seconds any of them waits for its turn.
+_MOST = 32
 _AT_ONCE = 2
+_DEADLINE = 5.0
 
 
 _NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl", JSON)
@@ -66,11 +73,11 @@ class _Import(Operation):
         200: documented(ImportReport, "Every line was imported"),
         207: documented(ImportReport, "Some lines were imported: see each item"),
         422: documented(ImportReport, "No line was imported: see each item"),
-        **problems(400, 401, 402, 408, 413, 415, 503),
+        **problems(400, 401, 402, 408, 413, 415, 429, 503),
     },
 )
 async def import_certificates(
-    request: HttpRequest, database: NamedDependency[Database]
+    request: HttpRequest, caller: NamedDependency[Caller], database: NamedDependency[Database]
 ) -> Response[bytes]:
     """Import facts about certificates for your own calls. A bad line doesn't stop the others.
 
@@ -78,21 +85,27 @@ async def import_certificates(
     `cert_url` beside it, or as `{"cert_url", "response": {…}}`. A line may also have `kind`,
     `account`, `page_text`, and `fingerprints`. Facts are in `insights.properties`. An email address
     or phone number that the response says matched becomes a fingerprint. Importing a line again
-    changes nothing. At most 16 MB and 20,000 lines.
+    changes nothing. At most 16 MB and 20,000 lines, and one import at a time.
+
+    Lines are recorded in groups. If you get a 503, some may be recorded: send them all again.
     """
-    key = key_of(request.headers.get("authorization"))
-    async with database.general.connection() as connection:
-        caller = await authenticate(connection, key)
-    body = await raw_body(request, _NDJSON)
-    if body.rstrip(b"\n").count(b"\n") >= MAX_IMPORT_LINES:
-        raise BodyTooLarge(f"the body must be at most {MAX_IMPORT_LINES} lines long")
-    lines = list(numbered_lines(BytesIO(body)))
-    check_are_lines(lines)
+    imports: _Imports = request.app.state.imports
     items: list[LineResult] = []
-    # A caller that imports a lot may wait for itself, but not hold connections that others need.
-    async with request.app.state.imports, database.general.transaction() as connection:
-        for start in range(0, len(lines), LINES_AT_ONCE):
-            items += await import_lines(connection, lines[start : start + LINES_AT_ONCE], caller)
+    async with imports.one_more(caller.account_id):
+        with SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
+            ends = 0
+            async for chunk in streamed_body(request, _NDJSON):
+                file.write(chunk)
+                ends += chunk.count(b"\n")
+                # A last line without an end is one, too.
+                if ends + (not chunk.endswith(b"\n")) > MAX_IMPORT_LINES:
+                    raise BodyTooLarge(f"the body must be at most {MAX_IMPORT_LINES} lines long")
+            file.seek(0)
+            for group in in_groups(numbered_lines(file)):
+                if not items:
+                    check_are_lines(group)
+                async with imports.turn(), database.general.transaction() as connection:
+                    items += await import_lines(connection, group, caller)
     failed = sum(item.result is msgspec.UNSET for item in items)
     for result, count in Counter(str(item.result or "failed") for item in items).items():
         metrics.IMPORTED.labels(result).inc(count)
@@ -103,10 +116,47 @@ async def import_certificates(
     )
 
 
+class _Imports:
+    """The imports of this process: one of each account, and each waiting for its turn."""
+
+    def __init__(self) -> None:
+        self._accounts: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+
+    @asynccontextmanager
+    async def one_more(self, account_id: UUID) -> AsyncIterator[None]:
+        """Begin an import. Raises `TooManyCalls` or `Unavailable`."""
+        if len(self._accounts) >= _MOST:
+            raise Unavailable("too many imports are in progress")
+        own = self._accounts.setdefault(account_id, asyncio.Lock())
+        try:
+            async with asyncio.timeout(_DEADLINE):
+                await own.acquire()
+        except TimeoutError:
+            raise TooManyCalls("another import of yours is in progress") from None
+        try:
+            yield
+        finally:
+            own.release()
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait to record a group of lines. Raises `Unavailable`."""
+        try:
+            async with asyncio.timeout(_DEADLINE):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise Unavailable("too many imports are in progress") from None
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+
 @asynccontextmanager
 async def lifespan(app: Litestar) -> AsyncIterator[None]:
     """Limit how many imports run at once in this process."""
-    app.state.imports = asyncio.Semaphore(_AT_ONCE)
+    app.state.imports = _Imports()
     yield
 
 

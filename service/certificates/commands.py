@@ -6,7 +6,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO
 
 import click
@@ -34,10 +33,10 @@ def import_command(context: click.Context, file: BinaryIO, as_json: bool) -> Non
     Ctrl-C, it is 130, and what was imported stays.
     """
     from service.certificates.imports import (
-        LINES_AT_ONCE,
         LineResult,
         check_are_lines,
         import_lines,
+        in_groups,
         numbered_lines,
     )
 
@@ -61,8 +60,7 @@ def import_command(context: click.Context, file: BinaryIO, as_json: bool) -> Non
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.default_int_handler)
         with _progress(file) as advance:
-            lines = numbered_lines(file)
-            while some := list(islice(lines, LINES_AT_ONCE)):
+            for some in in_groups(numbered_lines(file)):
                 if not counts:
                     check_are_lines(some)
                 async with connection.transaction():

@@ -109,51 +109,59 @@ def can_be(cert_id: str, kind: Kind) -> bool:
     return kind in kinds_of(cert_id) or (kind == "web" and cert_id.startswith("0."))
 
 
+# How much may be on record of one certificate. Many times what any real one has, and little enough
+# that a statement which reads a hundred of them stays quick.
+MAX_FINGERPRINTS = 500
+MAX_PAGE_TEXT = 1_000_000
+MAX_FACTS = 32 * 1024
+
+Word: TypeAlias = Annotated[str, Meta(max_length=100)]
+Line: TypeAlias = Annotated[str, Meta(max_length=1000)]
+
+
 class Version(Struct, omit_defaults=True):
     """A version number and its parts."""
 
-    full: str | None = None
-    major: str | None = None
-    minor: str | None = None
-    patch: str | None = None
+    full: Word | None = None
+    major: Word | None = None
+    minor: Word | None = None
+    patch: Word | None = None
 
 
 class Browser(Struct, omit_defaults=True):
     """The consumer's browser, from its user agent."""
 
-    full: str | None = None
-    name: str | None = None
-    user_agent: str | None = None
+    full: Line | None = None
+    name: Line | None = None
+    user_agent: Annotated[str, Meta(max_length=8192)] | None = None
     version: Version | None = None
 
 
 class OperatingSystem(Struct, omit_defaults=True):
     """The consumer's operating system, from its user agent."""
 
-    full: str | None = None
+    full: Line | None = None
     is_mobile: bool | None = None
-    name: str | None = None
+    name: Line | None = None
     version: Version | None = None
 
 
 class Place(Struct):
     """Where the consumer was, as far as the IP address tells."""
 
-    city: str | None = None
-    country_code: str | None = None
+    city: Line | None = None
+    country_code: Word | None = None
     lat: float | None = None
     lon: float | None = None
-    postal_code: str | None = None
-    state: str | None = None
-    time_zone: str | None = None
+    postal_code: Word | None = None
+    state: Line | None = None
+    time_zone: Word | None = None
 
 
 Count: TypeAlias = Annotated[float, Meta(ge=0, le=1e9)]
 Time: TypeAlias = Annotated[datetime, Meta(tz=True)]
 HostText: TypeAlias = Annotated[str, Meta(max_length=1024)]
 UrlText: TypeAlias = Annotated[str, Meta(max_length=8192)]
-# Published are “autofill”, “paste”, “typing”, and “pre-populated”. The vendor sends further ones.
-InputMethod: TypeAlias = Annotated[str, Meta(max_length=100)]
 
 
 class Facts(Struct, omit_defaults=True):
@@ -166,9 +174,10 @@ class Facts(Struct, omit_defaults=True):
     domain: HostText | None | UnsetType = UNSET
     expires_at: Time | None | UnsetType = UNSET
     form_input_kpm: Count | None | UnsetType = UNSET
-    form_input_method: list[InputMethod] | None | UnsetType = UNSET
+    # Published are “autofill”, “paste”, “typing”, and “pre-populated”. The vendor sends further ones.
+    form_input_method: list[Word] | None | UnsetType = UNSET
     form_input_wpm: Count | None | UnsetType = UNSET
-    ip: str | None | UnsetType = UNSET
+    ip: Word | None | UnsetType = UNSET
     is_framed: bool | None | UnsetType = UNSET
     is_masked: bool | None | UnsetType = UNSET
     num_sensitive_content_elements: Count | None | UnsetType = UNSET
@@ -202,6 +211,13 @@ LONGEST_WINDOW = timedelta(days=93)
 MOVING = frozenset({"age_seconds", "expires_at", "seconds_on_page"})
 SETTLED_AFTER = timedelta(days=1)
 TRUSTED_FOR = timedelta(minutes=15)
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """How many certificates an account has on record, and how many bytes about them."""
+
+    certificates: int
+    bytes: int
 
 
 class PageText(msgspec.Struct, frozen=True):

@@ -10,22 +10,26 @@ import asyncio
 import codecs
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, BinaryIO, get_args
+from typing import IO, Annotated, Any, get_args
 from uuid import UUID
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from service.accounts.accounts import accounts_called
-from service.accounts.records import Caller
+from service.accounts.records import Caller, Limits
 from service.certificates import queries
 from service.certificates.facts import (
+    MAX_FINGERPRINTS,
+    MAX_PAGE_TEXT,
     Certificate,
     Facts,
     HostText,
     Kind,
     Time,
     UrlText,
+    Usage,
+    Word,
     can_be,
     cert_id_of_url,
     checked_cert_id,
@@ -41,7 +45,9 @@ from service.postgres.pools import Connection
 from service.web.json_input import invalid_value
 
 MAX_LINE = 4 * 1024 * 1024
-LINES_AT_ONCE = 2000
+# Lines that are imported together, in one transaction: so many, or so many bytes.
+_LINES_AT_ONCE = 2000
+_BYTES_AT_ONCE = 1024 * 1024
 
 
 class _Insights(Struct):
@@ -74,7 +80,7 @@ class _OldCertificate(
     created_at: Time | None | UnsetType = UNSET
     domain: HostText | None | UnsetType = UNSET
     expires_at: Time | None | UnsetType = UNSET
-    ip: str | None | UnsetType = UNSET
+    ip: Word | None | UnsetType = UNSET
     is_framed: bool | None | UnsetType = UNSET
     is_masked: bool | None | UnsetType = UNSET
     page_url: UrlText | None | UnsetType = UNSET
@@ -95,8 +101,8 @@ class _Line(_Response):
     cert_url: str | None = None
     kind: Kind | None = None
     account: str | None = None
-    page_text: str | None = None
-    fingerprints: list[str] | None = None
+    page_text: Annotated[str, Meta(max_length=MAX_PAGE_TEXT)] | None = None
+    fingerprints: Annotated[list[str], Meta(max_length=MAX_FINGERPRINTS)] | None = None
     response: _Response | None = None
 
 
@@ -120,7 +126,7 @@ class LineResult(Struct, omit_defaults=True):
 _decode_line = msgspec.json.Decoder(_Line).decode
 
 
-def numbered_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
+def numbered_lines(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
     """Yield the nonblank lines with their numbers. An overlong line is cut off.
 
     Skips byte order marks, which some systems put before the first line of each file.
@@ -136,12 +142,27 @@ def numbered_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
             yield number, line
 
 
+def in_groups(lines: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
+    """Yield lines in groups to import, each small enough for a short transaction."""
+    group: list[tuple[int, bytes]] = []
+    size = 0
+    for number, text in lines:
+        if group and (len(group) == _LINES_AT_ONCE or size + len(text) > _BYTES_AT_ONCE):
+            yield group
+            group, size = [], 0
+        group.append((number, text))
+        size += len(text)
+    if group:
+        yield group
+
+
 async def import_lines(
     connection: Connection, lines: Sequence[tuple[int, bytes]], caller: Caller | None = None
 ) -> list[LineResult]:
     """Import lines for a caller, or for everyone if `caller` is None. Needs a transaction.
 
-    A bad line is reported in its result and doesn't stop the others.
+    A bad line is reported in its result and doesn't stop the others. Neither does one that the
+    caller has no room for; whether there is room in bytes is decided once for all these lines.
     """
     results: list[LineResult] = []
     understood: list[tuple[LineResult, Incoming]] = []
@@ -156,6 +177,10 @@ async def import_lines(
     imported_by = caller.account_id if caller else None
     accounts = await _accounts(connection, (line for _, line in understood), caller)
     await queries.lock_imports(connection, imported_by)
+    room = None
+    if caller is not None:
+        used = await queries.select_usage(connection, caller.account_id)
+        room = _Room(caller.limits, used)
     while understood:
         recorded = await queries.select_certificates(
             connection, [line.cert_id for _, line in understood], imported_by
@@ -167,17 +192,38 @@ async def import_lines(
                 old = recorded.get(line.cert_id)
                 account_id = _account_id(line.account, accounts, caller)
                 new = merged(old, line, imported_by, account_id)
+                if new != old:
+                    if room is not None:
+                        room.take(is_new=old is None)
+                    recorded[line.cert_id] = changed[line.cert_id] = new
                 result.cert_id = line.cert_id
                 result.result = (
                     "created" if old is None else "updated" if new != old else "unchanged"
                 )
-                if new != old:
-                    recorded[line.cert_id] = changed[line.cert_id] = new
         written = await queries.upsert_certificates(connection, changed.values())
         # Add to what the vendor told in the meantime, rather than overwrite it.
         overtaken = changed.keys() - written
         understood = [(result, line) for result, line in understood if line.cert_id in overtaken]
     return results
+
+
+class _Room:
+    """How much more an account may record."""
+
+    def __init__(self, limits: Limits, used: Usage) -> None:
+        self._limits = limits
+        self._certificates = used.certificates
+        self._bytes = used.bytes
+
+    def take(self, *, is_new: bool) -> None:
+        """Count a change. Raises `InvalidInput` if there is no room for it."""
+        if self._bytes >= self._limits.certificate_bytes:
+            most = self._limits.certificate_bytes
+            raise InvalidInput("line", f"{self._bytes:,} bytes on record", f"within {most:,} bytes")
+        if is_new and self._certificates >= self._limits.certificates:
+            most = self._limits.certificates
+            raise InvalidInput("line", "one more certificate", f"within {most:,} certificates")
+        self._certificates += is_new
 
 
 def parse_line(text: bytes) -> Incoming:

@@ -17,6 +17,8 @@ from msgspec import Struct, UnsetType
 
 from service.certificates import queries
 from service.certificates.facts import (
+    MAX_FACTS,
+    MAX_FINGERPRINTS,
     MOVING,
     NOT_AMONG_FACTS,
     SETTLED_AFTER,
@@ -160,10 +162,15 @@ def merged(
 ) -> Certificate:
     """Return the record of a certificate after new information is added to it.
 
-    Raises `InvalidInput` if the domain is invalid.
+    Raises `InvalidInput` if the domain is invalid, or if it would be more than may be on record.
     """
     before = old or Certificate(new.cert_id, imported_by, "web")
     facts = {**before.facts, **new.facts}
+    size = len(msgspec.json.encode(facts))
+    if size > MAX_FACTS:
+        raise InvalidInput(
+            "insights.properties", f"{size} bytes", f"at most {MAX_FACTS} bytes, as JSON"
+        )
     kind = new.kind or (old and _given_kind(old)) or likeliest_kind(new.cert_id, facts)
     created_at = new.created_at or before.created_at
     seconds_on_page = _later(before.seconds_on_page, new.seconds_on_page)
@@ -173,6 +180,10 @@ def merged(
         fingerprints = new.fingerprints
     if new.proven:
         fingerprints = list(dict.fromkeys((*(fingerprints or ()), *new.proven)))
+    if fingerprints is not None and len(fingerprints) > MAX_FINGERPRINTS:
+        raise InvalidInput(
+            "fingerprints", f"{len(fingerprints)} of them", f"at most {MAX_FINGERPRINTS}"
+        )
     known, fetched_at = _known_with(old, new)
     if created_at is not None and seconds_on_page is not None and "seconds_on_page" in known:
         known.add("age_seconds")

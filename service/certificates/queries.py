@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from service.certificates.facts import LONGEST_WINDOW, Certificate, Kind, PageText
+from service.certificates.facts import LONGEST_WINDOW, Certificate, Kind, PageText, Usage
 from service.postgres.pools import Connection
 
 
@@ -80,6 +80,14 @@ async def lock_imports(connection: Connection, imported_by: UUID | None) -> None
         "SELECT pg_advisory_xact_lock(hashtextextended('certificates of ' || $1, 0))",
         str(imported_by),
     )
+
+
+async def select_usage(connection: Connection, account_id: UUID) -> Usage:
+    """Return how much of what is on record an account has imported."""
+    row = await connection.fetchrow(
+        "SELECT certificates, bytes FROM certificate_usage WHERE account_id = $1", account_id
+    )
+    return Usage(0, 0) if row is None else Usage(*row)
 
 
 async def select_certificates(

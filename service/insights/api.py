@@ -1,7 +1,7 @@
 """The Certificate API over HTTP."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +17,7 @@ from litestar.openapi.spec import (
 )
 from litestar.params import PathParameter
 
-from service.accounts.keys import authenticate, key_of
+from service.accounts.keys import key_of
 from service.accounts.names import Status
 from service.certificates.facts import CERT_ID, MAX_CERT_ID, checked_cert_id, kind_told_by
 from service.errors import (
@@ -32,8 +32,7 @@ from service.errors import (
     http_status,
     shorten,
 )
-from service.insights.batching import NaturalBatcher
-from service.insights.confirmed_owner import confirmed_owner
+from service.insights.confirmed_owner import check_ready, confirmed_owner
 from service.insights.contract import (
     MALFORMED_ID,
     MAX_BODY,
@@ -46,6 +45,8 @@ from service.insights.contract import (
 )
 from service.insights.operations import Operations
 from service.insights.upstream import open_vendor
+from service.postgres import shares
+from service.postgres.batching import NaturalBatcher
 from service.postgres.pools import FOR_ANSWERS
 from service.processes import metrics
 from service.web.bodies import JSON, HttpRequest, raw_body
@@ -173,6 +174,7 @@ def _error(reason: str, detail: str | None = None) -> dict[str, object]:
                 408: "The body took too long to arrive",
                 413: "The body is longer than 64 KB",
                 422: "The operations can't be run on this certificate",
+                429: "Too many of your calls are in progress",
                 502: "The vendor failed",
                 503: "No answer right now; see Retry-After",
                 504: "The vendor took too long",
@@ -191,17 +193,20 @@ async def run_operations(
     state = request.app.state
     started = time.perf_counter()
     key = key_of(request.headers.get("authorization"))
-    try:
-        cert_id = checked_cert_id(cert_id)
-        _check_version(request.headers.get("api-version"))
-        asked = state.operations.asked_of(cert_id, await raw_body(request, (JSON,)))
-    except ServiceError:
-        # A caller without a valid key learns only that.
-        async with state.database.general.connection() as connection:
-            await authenticate(connection, key)
-        raise
-    told = kind_told_by(str(request.scope.get("sent_path", "")))
-    body, answer = await state.operations.run(key, cert_id, asked, told)
+    # Before the body, which nobody without a key makes us wait for.
+    caller = await state.callers.remember(key)
+    shares.belongs_to(caller.account_id)
+    with state.callers.one_more(caller):
+        try:
+            cert_id = checked_cert_id(cert_id)
+            _check_version(request.headers.get("api-version"))
+            asked = state.operations.asked_of(cert_id, await raw_body(request, (JSON,)))
+        except ServiceError:
+            # A caller whose key was just revoked learns only that.
+            await state.callers.identify(key)
+            raise
+        told = kind_told_by(str(request.scope.get("sent_path", "")))
+        body, answer = await state.operations.run(caller, key, cert_id, asked, told)
     state.used_keys.note(key)
     _ANSWERED.inc()
     _TOLD[answer.status].inc()
@@ -226,6 +231,7 @@ def _check_version(header: str | None) -> None:
         200: documented(ValidateResponse, "OK"),
         401: documented(ErrorResponse, "Incorrect API key"),
         402: documented(ErrorResponse, "The account is inactive"),
+        429: documented(ErrorResponse, "Too many of your calls are in progress"),
         502: documented(ErrorResponse, "The vendor failed"),
         503: documented(ErrorResponse, "No answer right now; see Retry-After"),
         504: documented(ErrorResponse, "The vendor took too long"),
@@ -239,9 +245,11 @@ async def validate_certificate_id(
     The reason names the kind of certificate. If we don't know the certificate and have no vendor to
     ask, we check only the form of the id.
     """
-    key = key_of(request.headers.get("authorization"))
+    state = request.app.state
+    caller = await state.callers.identify(key_of(request.headers.get("authorization")))
+    shares.belongs_to(caller.account_id)
     told = kind_told_by(str(request.scope.get("sent_path", "")))
-    validity = await request.app.state.operations.validate(key, cert_id, told)
+    validity = await state.operations.validate(caller, cert_id, told)
     metrics.REQUESTS.labels(200).inc()
     return Response(msgspec.json.encode(validity), media_type=JSON)
 
@@ -262,6 +270,12 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
         state.operations = Operations(
             resolver, state.database, vendor, retains_locally=state.settings.local_retain
         )
+
+        async def ready(asked: Sequence[None]) -> Sequence[None]:
+            await check_ready(state.database.probing)
+            return asked
+
+        state.ready = NaturalBatcher(ready, in_flight=1, deadline=1.0)
         yield
         await state.operations.drain()
 

@@ -25,9 +25,11 @@ from collections.abc import Sequence
 import structlog
 
 from service.certificates.certificates import refresh_hosts
+from service.errors import Unavailable
 from service.insights import queries
 from service.insights.queries import Answer, Question
 from service.ownership.hostname import SUFFIX_LIST_VERSION
+from service.postgres.migrations import is_migrated
 from service.postgres.pools import Pool
 
 _log = structlog.get_logger("service.insights")
@@ -55,3 +57,11 @@ async def confirmed_owner(pool: Pool, questions: Sequence[Question]) -> list[Ans
         except Exception as error:  # noqa: BLE001 - the other answers are already on record
             _log.warning("hosts not updated", error=type(error).__qualname__)
     return answers
+
+
+async def check_ready(pool: Pool) -> None:
+    """Check that an answer could be put on record now. Raises `Unavailable`."""
+    async with pool.connection() as connection:
+        if not await is_migrated(connection):
+            raise Unavailable("the database schema is out of date: run “confirmed-owner migrate”")
+        await queries.rehearse_answer(connection)

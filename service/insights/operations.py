@@ -8,12 +8,14 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 from sys import getsizeof
+from uuid import UUID
+from weakref import WeakValueDictionary
 
 import msgspec
 from cachetools import TTLCache
 from uuid_utils.compat import uuid7
 
-from service.accounts.keys import authenticate
+from service.accounts.records import Caller
 from service.certificates.certificates import page_text_of, validity_of
 from service.certificates.facts import (
     MOVING,
@@ -30,27 +32,30 @@ from service.errors import (
     ServiceError,
     Unauthorized,
     Unavailable,
+    Unprocessable,
 )
 from service.insights import contract
 from service.insights.asked import Asked, asked_of, needed_for, not_a_web_certificate
-from service.insights.batching import NaturalBatcher
 from service.insights.contract import (
     OWNER_PROPERTIES,
     ScanParameters,
     ScansOutcome,
     ValidateResponse,
+    values_of,
 )
-from service.insights.page_scan import ScanText, scan_page
+from service.insights.page_scan import ScanText, most_terms, scan_page
 from service.insights.purchases import Bought, Purchases
 from service.insights.queries import Answer, Question
 from service.insights.results import bought_body, recorded_body
 from service.insights.upstream import Vendor
+from service.postgres.batching import NaturalBatcher
 from service.postgres.pools import Database
 from service.tokens import digest_of
 
-# Texts longer than this many characters are prepared and scanned one at a time. A call that waits
-# for that longer than this many seconds fails.
-_LONG_TEXT = 50_000
+# Texts longer than this many characters are prepared and scanned in threads, this many at a time and
+# one of each account. A call that takes longer than this many seconds to get there fails.
+_LONG_TEXT = 4_000
+_THREADS = 2
 _LONG_TEXT_DEADLINE = 4.0
 
 # The cache of prepared texts: about how many bytes it holds, and for how many seconds. Its key is
@@ -88,7 +93,8 @@ class Operations:
         self._vendor = vendor
         self._retains_locally = retains_locally
         self._purchases = Purchases(vendor, database) if vendor is not None else None
-        self._long_texts = asyncio.Semaphore(1)
+        self._threads = asyncio.Semaphore(_THREADS)
+        self._scanning: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
         self._texts: TTLCache[int, ScanText] = TTLCache(
             _TEXTS_KEPT, _TEXTS_KEPT_FOR, getsizeof=lambda text: getsizeof(text.folded) + 500
         )
@@ -103,9 +109,11 @@ class Operations:
         )
 
     async def run(
-        self, key: str, cert_id: str, asked: Asked, told: Kind | None = None
+        self, caller: Caller, key: str, cert_id: str, asked: Asked, told: Kind | None = None
     ) -> tuple[bytes, Answer]:
         """Return the body of a 200, and the recorded answer behind it.
+
+        `key` decides who asks; the caller is whose it was a moment ago, and what that may use.
 
         `told` is the kind that the certificate's URL tells. One whose id suggests another kind, as
         that of a ping URL does, is answered from the record alone: the vendor would be asked for
@@ -116,33 +124,34 @@ class Operations:
         """
         question = question_of(key, cert_id, asked)
         if self._purchases is None or told not in (None, *kinds_of(cert_id)):
-            answer, bought = await self._resolver.ask(question), None
+            answer, bought = await self._resolver.ask(question, caller.account_id), None
         else:
-            answer, bought = await self._with_vendor(self._purchases, question, asked)
+            answer, bought = await self._with_vendor(self._purchases, caller, question, asked)
         if answer.verdict != "answered":
             raise _PROBLEMS[answer.verdict]()
         if bought is not None and bought.ran_operations:
             return bought_body(asked, answer, bought), answer
-        scanned = await self._scanned(cert_id, asked.scans, answer) if asked.scans else None
+        scanned = None
+        if asked.scans is not None:
+            scanned = await self._scanned(caller, cert_id, asked.scans, answer)
         return recorded_body(asked, answer, scanned, bought), answer
 
-    async def validate(self, key: str, given_id: str, told: Kind | None) -> ValidateResponse:
+    async def validate(self, caller: Caller, given_id: str, told: Kind | None) -> ValidateResponse:
         """Check that an id belongs to a certificate, of which kind, and that it is not too old.
 
         If the certificate is not on record and there is no vendor to ask, `told` decides, which is
         the kind that its URL tells, or else the form of the id.
 
-        Raises `Unauthorized`, `InactiveAccount`, `Unavailable`, or `VendorFailed`.
+        Raises `LimitReached`, `Unavailable`, or `VendorFailed`.
         """
+        try:
+            cert_id = checked_cert_id(given_id)
+        except InvalidCertificateId:
+            return ValidateResponse("failure", contract.INVALID_ID)
         async with self._database.general.connection() as connection:
-            caller = await authenticate(connection, key)
-            try:
-                cert_id = checked_cert_id(given_id)
-            except InvalidCertificateId:
-                return ValidateResponse("failure", contract.INVALID_ID)
             held = await validity_of(connection, cert_id, caller.account_id)
-        if held is None and self._vendor is not None:
-            return await self._vendor.validate(cert_id)
+        if held is None and self._purchases is not None:
+            return await self._purchases.validate(caller, cert_id)
         kind, is_old = held or (told or kinds_of(cert_id)[0], False)
         if is_old:
             return ValidateResponse("failure", contract.TOO_OLD)
@@ -155,11 +164,12 @@ class Operations:
         await self._resolver.drain()
 
     async def _with_vendor(
-        self, purchases: Purchases, question: Question, asked: Asked
+        self, purchases: Purchases, caller: Caller, question: Question, asked: Asked
     ) -> tuple[Answer, Bought | None]:
         """Return the answer, after asking the vendor for what the record lacks."""
         needed = needed_for(question.cert_id, asked)
-        answer = await self._resolver.ask(msgspec.structs.replace(question, needed=needed))
+        asking = msgspec.structs.replace(question, needed=needed)
+        answer = await self._resolver.ask(asking, caller.account_id)
         known = None if answer.known is None else frozenset(answer.known)
         if known is not None and answer.has_lapsed:
             known -= MOVING
@@ -172,7 +182,7 @@ class Operations:
                 lacking = needed - (known or frozenset()) | {"expires_at"}
             case _:
                 return answer, None
-        bought = await purchases.buy(question, asked, lacking, known)
+        bought = await purchases.buy(caller, question, asked, lacking, known)
         # Don't insist on what the vendor left out. What moves was true when the vendor told it.
         question = msgspec.structs.replace(
             question, needed=needed & bought.known - MOVING, vendor_answers=True
@@ -187,12 +197,14 @@ class Operations:
             )
         if not bought.has_insights:
             question = msgspec.structs.replace(question, owner_asked=False, facts_asked=False)
-        answer = await self._resolver.ask(question)
+        answer = await self._resolver.ask(question, caller.account_id)
         if answer.verdict in ("not_found", "incomplete"):
             raise Unavailable("the certificate's record changed during the call")
         return answer, bought
 
-    async def _scanned(self, cert_id: str, scans: ScanParameters, answer: Answer) -> ScansOutcome:
+    async def _scanned(
+        self, caller: Caller, cert_id: str, scans: ScanParameters, answer: Answer
+    ) -> ScansOutcome:
         assert answer.revision is not None
         ready = self._texts.get(answer.revision)
         length: int | None
@@ -205,9 +217,11 @@ class Operations:
             length = len(ready.folded)
         if length is None or length <= _LONG_TEXT:
             return scan_page(ready, scans)
-        # In a thread and one at a time: each search in a long text blocks the whole process.
+        _check_terms(scans, length)
+        # Not in the event loop, where each search would hold up every other call.
+        own = self._scanning.setdefault(caller.account_id, asyncio.Lock())
         try:
-            async with asyncio.timeout(_LONG_TEXT_DEADLINE), self._long_texts:
+            async with asyncio.timeout(_LONG_TEXT_DEADLINE), own, self._threads:
                 ready = self._texts.get(answer.revision)
                 if ready is None:
                     found = await self._page_text(cert_id, answer, longest=None)
@@ -222,6 +236,16 @@ class Operations:
     async def _page_text(self, cert_id: str, answer: Answer, longest: int | None) -> PageText:
         async with self._database.general.connection() as connection:
             return await page_text_of(connection, cert_id, answer.imported_by, longest)
+
+
+def _check_terms(scans: ScanParameters, length: int) -> None:
+    terms = {*values_of(scans.required), *values_of(scans.forbidden)}
+    if len(terms) > most_terms(length):
+        raise Unprocessable(
+            contract.SCANS_UNSUCCESSFUL,
+            f"the page’s text has {length} characters, so you can look for at most "
+            f"{most_terms(length)} different terms",
+        )
 
 
 def question_of(key: str, cert_id: str, asked: Asked) -> Question:

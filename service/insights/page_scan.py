@@ -6,13 +6,15 @@ marks, in full width, as a ligature), and characters that draw nothing are left 
 Wildcards in a term stand for any text, including none. A wildcard is `{{*}}`, or `*` between two of
 the caller's delimiters. White space at the ends of a term is ignored, and a blank term is skipped.
 
-Each term costs one pass over the text: we look for its parts in order, and the first match of each
-part is as good as any. CPython finds a part in linear time (the two-way algorithm), so no crafted
-term can make a scan slow.
+Each different term costs one pass over the text: we look for its parts in order, and the first match
+of each part is as good as any. CPython finds a part in linear time (the two-way algorithm), so the
+costliest scan is that of the most terms in the longest text, and `most_terms` bounds it. A long text
+is worked on in pieces, because each step holds the interpreter, and every other call with it.
 """
 
+import time
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -20,6 +22,13 @@ from service.insights.contract import Found, ScanParameters, ScansOutcome, value
 from service.text import without_ignorable
 
 WILDCARD = "{{*}}"
+
+
+# How many characters a scan compares at most, all terms together: a fraction of a second.
+_MOST_COMPARED = 50_000_000
+
+# How many characters are worked on in one step.
+_PIECE = 50_000
 
 
 class ScanText(msgspec.Struct, frozen=True):
@@ -30,7 +39,13 @@ class ScanText(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, recorded: str) -> "ScanText":
         """Fold what looks alike, and turn each run of white space into one space."""
-        return cls(" ".join(_folded(recorded).split()))
+        pieces = (" ".join(_folded(piece).split()) for piece in _pieces(recorded))
+        return cls(" ".join(filter(None, pieces)))
+
+
+def most_terms(length: int) -> int:
+    """Return how many different terms can be looked for in a text of that many characters."""
+    return _MOST_COMPARED // max(1, length)
 
 
 def scan_page(text: ScanText | None, scans: ScanParameters) -> ScansOutcome:
@@ -52,9 +67,13 @@ def scan_page(text: ScanText | None, scans: ScanParameters) -> ScansOutcome:
 def scan(text: ScanText, terms: Iterable[str], delimiter: str | None = None) -> Found:
     """Return which of the terms the text contains."""
     result = Found([], [])
+    contained: dict[str, bool] = {}
     for term in terms:
-        if not is_blank(term):
-            (result.found if _contains(text, term, delimiter) else result.not_found).append(term)
+        if is_blank(term):
+            continue
+        if term not in contained:
+            contained[term] = _contains(text, term, delimiter)
+        (result.found if contained[term] else result.not_found).append(term)
     return result
 
 
@@ -66,11 +85,38 @@ def is_blank(term: str) -> bool:
 def _contains(text: ScanText, term: str, delimiter: str | None) -> bool:
     at = 0
     for part in _parts(term, delimiter):
-        at = text.folded.find(part, at)
+        at = _find(text.folded, part, at)
         if at < 0:
             return False
         at += len(part)
     return True
+
+
+def _find(text: str, part: str, at: int) -> int:
+    while at + len(part) <= len(text):
+        found = text.find(part, at, at + _PIECE + len(part))
+        if found >= 0:
+            return found
+        at += _PIECE
+        _let_others_go_on()
+    return -1
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Yield a text in pieces that end before white space, where nothing combines."""
+    start = 0
+    while start < len(text):
+        end = start + _PIECE
+        while end < len(text) and not text[end].isspace():
+            end += 1
+        yield text[start:end]
+        start = end
+        if end < len(text):
+            _let_others_go_on()
+
+
+def _let_others_go_on() -> None:
+    time.sleep(0)
 
 
 def _parts(term: str, delimiter: str | None) -> list[str]:

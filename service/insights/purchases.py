@@ -10,32 +10,41 @@ from collections import Counter
 from collections.abc import Coroutine, Mapping, Set
 from datetime import UTC, datetime
 from typing import Any, TypeAlias, TypeVar
+from uuid import UUID
 from weakref import WeakValueDictionary
 
 import msgspec
 from cachetools import TTLCache
 
+from service import allowance
+from service.accounts.records import PURCHASES, Caller
 from service.certificates.facts import Certificate, kinds_of
 from service.certificates.hosts import TELLS_HOST, TELLS_HOST_OTHERWISE, lacking_for_host
 from service.certificates.merging import record_told
 from service.errors import (
     InvalidInput,
     ProductUnavailable,
+    TooManyCalls,
     Unavailable,
     Unprocessable,
     VendorFailed,
 )
 from service.insights import queries
 from service.insights.asked import Asked
-from service.insights.contract import OPERATIONS, InsightsParameters, OperationsRequest
+from service.insights.contract import (
+    OPERATIONS,
+    InsightsParameters,
+    OperationsRequest,
+    ValidateResponse,
+)
 from service.insights.queries import Question
 from service.insights.upstream import MAX_CONNECTIONS, NONSENSE, Vendor, VendorResponse
 from service.postgres.pools import Database
 
 JUST_BOUGHT_FOR = 2.0
 
-# Per key, so that a busy caller waits for itself and leaves connections to others.
-MOST_PER_CALLER = MAX_CONNECTIONS // 4
+# Per account, so that a busy one waits for itself and leaves connections to others.
+MOST_PER_ACCOUNT = MAX_CONNECTIONS // 4
 
 Unknown: TypeAlias = Mapping[str, Mapping[str, object]]
 """Keys of a request that we don't know, as in `Asked`."""
@@ -75,10 +84,15 @@ class Purchases:
         )
         self._tasks: set[asyncio.Task[Any]] = set()
         self._recording: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._callers: Counter[bytes] = Counter()
+        self._accounts: Counter[UUID] = Counter()
 
     async def buy(
-        self, question: Question, asked: Asked, lacking: Set[str], known: Set[str] | None
+        self,
+        caller: Caller,
+        question: Question,
+        asked: Asked,
+        lacking: Set[str],
+        known: Set[str] | None,
     ) -> Bought:
         """Have the vendor run and tell what is missing, and record what it tells.
 
@@ -86,25 +100,33 @@ class Purchases:
         purchase continues if its caller leaves, so that what we pay for is recorded.
 
         Raises what `Vendor.run` raises, `VendorFailed` if the answer is unusable, `Unprocessable`
-        if the vendor returns nothing but an error, and `Unavailable`.
+        if the vendor returns nothing but an error, `TooManyCalls`, `LimitReached`, and `Unavailable`.
         """
-        caller = question.key_digest
-        if self._callers[caller] >= MOST_PER_CALLER:
-            raise Unavailable("too many of your calls are waiting for the vendor")
-        self._callers[caller] += 1
-        task = self._start(self._buy(question, asked, lacking, known))
-        task.add_done_callback(lambda _: self._leave(caller))
+        account_id = caller.account_id
+        if self._accounts[account_id] >= MOST_PER_ACCOUNT:
+            raise TooManyCalls("too many of your calls are waiting for the vendor")
+        self._accounts[account_id] += 1
+        task = self._start(self._buy(caller, question, asked, lacking, known))
+        task.add_done_callback(lambda _: self._leave(account_id))
         return await asyncio.shield(task)
+
+    async def validate(self, caller: Caller, cert_id: str) -> ValidateResponse:
+        """Ask the vendor whether an id belongs to a certificate.
+
+        Raises `LimitReached`, `VendorFailed`, or `Unavailable`.
+        """
+        await self._spend(caller)
+        return await self._vendor.validate(caller.account_id, cert_id)
 
     async def drain(self) -> None:
         """Wait for purchases in progress; none takes much longer than the vendor's budget."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _leave(self, caller: bytes) -> None:
-        self._callers[caller] -= 1
-        if not self._callers[caller]:
-            del self._callers[caller]
+    def _leave(self, account_id: UUID) -> None:
+        self._accounts[account_id] -= 1
+        if not self._accounts[account_id]:
+            del self._accounts[account_id]
 
     def _start(self, work: Coroutine[Any, Any, _Result]) -> asyncio.Task[_Result]:
         task = asyncio.create_task(work)
@@ -119,12 +141,17 @@ class Purchases:
             task.exception()
 
     async def _buy(
-        self, question: Question, asked: Asked, lacking: Set[str], known: Set[str] | None
+        self,
+        caller: Caller,
+        question: Question,
+        asked: Asked,
+        lacking: Set[str],
+        known: Set[str] | None,
     ) -> Bought:
         started = time.monotonic()
         request = request_for(question.cert_id, asked, lacking, known)
         unknown = asked.unknown if _runs_operations(lacking, known) else {}
-        response, record = await self._shared(question, request, unknown)
+        response, record = await self._shared(caller, question, request, unknown)
         check_complete(request, response)
         has_insights = request.insights is None or response.insights is not None
         if "host" in lacking and "host" not in record.known and has_insights:
@@ -132,7 +159,8 @@ class Purchases:
             further = lacking_for_host(record.cert_id, record.kind, record.facts, record.known)
             if request.insights is None or further.isdisjoint(request.insights.properties):
                 more = OperationsRequest(insights=InsightsParameters(sorted(further)))
-                _, record = await self._shared(question, more, {}, spent=time.monotonic() - started)
+                spent = time.monotonic() - started
+                _, record = await self._shared(caller, question, more, {}, spent=spent)
             # Asking again won't make the vendor tell what it just left out.
             if "host" not in record.known:
                 raise VendorFailed(NONSENSE)
@@ -151,6 +179,7 @@ class Purchases:
 
     async def _shared(
         self,
+        caller: Caller,
         question: Question,
         request: OperationsRequest,
         unknown: Unknown,
@@ -159,13 +188,13 @@ class Purchases:
     ) -> _Purchase:
         """Ask the vendor and record what it tells; shared by callers unless it may do something."""
         if request.retain is not None or unknown.get(""):
-            return await self._ask_and_record(question, request, unknown, spent)
+            return await self._ask_and_record(caller, question, request, unknown, spent)
         same = (question.cert_id, body_of(request, unknown))
         if (just_bought := self._just_bought.get(same)) is not None:
             return just_bought
         task = self._under_way.get(same)
         if task is None:
-            task = self._start(self._ask_and_record(question, request, unknown, spent))
+            task = self._start(self._ask_and_record(caller, question, request, unknown, spent))
             self._under_way[same] = task
             task.add_done_callback(lambda _: self._under_way.pop(same))
         purchase = await task
@@ -175,11 +204,16 @@ class Purchases:
         return purchase
 
     async def _ask_and_record(
-        self, question: Question, request: OperationsRequest, unknown: Unknown, spent: float
+        self,
+        caller: Caller,
+        question: Question,
+        request: OperationsRequest,
+        unknown: Unknown,
+        spent: float,
     ) -> _Purchase:
         # Taken before the call, so that nothing counts as newer than it is.
         at = datetime.now(UTC)
-        response = await self._ask(question.cert_id, request, unknown, spent)
+        response = await self._ask(caller, question.cert_id, request, unknown, spent)
         if response.retain is not None and response.retain.results and request.retain is not None:
             # Recorded before anything else can fail: it is retained, and may be paid for.
             async with self._database.general.connection() as connection:
@@ -197,19 +231,25 @@ class Purchases:
             raise VendorFailed(NONSENSE) from None
 
     async def _ask(
-        self, cert_id: str, request: OperationsRequest, unknown: Unknown, spent: float
+        self,
+        caller: Caller,
+        cert_id: str,
+        request: OperationsRequest,
+        unknown: Unknown,
+        spent: float,
     ) -> VendorResponse:
         """Run operations. If one of several is not in the plan, the others run without it."""
         started = time.monotonic() - spent
         try:
-            return await self._run(cert_id, request, unknown, spent)
+            return await self._run(caller, cert_id, request, unknown, spent)
         except ProductUnavailable as refused:
             together = VendorResponse("error", str(refused))
             # An operation that we don't know may do something, so it is not sent again.
             unknown = {where: keys for where, keys in unknown.items() if where}
             for part in _parts_of(request):
                 try:
-                    told = await self._run(cert_id, part, unknown, time.monotonic() - started)
+                    spent = time.monotonic() - started
+                    told = await self._run(caller, cert_id, part, unknown, spent)
                 except ProductUnavailable:
                     continue
                 except (VendorFailed, Unavailable):
@@ -223,14 +263,28 @@ class Purchases:
             return together
 
     async def _run(
-        self, cert_id: str, request: OperationsRequest, unknown: Unknown, spent: float
+        self,
+        caller: Caller,
+        cert_id: str,
+        request: OperationsRequest,
+        unknown: Unknown,
+        spent: float,
     ) -> VendorResponse:
+        await self._spend(caller)
         return await self._vendor.run(
+            caller.account_id,
             cert_id,
             body_of(request, unknown),
             retains=request.retain is not None or bool(unknown.get("")),
             spent=spent,
         )
+
+    async def _spend(self, caller: Caller) -> None:
+        """Count a call to the vendor, which may cost money. Raises `LimitReached`."""
+        async with self._database.general.connection() as connection:
+            await allowance.take(
+                connection, PURCHASES, str(caller.account_id), caller.limits.purchases
+            )
 
 
 def body_of(request: OperationsRequest, unknown: Unknown) -> bytes:

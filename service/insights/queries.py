@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 import msgspec
+from uuid_utils.compat import uuid7
 
 from service.accounts.names import Status
 from service.certificates.facts import LONGEST_WINDOW, MOVING, SETTLED_AFTER, TRUSTED_FOR, Kind
@@ -316,6 +317,26 @@ def _with_labels(row: Sequence[Any]) -> tuple[Any, ...]:
     *told, is_retained, reference, vendor, campaign_id, previously_retained = row
     retained = Labels(reference, vendor, campaign_id) if is_retained else None
     return *told, retained, previously_retained
+
+
+async def rehearse_answer(connection: Connection) -> None:
+    """Do what an answer takes, and undo it. Raises whatever would prevent one."""
+    rehearsal = connection.transaction()
+    await rehearsal.start()
+    try:
+        # Nothing is read, but as the statement that answers, it waits for locks on these tables.
+        await connection.execute("SELECT FROM certificate, retained_certificate LIMIT 0")
+        await connection.execute(
+            """
+            INSERT INTO answer (id, account_id, api_key_id, cert_id, domain, status, answered_at)
+            SELECT $1, $1, $1, 'rehearsal', 'example.com', owner.status, now()
+            FROM confirmed_owner($1, 'example.com', ARRAY['example.com'], NULL) AS owner
+            LEFT JOIN api_key ON api_key.id = $1
+            """,
+            uuid7(),
+        )
+    finally:
+        await rehearsal.rollback()
 
 
 _NOTHING_TO_NOTE = Labels(None, None, None)

@@ -3,9 +3,10 @@
 Only the settings decide where we connect, and only the certificate's id goes into the URL. Every
 wait has a deadline, and the whole call has a budget. We retry a call only if that is safe: if it
 never reached the vendor, or if the vendor says it did not accept it and the call retains nothing.
-At most a tenth of all calls are retried. After several failures in a row, the circuit breaker
+At most a tenth of all calls are retried. After several failures in a row, a circuit breaker
 opens: callers get an error at once, until one of the single calls it lets through now and then
-succeeds.
+succeeds. If the vendor can't be reached, it opens for everyone. If the vendor fails or is too slow,
+which may be for what one account asks, it opens for that account.
 
 Errors never contain the key, or anything the vendor or a caller sent. Their texts are ours or
 published by the vendor.
@@ -20,11 +21,12 @@ from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote
+from uuid import UUID
 
 import httpx
 import msgspec
 import stamina
-from cachetools import TTLCache
+from cachetools import LRUCache, TTLCache
 from circuitbreaker import STATE_HALF_OPEN, CircuitBreaker
 
 from service import __version__
@@ -154,26 +156,54 @@ class _Failed(Exception):
         super().__init__(str(error))
 
 
+class _Unreachable(_Failed):
+    """The call never reached the vendor, whatever it asked."""
+
+
+class _Breaker:
+    """A circuit breaker that lets one call at a time through to find out whether it may close."""
+
+    def __init__(self, *counted: type[_Failed], except_for: tuple[type[_Failed], ...] = ()) -> None:
+        self._breaker = CircuitBreaker(
+            failure_threshold=FAILURES_BEFORE_OPEN,
+            recovery_timeout=OPEN_FOR,
+            expected_exception=lambda kind, _: (
+                issubclass(kind, counted) and not issubclass(kind, except_for)
+            ),
+        )
+        self._is_probing = False
+
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """Run a call, and count whether it fails. Raises `Unavailable` while it is open."""
+        is_probe = self._breaker.state == STATE_HALF_OPEN
+        if self._breaker.opened or (is_probe and self._is_probing):
+            metrics.UPSTREAM.labels("not_tried").inc()
+            raise Unavailable("the vendor can't be reached", max(1, self._breaker.open_remaining))
+        self._is_probing |= is_probe
+        try:
+            with self._breaker:
+                yield
+        finally:
+            self._is_probing &= not is_probe
+
+
 class Vendor:
     """The vendor's Certificate API."""
 
     def __init__(self, client: httpx.AsyncClient, budget: float) -> None:
         self._client = client
         self._budget = budget
-        self._breaker = CircuitBreaker(
-            failure_threshold=FAILURES_BEFORE_OPEN,
-            recovery_timeout=OPEN_FOR,
-            expected_exception=_Failed,
-        )
-        self._is_probing = False
+        self._for_all = _Breaker(_Unreachable)
+        self._for_one: LRUCache[UUID, _Breaker] = LRUCache(10_000)
         self._repeats = _MOST_REPEATS
         self._not_found: TTLCache[str, None] = TTLCache(100_000, NOT_FOUND_FOR)
         self._under_way = 0
 
     async def run(
-        self, cert_id: str, body: bytes, *, retains: bool, spent: float = 0.0
+        self, account_id: UUID, cert_id: str, body: bytes, *, retains: bool, spent: float = 0.0
     ) -> VendorResponse:
-        """Run the operations in a body. `spent` seconds of the budget are already used.
+        """Run the operations in a body for an account. `spent` seconds of the budget are used.
 
         Raises `CertificateNotFound`, `InvalidCertificateId`, `SchemaViolation`,
         `ProductUnavailable`, `Refused`, `VendorFailed`, or `Unavailable`.
@@ -181,6 +211,7 @@ class Vendor:
         if cert_id in self._not_found and not retains:
             raise CertificateNotFound
         status, content = await self._call(
+            account_id,
             "POST",
             f"/{quote(cert_id, safe='')}",
             body,
@@ -203,9 +234,10 @@ class Vendor:
             response.reason = None
         return response
 
-    async def validate(self, cert_id: str) -> ValidateResponse:
+    async def validate(self, account_id: UUID, cert_id: str) -> ValidateResponse:
         """Ask whether an id belongs to a certificate. Raises `VendorFailed` or `Unavailable`."""
         status, content = await self._call(
+            account_id,
             "GET",
             f"/{quote(cert_id, safe='')}/validate",
             b"",
@@ -220,11 +252,15 @@ class Vendor:
         return response
 
     async def _call(
-        self, method: str, path: str, body: bytes, *, retains: bool, budget: float
+        self, account_id: UUID, method: str, path: str, body: bytes, *, retains: bool, budget: float
     ) -> tuple[int, bytes]:
         """Return the status and body of the vendor's answer if it is 200 or about the call."""
         if budget < _LEAST_BUDGET:
             raise VendorTimedOut(_TOO_SLOW)
+        breaker = self._for_one.get(account_id)
+        if breaker is None:
+            breaker = _Breaker(_Failed, except_for=(_Unreachable,))
+            self._for_one[account_id] = breaker
         with self._admitted():
             attempts = stamina.retry_context(
                 on=partial(self._may_repeat, retains=retains),
@@ -234,7 +270,7 @@ class Vendor:
                 wait_jitter=0.1,
             )
             try:
-                with self._breaker:
+                with self._for_all.admitted(), breaker.admitted():
                     async with _within(budget):
                         async for attempt in attempts:
                             with attempt:
@@ -245,26 +281,17 @@ class Vendor:
 
     @contextmanager
     def _admitted(self) -> Iterator[None]:
-        """Admit a call if a connection is free and the circuit breaker allows it.
-
-        Raises `Unavailable`.
-        """
-        is_probe = self._breaker.state == STATE_HALF_OPEN
+        """Admit a call if a connection is free. Raises `Unavailable`."""
         if self._under_way >= MAX_CONNECTIONS:
             # No call waits for a connection. That none is free says nothing about the vendor.
             metrics.UPSTREAM.labels("not_tried").inc()
             raise Unavailable("too many calls are waiting for the vendor")
-        if self._breaker.opened or (is_probe and self._is_probing):
-            metrics.UPSTREAM.labels("not_tried").inc()
-            raise Unavailable("the vendor can't be reached", max(1, self._breaker.open_remaining))
-        self._is_probing |= is_probe
         self._under_way += 1
         self._repeats = min(_MOST_REPEATS, self._repeats + _REPEATS_PER_CALL)
         try:
             yield
         finally:
             self._under_way -= 1
-            self._is_probing &= not is_probe
 
     def _may_repeat(self, error: Exception, *, retains: bool) -> bool:
         """Whether to retry a call after this error. If so, use up one retry."""
@@ -285,10 +312,10 @@ class Vendor:
                 return response.status_code, await _content(response)
         except httpx.ConnectError as error:
             result = "unreachable"
-            raise _Failed(VendorFailed("the vendor can't be reached"), "always") from error
+            raise _Unreachable(VendorFailed("the vendor can't be reached"), "always") from error
         except httpx.ConnectTimeout as error:
             result = "unreachable"
-            raise _Failed(VendorTimedOut(_TOO_SLOW), "always") from error
+            raise _Unreachable(VendorTimedOut(_TOO_SLOW), "always") from error
         except httpx.TimeoutException as error:
             result = "timeout"
             raise _Failed(VendorTimedOut(_TOO_SLOW)) from error

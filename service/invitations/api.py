@@ -417,6 +417,10 @@ async def _invite_all(
         )
         return _invited(email, invited, caller)
 
+    async def done(connection: Connection, emails: Sequence[str]) -> dict[str, object]:
+        pending = await invitations.pending_to(connection, caller.account_id, emails, reason, role)
+        return {email: _invited(email, Sent(each, False), caller)[1] for email, each in pending}
+
     return await carried_out_for_each(
         request,
         database,
@@ -424,6 +428,7 @@ async def _invite_all(
         key,
         emails,
         one,
+        done,
         lambda email, error: InvitationItem(email=email, status_code=error.status, error=error),
         order=_order,
     )

@@ -14,6 +14,7 @@ the lock on the invitation's row, and commits together with its effect, its even
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TypeAlias
 from uuid import UUID
@@ -267,6 +268,25 @@ def checked_note(note: str | None) -> str | None:
     return "\n".join(lines)
 
 
+async def pending_to(
+    connection: Connection,
+    inviter_id: UUID,
+    emails: Sequence[str],
+    reason: Reason,
+    role: Role | None,
+) -> list[tuple[str, Invitation]]:
+    """Return the addresses, as given, for which `invite` would return a pending invitation."""
+    kept: dict[str, str] = {}
+    for email in emails:
+        with suppress(InvalidInput):
+            kept[email] = checked_email(email)
+    found = await queries.select_pending_invitations(
+        connection, inviter_id, list(kept.values()), reason
+    )
+    pending = {each.email: each for each in found if each.state == "pending" and each.role == role}
+    return [(email, pending[as_kept]) for email, as_kept in kept.items() if as_kept in pending]
+
+
 def _checked_label(label: str | None) -> str | None:
     if label is None or not label.strip():
         return None
@@ -304,9 +324,10 @@ async def _pending(
     connection: Connection, inviter_id: UUID, email: str, reason: Reason, role: Role | None
 ) -> Invitation | None:
     """Return the pending invitation like this one, if any. One past its end becomes expired."""
-    pending = await queries.select_pending_invitation(connection, inviter_id, email, reason)
-    if pending is None:
+    found = await queries.select_pending_invitations(connection, inviter_id, [email], reason)
+    if not found:
         return None
+    (pending,) = found
     if pending.state != "pending":
         await queries.lock_invitation(connection, pending.id)
         await _end(connection, pending, "expired", audit.SERVICE)

@@ -102,21 +102,21 @@ async def insert_link(
     )
 
 
-async def select_pending_invitation(
-    connection: Connection, inviter_id: UUID, email: str, reason: Reason
-) -> Invitation | None:
-    """Return the invitation stored as pending, even if it is overdue."""
-    row = await connection.fetchrow(
+async def select_pending_invitations(
+    connection: Connection, inviter_id: UUID, emails: Sequence[str], reason: Reason
+) -> list[Invitation]:
+    """Return the invitations stored as pending, even if they are overdue."""
+    rows = await connection.fetch(
         _INVITATIONS
         + """
-        WHERE invitation.inviter_id = $1 AND invitation.email = $2 AND invitation.reason = $3
+        WHERE invitation.inviter_id = $1 AND invitation.email = ANY ($2) AND invitation.reason = $3
           AND invitation.state = 'pending'
         """,
         inviter_id,
-        email,
+        emails,
         reason,
     )
-    return None if row is None else Invitation(*row)
+    return [Invitation(*row) for row in rows]
 
 
 # The filters and the order of a list: before an id, by state, by reason, by address, and how many.

@@ -1,6 +1,6 @@
 """The management API for domains: claims, their verification by DNS, and its evidence."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Annotated, Literal
@@ -166,6 +166,15 @@ async def add_domains(
         item.status_code = 201 if is_new else 200
         return item.status_code, item
 
+    async def done(connection: Connection, names: Sequence[str]) -> dict[str, object]:
+        added = await claims.added(
+            connection, caller.account_id, names, covers_subdomains=wanted.covers_subdomains
+        )
+        items = {name: _domain(claim) for name, claim in added}
+        for item in items.values():
+            item.status_code = 200
+        return {**items}
+
     return await carried_out_for_each(
         request,
         database,
@@ -173,6 +182,7 @@ async def add_domains(
         idempotency_key,
         wanted.names,
         add,
+        done,
         lambda name, error: DomainItem(name=name, status_code=error.status, error=error),
         # In the order given, because only the account's own requests could wait for them.
         order=wanted.names.index,

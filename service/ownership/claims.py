@@ -7,6 +7,7 @@ other.
 
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from uuid_utils.compat import uuid7
 from service import allowance, audit
 from service.accounts.members import mail_admins
 from service.audit import Actor
-from service.errors import Conflict, NotFound
+from service.errors import Conflict, InvalidHostname, NotFound
 from service.ownership import ownerships, queries
 from service.ownership.dns_txt import Finding, kept_evidence, look_up, new_code, places_of
 from service.ownership.hints import hint_of
@@ -76,6 +77,19 @@ async def add(
         covers_subdomains=covers_subdomains,
     )
     return await find(connection, account_id, name), True
+
+
+async def added(
+    connection: Connection, account_id: UUID, names: Sequence[str], *, covers_subdomains: bool
+) -> list[tuple[str, Claim]]:
+    """Return the names, as given, for which `add` would return an existing claim."""
+    claimable: dict[str, str] = {}
+    for name in names:
+        with suppress(InvalidHostname):
+            claimable[name] = claimable_name(name, covers_subdomains=covers_subdomains)
+    found = await queries.select_claims_to(connection, account_id, list(claimable.values()))
+    claims = {each.name: each for each in found if each.covers_subdomains == covers_subdomains}
+    return [(name, claims[known]) for name, known in claimable.items() if known in claims]
 
 
 async def find(connection: Connection, account_id: UUID, text: str) -> Claim:

@@ -1,6 +1,6 @@
 """The SQL statements about claims and ownerships."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -119,6 +119,16 @@ async def select_claim(connection: Connection, account_id: UUID, name: str) -> C
         _CLAIMS + "AND claim.account_id = $1 AND claim.name = $2", account_id, name
     )
     return None if row is None else _claim(row)
+
+
+async def select_claims_to(
+    connection: Connection, account_id: UUID, names: Sequence[str]
+) -> list[Claim]:
+    """Return an account's claims to these domains."""
+    rows = await connection.fetch(
+        _CLAIMS + "AND claim.account_id = $1 AND claim.name = ANY ($2)", account_id, names
+    )
+    return [_claim(row) for row in rows]
 
 
 async def select_claim_by_id(connection: Connection, claim_id: UUID) -> Claim | None:

@@ -4,23 +4,32 @@ Every wait has a deadline: connecting, taking a connection from a pool, and each
 Anything that shows that the database is unreachable or too slow is raised as `Unavailable`.
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeAlias
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from service.errors import Unavailable
+from service.errors import TooManyCalls, Unavailable
+from service.postgres import shares
+from service.postgres.health import SILENT_FOR, Health, unavailable_when_out_of_reach
+from service.postgres.shares import Shares
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
 
 ACQUIRE_DEADLINE = 2.0
 CONNECT_DEADLINE = 2.0
 STATEMENT_DEADLINE = 2.0
+# Shorter, because many calls share the statement, and share it again without the one that is slow.
+ANSWER_DEADLINE = 0.5
 
-# Two, so that this process can prepare and read one batch while the server runs the other.
+# Two, so that this process can prepare and read one batch while the server runs the other. And one
+# for accounts whose questions take long.
 FOR_ANSWERS = 2
+FOR_SLOW_ANSWERS = 1
 
 # Every session's settings. JIT compilation would take longer than our statements run.
 _SESSION = {"application_name": "confirmed-owner", "jit": "off", "timezone": "UTC"}
@@ -37,71 +46,109 @@ _ANSWERING = {
     "enable_mergejoin": "off",
 }
 
-# Errors that say nothing about the statement, only that the server could not run it now.
-_OUT_OF_REACH = (
-    OSError,
-    TimeoutError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidCatalogNameError,
-    asyncpg.exceptions.InsufficientResourcesError,
-    asyncpg.exceptions.LockNotAvailableError,
-    asyncpg.exceptions.OperatorInterventionError,
-    asyncpg.exceptions.ReadOnlySQLTransactionError,
-    asyncpg.exceptions.TransactionRollbackError,
-)
+_TRY_TURN = "SELECT pg_try_advisory_xact_lock(hashtextextended('turn of ' || $1, 0))"
 
 
 class Pool:
     """A bounded set of connections, opened on first use and reopened after the server was gone."""
 
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    def __init__(
+        self, pool: "asyncpg.Pool[asyncpg.Record]", health: Health, shares: Shares | None = None
+    ) -> None:
         self._pool = pool
+        self._health = health
+        self._shares = shares
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """Lend a connection that commits each statement by itself. Raises `Unavailable`."""
-        with _unavailable_when_out_of_reach():
-            async with self._pool.acquire(timeout=ACQUIRE_DEADLINE) as connection:
-                yield connection
+        """Lend a connection that commits each statement by itself.
+
+        Raises `Unavailable`, or `TooManyCalls` if the caller's share is used up.
+        """
+        async with AsyncExitStack() as stack:
+            if self._shares is not None:
+                await stack.enter_async_context(self._shares.place())
+            stack.enter_context(self._health.watched())
+            yield await stack.enter_async_context(self._pool.acquire(timeout=ACQUIRE_DEADLINE))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
-        """Lend a connection in a transaction that commits at the end. Raises `Unavailable`."""
-        async with self.connection() as connection, connection.transaction():
-            yield connection
+        """Lend a connection in a transaction that commits at the end.
+
+        Of the requests of one caller, one at a time has its turn, in all processes together. Those
+        that wait for it hold no connection.
+
+        Raises `Unavailable`, or `TooManyCalls` if the caller's share is used up.
+        """
+        caller = shares.current()
+        if self._shares is None or not caller:
+            async with self.connection() as connection, connection.transaction():
+                yield connection
+            return
+        deadline = time.monotonic() + shares.DEADLINE
+        async with self._shares.turn(caller):
+            while True:
+                async with self.connection() as connection, connection.transaction():
+                    if await connection.fetchval(_TRY_TURN, caller):
+                        yield connection
+                        return
+                if time.monotonic() > deadline:
+                    raise TooManyCalls("too many of your calls are waiting")
+                # Another process has the turn.
+                await asyncio.sleep(0.02)
 
 
 class Database:
-    """The pools of one process. Answers have their own, so nothing else holds them up."""
+    """The pools of one process.
 
-    def __init__(self, answering: Pool, general: Pool) -> None:
+    What answers, what identifies callers, and what checks that the service is ready have their own
+    connections, so that nothing else holds them up.
+    """
+
+    def __init__(
+        self, answering: Pool, identifying: Pool, general: Pool, probing: Pool, health: Health
+    ) -> None:
         self.answering = answering
+        self.identifying = identifying
         self.general = general
+        self.probing = probing
+        self.health = health
 
 
 @asynccontextmanager
-async def open_database(
-    url: str, *, answering: int = FOR_ANSWERS, general: int = 8
-) -> AsyncIterator[Database]:
-    """Open pools of at most this many connections each, and close them at the end.
+async def open_database(url: str, *, general: int = 8) -> AsyncIterator[Database]:
+    """Open the pools, with at most that many connections for general use; close them at the end.
 
     Nothing connects yet: a process starts, and recovers, whether or not the server is up.
     """
-    async with (
-        # Answers leave nothing in their session that would need a reset.
-        _pool(url, answering, _ANSWERING, reset=_no_reset) as for_answers,
-        _pool(url, general, {}) as for_the_rest,
-    ):
-        yield Database(Pool(for_answers), Pool(for_the_rest))
+    async with AsyncExitStack() as stack:
+
+        async def pool(size: int, **options: Any) -> "asyncpg.Pool[asyncpg.Record]":
+            return await stack.enter_async_context(_pool(url, size, **options))
+
+        health = await stack.enter_async_context(_health(url))
+        yield Database(
+            # Answers leave nothing in their session that would need a reset.
+            Pool(
+                await pool(
+                    FOR_ANSWERS + FOR_SLOW_ANSWERS,
+                    deadline=ANSWER_DEADLINE,
+                    settings=_ANSWERING,
+                    reset=_no_reset,
+                ),
+                health,
+            ),
+            Pool(await pool(2), health),
+            Pool(await pool(general), health, Shares()),
+            Pool(await pool(1), health),
+            health,
+        )
 
 
 @asynccontextmanager
 async def connect(url: str) -> AsyncIterator[Connection]:
     """Open a single connection without a statement deadline. Raises `Unavailable`."""
-    with _unavailable_when_out_of_reach():
+    with unavailable_when_out_of_reach():
         try:
             connection = await asyncpg.connect(
                 url, timeout=CONNECT_DEADLINE, server_settings=_SESSION
@@ -117,19 +164,25 @@ async def connect(url: str) -> AsyncIterator[Connection]:
 
 @asynccontextmanager
 async def _pool(
-    url: str, size: int, settings: Mapping[str, str], **options: Any
+    url: str,
+    size: int,
+    *,
+    deadline: float = STATEMENT_DEADLINE,
+    settings: Mapping[str, str] | None = None,
+    **options: Any,
 ) -> AsyncIterator["asyncpg.Pool[asyncpg.Record]"]:
     pool: Any = asyncpg.create_pool(
         url,
         min_size=0,
         max_size=size,
         timeout=CONNECT_DEADLINE,
-        command_timeout=STATEMENT_DEADLINE,
+        # A server that is there stops the statement first.
+        command_timeout=deadline + SILENT_FOR,
         server_settings={
             **_SESSION,
             **_IDLE_DEADLINE,
-            **settings,
-            "statement_timeout": f"{STATEMENT_DEADLINE * 1000:.0f}",
+            **(settings or {}),
+            "statement_timeout": f"{deadline * 1000:.0f}",
         },
         **options,
     )
@@ -141,12 +194,17 @@ async def _no_reset(connection: object) -> None:
     pass
 
 
-@contextmanager
-def _unavailable_when_out_of_reach() -> Iterator[None]:
+@asynccontextmanager
+async def _health(url: str) -> AsyncIterator[Health]:
+    async def probe() -> None:
+        connection = await asyncpg.connect(url, timeout=SILENT_FOR, server_settings=_SESSION)
+        try:
+            await connection.fetchval("SELECT 1", timeout=SILENT_FOR)
+        finally:
+            connection.terminate()
+
+    health = Health(probe)
     try:
-        yield
-    except _OUT_OF_REACH as error:
-        # asyncpg reports a parameter it can't encode as an InterfaceError and ValueError in one.
-        if isinstance(error, ValueError):
-            raise
-        raise Unavailable("the database can't be reached, or is too busy") from error
+        yield health
+    finally:
+        health.close()

@@ -2,6 +2,7 @@
 
 import gc
 import multiprocessing
+import resource
 import signal
 import socket
 from collections.abc import Awaitable, Callable
@@ -14,9 +15,13 @@ from granian.server import Server
 from service.errors import ServiceError
 from service.processes.forks import PATIENCE, end_with_parent, lifeline
 from service.processes.logs import GRANIAN_LOGGING
+from service.processes.silence import close_silent_connections
 
 # Bytes of a request's head, beyond which it is refused with 431 (RFC 6585, section 5).
 LARGEST_HEAD = 64 * 1024
+
+# How many connections a process holds. Requests in progress are far fewer; see `web/front.py`.
+MOST_CONNECTIONS = 8192
 
 # As in the ASGI specification.
 Application: TypeAlias = Callable[..., Awaitable[None]]
@@ -50,6 +55,8 @@ def serve(make_app: Callable[[], Application], address: str, port: int, workers:
     """Serve the application until interrupted. Each worker is a fork that makes its own."""
     multiprocessing.set_start_method("fork", force=True)
     lifeline()
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
 
     def load() -> Application:
         # Drop the parent's signal handlers, so that an early signal ends the worker.
@@ -57,6 +64,7 @@ def serve(make_app: Callable[[], Application], address: str, port: int, workers:
             signal.signal(number, signal.SIG_DFL)
         # A worker orphaned by a killed parent would keep holding the port.
         end_with_parent()
+        close_silent_connections(port)
         app = make_app()
         # Garbage collection takes most of the time of the slowest calls. Don't go through what
         # lives as long as the process again, and collect young objects less often: nearly all are
@@ -77,6 +85,8 @@ def serve(make_app: Callable[[], Application], address: str, port: int, workers:
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(max_buffer_size=LARGEST_HEAD),
         websockets=False,
+        backlog=1024,
+        backpressure=MOST_CONNECTIONS,
         log_dictconfig=GRANIAN_LOGGING,
         respawn_failed_workers=True,
         workers_kill_timeout=PATIENCE,

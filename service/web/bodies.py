@@ -1,5 +1,7 @@
 """Request bodies, limited in size and of the declared type."""
 
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeAlias, TypeVar
 
 from litestar import Request
@@ -21,16 +23,36 @@ _Read = TypeVar("_Read")
 
 async def raw_body(request: HttpRequest, media_types: tuple[str, ...]) -> bytes:
     """Return the bytes of a body. Raises `UnacceptableBody`."""
-    try:
+    with _measured(request):
         body = await request.body()
+    if body:
+        _check_type(request, media_types)
+    return body
+
+
+async def streamed_body(request: HttpRequest, media_types: tuple[str, ...]) -> AsyncIterator[bytes]:
+    """Yield a body as it arrives. Raises `UnacceptableBody`."""
+    with _measured(request):
+        async for chunk in request.stream():
+            if chunk:
+                _check_type(request, media_types)
+                yield chunk
+
+
+@contextmanager
+def _measured(request: HttpRequest) -> Iterator[None]:
+    try:
+        yield
     except HTTPException as error:
         if error.status_code != 413:
             raise
         limit = request.route_handler.resolve_request_max_body_size()
         raise BodyTooLarge(f"the body must be at most {limit} bytes long") from None
-    if body and request.content_type[0] not in media_types:
+
+
+def _check_type(request: HttpRequest, media_types: tuple[str, ...]) -> None:
+    if request.content_type[0] not in media_types:
         raise UnsupportedMediaType(f"the Content-Type must be {media_types[0]}")
-    return body
 
 
 async def json_of(request: HttpRequest, kind: type[_Read]) -> _Read:

@@ -7,17 +7,25 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
+from litestar import Request
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 from uuid_utils.compat import uuid7
 
-from service.errors import BodyTooSlow, MalformedBody
+from service.errors import BodyTooSlow, MalformedBody, Unavailable
+from service.postgres import shares
 from service.web import rate_limits
 
 # A body has this many seconds, and one more for each of so many bytes that have arrived.
 BODY_SECONDS = 10.0
 BODY_RATE = 50_000
+
+# How many requests a process has in progress at most. With the largest body, that bounds its memory.
+MOST_REQUESTS = 1024
+
+# For routes that answer in any case.
+ALWAYS_ANSWERED = {"always_answered": True}
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
 
@@ -33,6 +41,7 @@ class Front:
       is in the response, and in everything logged about the request.
     - A body has a deadline, by its size. Whoever reads one that is late gets `BodyTooSlow`, and one
       that ends early, `MalformedBody`.
+    - Of requests beyond `MOST_REQUESTS`, `refuse_if_saturated` refuses all that it may.
     - The access log has a line for each request, if `logs`. It holds no key, no id of a certificate,
       no address, and nothing else of the path than its pattern.
     """
@@ -41,6 +50,7 @@ class Front:
         self._app = app
         self._corrected = corrected
         self._logs = logs
+        self._in_progress = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request, as the ASGI specification says."""
@@ -70,10 +80,14 @@ class Front:
                 sent = {**message, "body": b""}
             await send(sent)
 
-        with bound_contextvars(request_id=request_id):
+        if self._in_progress >= MOST_REQUESTS:
+            scope["is_one_too_many"] = True  # type: ignore[typeddict-unknown-key] # ours
+        self._in_progress += 1
+        with bound_contextvars(request_id=request_id), shares.of_one_request():
             try:
                 await self._app(scope, _in_time(receive), answer)
             finally:
+                self._in_progress -= 1
                 if self._logs:
                     _log.info(
                         "request",
@@ -82,6 +96,12 @@ class Front:
                         status=status,
                         milliseconds=round((time.perf_counter() - started) * 1000, 1),
                     )
+
+
+async def refuse_if_saturated(request: Request[Any, Any, Any]) -> None:
+    """Refuse a request beyond what this process has in progress at most. Raises `Unavailable`."""
+    if "is_one_too_many" in request.scope and "always_answered" not in request.route_handler.opt:
+        raise Unavailable("too many requests are in progress")
 
 
 def _in_time(receive: Receive) -> Receive:

@@ -24,22 +24,28 @@ class Answered(msgspec.Struct, frozen=True):
     is_new: bool = True
 
 
-async def answered_before(
-    connection: Connection, account_id: UUID, key: str, request: bytes
-) -> Answered | None:
-    """Return the earlier response to a request, waiting if it is in progress. Needs a transaction.
-
-    `request` is everything that tells this request from any other.
-
-    Raises `InvalidInput`, or `Conflict` if another request used the key.
-    """
+def check_key(key: str) -> None:
+    """Raises `InvalidInput`."""
     if not (key.isascii() and key.isprintable() and 1 <= len(key) <= LONGEST_KEY):
         raise InvalidInput("Idempotency-Key", key, f"1 to {LONGEST_KEY} printable ASCII characters")
+
+
+async def lock_key(connection: Connection, account_id: UUID, key: str) -> None:
+    """Wait until no other request with that key is in progress. Needs a transaction."""
     await connection.execute(
         "SELECT pg_advisory_xact_lock(hashtextextended('request ' || $1 || ' ' || $2, 0))",
         str(account_id),
         key,
     )
+
+
+async def answered_before(
+    connection: Connection, account_id: UUID, key: str, request: bytes
+) -> Answered | None:
+    """Return the earlier response to a request, which is everything that tells it from any other.
+
+    Raises `Conflict` if another request used the key.
+    """
     row = await connection.fetchrow(
         """
         SELECT request_digest, status, body FROM idempotent_request

@@ -9,11 +9,14 @@ import msgspec
 
 
 class Used(msgspec.Struct, frozen=True):
-    """A limit of `limit` uses per `seconds`, of which `remaining` are left for `reset` seconds."""
+    """A limit of `limit` uses per `seconds`, of which `remaining` are left for `reset` seconds.
+
+    Without `seconds`, it limits how many requests are in progress at the same time.
+    """
 
     name: str
     limit: int
-    seconds: int
+    seconds: int | None
     remaining: int
     reset: int
 
@@ -41,7 +44,8 @@ def headers(used: list[Used]) -> list[tuple[bytes, bytes]]:
         return []
     least = min(used, key=lambda each: each.remaining)
     name = least.name.replace('"', "'")
+    of = 'qu="concurrent-requests"' if least.seconds is None else f"w={least.seconds}"
     return [
-        (b"ratelimit-policy", f'"{name}";q={least.limit};w={least.seconds}'.encode()),
+        (b"ratelimit-policy", f'"{name}";q={least.limit};{of}'.encode()),
         (b"ratelimit", f'"{name}";r={least.remaining};t={least.reset}'.encode()),
     ]

@@ -11,13 +11,13 @@ import pytest
 
 from service.accounts import sign_in
 from service.accounts.records import Session
-from service.accounts.sign_in import SignedIn, find_session, request_link
+from service.accounts.sign_in import SignedIn, request_link
 from service.app import create_app
 from service.errors import NoLongerOpen, NotFound
 from service.postgres.pools import Connection
 from tests.builders import SECRET, World, until
 from tests.conftest import SETTINGS, living
-from tests.surfer import Surfer, sign_in_link, signed_in
+from tests.surfer import Surfer, session_with, sign_in_link, signed_in
 
 SECOND = timedelta(seconds=1)
 
@@ -38,12 +38,12 @@ async def started(world: World, email: str) -> str:
 
 async def lives(world: World, token: str) -> bool:
     async with world.database.general.connection() as connection:
-        return await find_session(connection, token) is not None
+        return await session_with(connection, token) is not None
 
 
 async def session_of(world: World, token: str) -> Session:
     async with world.database.general.connection() as connection:
-        session = await find_session(connection, token)
+        session = await session_with(connection, token)
     assert session is not None
     return session
 
@@ -183,7 +183,7 @@ async def test_session_lasts_for_fourteen_days_and_no_longer(
     token = await started(world, (await world.company()).email)
     async with world.database.general.transaction() as connection:
         await age_session(connection, age)
-        assert (await find_session(connection, token) is not None) is lives_on
+        assert (await session_with(connection, token) is not None) is lives_on
 
 
 @pytest.mark.parametrize("everywhere", [False, True])
@@ -195,7 +195,7 @@ async def test_ended_session_is_nobodys_and_does_not_come_back(
     session = await session_of(world, token)
     async with world.database.general.transaction() as connection:
         await sign_in.sign_out(connection, session, everywhere=everywhere)
-        assert await find_session(connection, token) is None
+        assert await session_with(connection, token) is None
     assert not await lives(world, token)
     assert await lives(world, await started(world, company.email))
     assert not await lives(world, token)

@@ -7,11 +7,11 @@ from datetime import timedelta
 import pytest
 
 from service.accounts import sign_in
-from service.accounts.sign_in import find_session, request_link, sign_out
+from service.accounts.sign_in import request_link, sign_out
 from service.tokens import link_token
 from service.web.pages import Site
 from tests.builders import SECRET, World, link_of
-from tests.surfer import ORIGIN, Surfer, sign_in_link, signed_in
+from tests.surfer import ORIGIN, Surfer, session_with, sign_in_link, signed_in
 
 
 async def asked(world: World, email: str) -> Surfer:
@@ -346,7 +346,7 @@ async def test_signing_out_everywhere_waits_for_who_is_signing_in(world: World) 
     async with world.database.general.transaction() as connection:
         token = (await sign_in.sign_in(connection, first, None)).token
     async with world.database.general.connection() as connection:
-        session = await find_session(connection, token)
+        session = await session_with(connection, token)
     assert session is not None
 
     async def everywhere() -> None:
@@ -360,7 +360,7 @@ async def test_signing_out_everywhere_waits_for_who_is_signing_in(world: World) 
         assert not leaving.done()
     await leaving
     async with world.database.general.connection() as connection:
-        assert await find_session(connection, begun.token) is None
+        assert await session_with(connection, begun.token) is None
 
 
 async def test_how_often_others_asked_for_a_link_is_not_told(world: World) -> None:

@@ -330,14 +330,13 @@ async def test_operation_that_was_not_performed_is_a_success_as_the_vendor_says(
     assert block.items() <= response.json()[operation].items()
 
 
-@pytest.mark.parametrize("odd", [5, {"a": 1}, [True], "x" * 300_000])
+@pytest.mark.parametrize("odd", [5, {"a": 1}, [True], "x" * 200])
 async def test_one_odd_value_spoils_that_value_alone(
     stage: Stage, vendor: Vendor, odd: object
 ) -> None:
     vendor.facts |= {"age_seconds": -2, "ip": odd, "domain": "example.com"}
     told_of = await stage.told(web_id(), "age_seconds", "ip", "domain")
-    assert told_of == {"age_seconds": None, "ip": odd if isinstance(odd, str) else None,
-                       "domain": "example.com"}  # fmt: skip
+    assert told_of == {"age_seconds": None, "ip": None, "domain": "example.com"}
 
 
 @pytest.mark.parametrize(

@@ -822,7 +822,7 @@ async def test_caller_who_asks_much_leaves_connections_to_others(
     vendor.gate.set()
     assert (await asking).status_code == 200
     statuses = [response.status_code for response in await asyncio.gather(*calls)]
-    assert sorted(statuses) == [200] * 32 + [503] * 8
+    assert sorted(statuses) == [200] * 32 + [429] * 8
 
 
 async def test_what_was_purged_meanwhile_does_not_come_back(stage: Stage, vendor: Vendor) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from service.errors import Unavailable
-from service.insights.batching import NaturalBatcher
+from service.postgres.batching import NaturalBatcher
 
 
 class Runs:
@@ -43,17 +43,17 @@ async def settle() -> None:
 async def test_lone_call_goes_straight_through() -> None:
     runs = Runs()
     batcher = NaturalBatcher(runs)
-    assert await batcher.ask(1) == 10
-    assert await batcher.ask(2) == 20
+    assert await batcher.ask(1, "one") == 10
+    assert await batcher.ask(2, "one") == 20
     assert runs.batches == [[1], [2]]
 
 
 async def test_calls_during_a_query_share_the_next_one_and_get_their_own_results() -> None:
     runs = Runs(gated=True)
     batcher = NaturalBatcher(runs, in_flight=1)
-    first = asyncio.create_task(batcher.ask(1))
+    first = asyncio.create_task(batcher.ask(1, "one"))
     await started(runs, 1)
-    others = [asyncio.create_task(batcher.ask(n)) for n in (2, 3, 4)]
+    others = [asyncio.create_task(batcher.ask(n, "one")) for n in (2, 3, 4)]
     await settle()
     runs.gate.set()
     assert await asyncio.gather(first, *others) == [10, 20, 30, 40]
@@ -63,7 +63,7 @@ async def test_calls_during_a_query_share_the_next_one_and_get_their_own_results
 async def test_batches_are_no_larger_than_allowed() -> None:
     runs = Runs(gated=True)
     batcher = NaturalBatcher(runs, in_flight=1, largest=2)
-    calls = [asyncio.create_task(batcher.ask(n)) for n in range(1, 6)]
+    calls = [asyncio.create_task(batcher.ask(n, "one")) for n in range(1, 6)]
     await started(runs, 1)
     runs.gate.set()
     assert await asyncio.gather(*calls) == [10, 20, 30, 40, 50]
@@ -73,7 +73,7 @@ async def test_batches_are_no_larger_than_allowed() -> None:
 async def test_no_more_queries_are_in_flight_than_allowed() -> None:
     runs = Runs(gated=True)
     batcher = NaturalBatcher(runs, in_flight=2, largest=1)
-    calls = [asyncio.create_task(batcher.ask(n)) for n in range(1, 6)]
+    calls = [asyncio.create_task(batcher.ask(n, "one")) for n in range(1, 6)]
     await settle()
     assert len(runs.batches) == 2
     runs.gate.set()
@@ -83,12 +83,12 @@ async def test_no_more_queries_are_in_flight_than_allowed() -> None:
 async def test_full_queue_refuses_at_once() -> None:
     runs = Runs(gated=True)
     batcher = NaturalBatcher(runs, in_flight=1, longest_queue=2)
-    calls = [asyncio.create_task(batcher.ask(1))]
+    calls = [asyncio.create_task(batcher.ask(1, "one"))]
     await started(runs, 1)
-    calls += [asyncio.create_task(batcher.ask(n)) for n in (2, 3)]
+    calls += [asyncio.create_task(batcher.ask(n, "one")) for n in (2, 3)]
     await settle()
     with pytest.raises(Unavailable) as raised:
-        await batcher.ask(4)
+        await batcher.ask(4, "one")
     assert raised.value.retry_after == 1
     runs.gate.set()
     assert await asyncio.gather(*calls) == [10, 20, 30]
@@ -97,9 +97,12 @@ async def test_full_queue_refuses_at_once() -> None:
 async def test_call_that_waits_too_long_is_told_so_and_is_not_asked_about_later() -> None:
     runs = Runs(gated=True)
     batcher = NaturalBatcher(runs, in_flight=1, deadline=0.05)
-    first, second = asyncio.create_task(batcher.ask(1)), asyncio.create_task(batcher.ask(2))
+    first, second = (
+        asyncio.create_task(batcher.ask(1, "one")),
+        asyncio.create_task(batcher.ask(2, "one")),
+    )
     await started(runs, 1)
-    third = asyncio.create_task(batcher.ask(3))
+    third = asyncio.create_task(batcher.ask(3, "one"))
     for call in (first, second, third):
         with pytest.raises(Unavailable):
             await call
@@ -111,9 +114,12 @@ async def test_call_that_waits_too_long_is_told_so_and_is_not_asked_about_later(
 async def test_cancelled_calls_harm_nobody() -> None:
     runs = Runs(gated=True)
     batcher = NaturalBatcher(runs, in_flight=1)
-    in_flight = asyncio.create_task(batcher.ask(1))
+    in_flight = asyncio.create_task(batcher.ask(1, "one"))
     await started(runs, 1)
-    waiting, neighbour = asyncio.create_task(batcher.ask(2)), asyncio.create_task(batcher.ask(3))
+    waiting, neighbour = (
+        asyncio.create_task(batcher.ask(2, "one")),
+        asyncio.create_task(batcher.ask(3, "one")),
+    )
     await settle()
     in_flight.cancel()
     waiting.cancel()
@@ -121,15 +127,15 @@ async def test_cancelled_calls_harm_nobody() -> None:
     runs.gate.set()
     assert await neighbour == 30
     assert runs.batches == [[1], [3]]
-    assert await batcher.ask(4) == 40
+    assert await batcher.ask(4, "one") == 40
 
 
 async def test_poisoned_item_fails_alone() -> None:
     runs = Runs(gated=True)
     batcher = NaturalBatcher(runs, in_flight=1)
-    first = asyncio.create_task(batcher.ask(1))
+    first = asyncio.create_task(batcher.ask(1, "one"))
     await started(runs, 1)
-    calls = [asyncio.create_task(batcher.ask(n)) for n in (11, 12, 13, 14, 15)]
+    calls = [asyncio.create_task(batcher.ask(n, "one")) for n in (11, 12, 13, 14, 15)]
     await settle()
     runs.gate.set()
     results = await asyncio.gather(first, *calls, return_exceptions=True)
@@ -148,7 +154,7 @@ async def test_unavailable_database_is_not_asked_again_for_each_of_the_batch() -
         raise Unavailable("the database is out of reach")
 
     batcher = NaturalBatcher(run, in_flight=1)
-    calls = [asyncio.create_task(batcher.ask(n)) for n in range(8)]
+    calls = [asyncio.create_task(batcher.ask(n, "one")) for n in range(8)]
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert all(isinstance(result, Unavailable) for result in results)
     assert tries == 1
@@ -157,7 +163,7 @@ async def test_unavailable_database_is_not_asked_again_for_each_of_the_batch() -
 async def test_draining_waits_for_every_call() -> None:
     runs = Runs(gated=True)
     batcher = NaturalBatcher(runs, in_flight=1)
-    calls = [asyncio.create_task(batcher.ask(n)) for n in (1, 2)]
+    calls = [asyncio.create_task(batcher.ask(n, "one")) for n in (1, 2)]
     await settle()
     drained = asyncio.create_task(batcher.drain())
     await settle()
