@@ -1,8 +1,11 @@
 """Everything around the endpoint: health, readiness, metrics, errors, documents, logs."""
 
+import asyncio
 import json
 import logging
+import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -11,7 +14,10 @@ import yaml
 
 from service.app import create_app, openapi_yaml
 from service.demo import demo, examples
+from service.postgres.migrations import migrate
+from service.postgres.pools import Database
 from service.processes.logs import configure_logs
+from service.web import front
 from tests.builders import World, basic, web_id
 from tests.conftest import SETTINGS, living
 
@@ -51,6 +57,55 @@ async def test_unavailable_answer_has_the_v4_shape() -> None:
         "outcome": "error",
         "reason": "the database can't be reached, or is too busy",
     }
+
+
+@pytest.mark.parametrize("table", ["answer", "visibility_grant", "certificate", "account"])
+async def test_process_is_not_ready_while_no_answer_can_be_recorded(
+    world: World, table: str
+) -> None:
+    async with world.database.general.transaction() as connection:
+        await connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+        began = time.monotonic()
+        checks = [world.client.get("/ready") for _ in range(20)]
+        assert {each.status_code for each in await asyncio.gather(*checks)} == {503}
+        assert time.monotonic() - began < 2
+    assert (await world.client.get("/ready")).status_code == 200
+
+
+async def test_process_is_not_ready_on_a_read_only_database(
+    empty_database_url: str, shared_database: Database
+) -> None:
+    await migrate(empty_database_url)
+    name = urlsplit(empty_database_url).path.removeprefix("/")
+    async with living(create_app(empty_database_url, SETTINGS)) as client:
+        assert (await client.get("/ready")).status_code == 200
+    async with shared_database.general.connection() as connection:
+        await connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    async with living(create_app(empty_database_url, SETTINGS)) as client:
+        assert (await client.get("/ready")).status_code == 503
+
+
+async def test_readiness_leaves_nothing_behind(world: World) -> None:
+    assert (await world.client.get("/ready")).status_code == 200
+    assert await world.fetch("SELECT FROM answer") == []
+
+
+async def test_requests_beyond_what_a_process_has_in_progress_are_refused_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(front, "MOST_REQUESTS", 0)
+    company = await world.company()
+    began = time.monotonic()
+    for response in (
+        await world.ask(company, web_id()),
+        await world.client.get("/v1/account", headers=company.headers),
+        await world.client.get("/"),
+    ):
+        assert response.status_code == 503
+        assert response.headers["Retry-After"] == "1"
+    assert time.monotonic() - began < 0.25
+    for path in ("/health", "/ready", "/metrics"):
+        assert (await world.client.get(path)).status_code == 200
 
 
 async def test_process_is_not_ready_before_its_schema_is(empty_database_url: str) -> None:

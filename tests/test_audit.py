@@ -57,6 +57,12 @@ async def account_is_suspended_and_reinstated(world: World, company: Party) -> l
     return [("account.suspended", OPERATOR, {}), ("account.reinstated", OPERATOR, {})]
 
 
+async def limits_are_set(world: World, company: Party) -> list[Told]:
+    async with world.database.general.transaction() as connection:
+        await accounts.set_limits(connection, company.id, {"calls": 5, "purchases": None})
+    return [("account.limited", OPERATOR, {"limits": {"calls": 5, "purchases": None}})]
+
+
 async def role_is_changed(world: World, company: Party) -> list[Told]:
     member = await company.member("al@x.example")
     for role in ("admin", "member"):
@@ -96,6 +102,7 @@ CHANGES = [
     name_is_changed_by_the_account,
     name_is_changed_by_the_operator,
     account_is_suspended_and_reinstated,
+    limits_are_set,
     role_is_changed,
     member_is_removed,
     someone_joins,

@@ -65,6 +65,22 @@ def test_from_nothing_to_a_named_owner_by_commands_alone(
     assert buyer_key["api_key"] not in log
 
 
+def test_operator_sets_and_sees_what_an_account_may_use(env: dict[str, str]) -> None:
+    as_json("account", "create", "Acme", "--email", "jo@acme.example", env=env)
+    shown = as_json("account", "limit", "Acme", env=env)
+    assert shown["limits"]["calls"] == 256
+    assert shown["used"] == {"certificates": 0, "certificate_bytes": 0, "purchases": 0}
+    changed = as_json("account", "limit", "Acme", "--calls", "8", "--purchases", "0", env=env)
+    assert (changed["limits"]["calls"], changed["limits"]["purchases"]) == (8, 0)
+    changed = as_json("account", "limit", "Acme", "--calls", "default", env=env)
+    assert (changed["limits"]["calls"], changed["limits"]["purchases"]) == (256, 0)
+    sentence = invoked("account", "limit", "Acme", "--certificates", "5000", env=env).stdout
+    assert "0 of 5,000 certificates" in sentence
+    for wrong in ("0", "-1", "many", "1e9", "9" * 30):
+        refused = invoked("account", "limit", "Acme", "--calls", wrong, env=env, expect=2)
+        assert "a whole number from 1, or “default”" in refused.stderr
+
+
 def test_slips_are_told_of_in_one_line_and_change_nothing(
     env: dict[str, str], tmp_path: Path
 ) -> None:

@@ -20,13 +20,11 @@ from service.accounts.used_keys import UsedKeys, writing
 from service.audit import Event
 from service.postgres.pools import Database
 from service.web.bodies import MAX_BODY, HttpRequest, json_of
-from service.web.documents import documented, json_body, problems
+from service.web.documents import KEYED, documented, json_body, problems
 from service.web.parameters import IdCursor, Limit, TextCursor, page_after, page_of
 
 RENAMES_TRIED_A_DAY = 20
 """Each attempt reveals whether a name is taken."""
-
-_COMMON = problems(401, 402, 503)
 
 
 class AccountChange(msgspec.Struct, forbid_unknown_fields=True):
@@ -81,7 +79,7 @@ class EventList(msgspec.Struct):
     tags=["Account"],
     operation_id="getAccount",
     security=[{"Basic": []}],
-    responses={200: documented(AccountDetails, "OK"), **_COMMON},
+    responses={200: documented(AccountDetails, "OK"), **KEYED},
 )
 async def get_account(
     caller: NamedDependency[Caller], database: NamedDependency[Database]
@@ -100,8 +98,8 @@ async def get_account(
     request_max_body_size=MAX_BODY,
     responses={
         200: documented(AccountDetails, "OK"),
-        **_COMMON,
-        **problems(400, 408, 409, 413, 415, 422, 429),
+        **KEYED,
+        **problems(400, 408, 409, 413, 415, 422),
     },
 )
 async def change_account(
@@ -129,7 +127,7 @@ async def change_account(
     tags=["Account"],
     operation_id="listMembers",
     security=[{"Basic": []}],
-    responses={200: documented(MemberList, "OK"), **_COMMON, **problems(422)},
+    responses={200: documented(MemberList, "OK"), **KEYED, **problems(422)},
 )
 async def list_members(
     caller: NamedDependency[Caller],
@@ -152,7 +150,7 @@ async def list_members(
     request_max_body_size=MAX_BODY,
     responses={
         200: documented(Member, "OK"),
-        **_COMMON,
+        **KEYED,
         **problems(400, 404, 408, 409, 413, 415, 422),
     },
 )
@@ -175,7 +173,7 @@ async def change_member(
     tags=["Account"],
     operation_id="removeMember",
     security=[{"Basic": []}],
-    responses={**_COMMON, **problems(404, 409)},
+    responses={**KEYED, **problems(404, 409)},
 )
 async def remove_member(
     caller: NamedDependency[Caller],
@@ -192,7 +190,7 @@ async def remove_member(
     tags=["Account"],
     operation_id="listKeys",
     security=[{"Basic": []}],
-    responses={200: documented(KeyList, "OK"), **_COMMON, **problems(422)},
+    responses={200: documented(KeyList, "OK"), **KEYED, **problems(422)},
 )
 async def list_keys(
     caller: NamedDependency[Caller],
@@ -216,7 +214,7 @@ async def list_keys(
     request_max_body_size=MAX_BODY,
     responses={
         201: documented(CreatedKey, "Created"),
-        **_COMMON,
+        **KEYED,
         **problems(400, 408, 409, 413, 415, 422),
     },
 )
@@ -237,7 +235,7 @@ async def create_key(
     tags=["Account"],
     operation_id="revokeKey",
     security=[{"Basic": []}],
-    responses={**_COMMON, **problems(404)},
+    responses={**KEYED, **problems(404)},
 )
 async def revoke_key(
     caller: NamedDependency[Caller],
@@ -254,7 +252,7 @@ async def revoke_key(
     tags=["Account"],
     operation_id="listEvents",
     security=[{"Basic": []}],
-    responses={200: documented(EventList, "OK"), **_COMMON, **problems(422)},
+    responses={200: documented(EventList, "OK"), **KEYED, **problems(422)},
 )
 async def list_events(
     caller: NamedDependency[Caller],

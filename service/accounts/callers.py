@@ -15,13 +15,14 @@ from cachetools import TTLCache
 from service.accounts import queries
 from service.accounts.keys import key_of
 from service.accounts.records import Caller, Session
-from service.errors import InactiveAccount, TooManyCalls, Unauthorized
+from service.errors import Forbidden, InactiveAccount, TooManyCalls, Unauthorized
 from service.postgres import shares
 from service.postgres.batching import NaturalBatcher
 from service.postgres.pools import Connection, Pool
 from service.tokens import digest_of
 from service.web import rate_limits
 from service.web.bodies import HttpRequest
+from service.web.pages import Site
 from service.web.parameters import check_query
 from service.web.rate_limits import Used
 
@@ -83,15 +84,34 @@ class Callers:
 async def calling(request: HttpRequest) -> Caller:
     """Return the caller whose key came with a request. Refuses unknown query parameters.
 
-    Raises `Unauthorized`, `InactiveAccount`, `InvalidInput`, or `Unavailable`.
+    Raises `Unauthorized`, `InactiveAccount`, `Forbidden`, `InvalidInput`, or `Unavailable`.
     """
     state = request.app.state
+    if request.method != "GET":
+        _check_site(request, state.site)
     key = key_of(request.headers.get("authorization"))
     caller: Caller = await state.callers.identify(key)
     shares.belongs_to(caller.account_id)
     state.used_keys.note(key)
     check_query(request)
     return caller
+
+
+def _check_site(request: HttpRequest, site: Site) -> None:
+    """Refuse a change that another site makes with a key that a browser remembers.
+
+    Browsers say where a request comes from (Fetch Metadata, `Sec-Fetch-Site`; older ones in
+    `Origin` alone). Programs say neither.
+    """
+    given = request.headers.get("sec-fetch-site")
+    origin = request.headers.get("origin")
+    is_foreign = (
+        given not in ("same-origin", "none") if given else origin not in (None, site.origin)
+    )
+    if is_foreign:
+        raise Forbidden(
+            "this request comes from another site’s page; send it from your own program"
+        )
 
 
 def _batched(

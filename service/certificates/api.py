@@ -26,7 +26,7 @@ from service.errors import BodyTooLarge, TooManyCalls, Unavailable
 from service.postgres.pools import Database
 from service.processes import metrics
 from service.web.bodies import JSON, HttpRequest, streamed_body
-from service.web.documents import documented, problems
+from service.web.documents import KEYED, documented, problems
 
 MAX_IMPORT = 16 * 1024 * 1024
 MAX_IMPORT_LINES = 20_000
@@ -73,7 +73,8 @@ class _Import(Operation):
         200: documented(ImportReport, "Every line was imported"),
         207: documented(ImportReport, "Some lines were imported: see each item"),
         422: documented(ImportReport, "No line was imported: see each item"),
-        **problems(400, 401, 402, 408, 413, 415, 429, 503),
+        **KEYED,
+        **problems(400, 408, 413, 415),
     },
 )
 async def import_certificates(

@@ -18,7 +18,7 @@ from service.connections.views import ConnectionView, PartnerAccount, connection
 from service.postgres.pools import Connection, Database
 from service.web.bodies import MAX_BODY, HttpRequest
 from service.web.carrying_out import carried_out_once
-from service.web.documents import documented, problems
+from service.web.documents import KEYED, documented, problems
 from service.web.idempotency import Answered
 from service.web.parameters import (
     IdCursor,
@@ -28,8 +28,6 @@ from service.web.parameters import (
     page_after,
     page_of,
 )
-
-_COMMON = problems(401, 402, 503)
 
 _ConnectionId = Annotated[UUID, PathParameter()]
 
@@ -67,7 +65,7 @@ class Visibility(msgspec.Struct):
     tags=["Connections"],
     operation_id="listConnections",
     security=[{"Basic": []}],
-    responses={200: documented(ConnectionList, "OK"), **_COMMON, **problems(422)},
+    responses={200: documented(ConnectionList, "OK"), **KEYED, **problems(422)},
 )
 async def list_connections(
     caller: NamedDependency[Caller],
@@ -92,7 +90,7 @@ async def list_connections(
     tags=["Connections"],
     operation_id="getConnection",
     security=[{"Basic": []}],
-    responses={200: documented(ConnectionView, "OK"), **_COMMON, **problems(404)},
+    responses={200: documented(ConnectionView, "OK"), **KEYED, **problems(404)},
 )
 async def get_connection(
     caller: NamedDependency[Caller],
@@ -111,7 +109,7 @@ async def get_connection(
     tags=["Connections"],
     operation_id="disconnect",
     security=[{"Basic": []}],
-    responses={**_COMMON, **problems(404)},
+    responses={**KEYED, **problems(404)},
 )
 async def disconnect(
     caller: NamedDependency[Caller],
@@ -128,7 +126,7 @@ async def disconnect(
     tags=["Connections"],
     operation_id="showName",
     security=[{"Basic": []}],
-    responses={200: documented(ConnectionView, "OK"), **_COMMON, **problems(404, 409)},
+    responses={200: documented(ConnectionView, "OK"), **KEYED, **problems(404, 409)},
 )
 async def show_name(
     caller: NamedDependency[Caller],
@@ -148,7 +146,7 @@ async def show_name(
     tags=["Connections"],
     operation_id="hideName",
     security=[{"Basic": []}],
-    responses={**_COMMON, **problems(404)},
+    responses={**KEYED, **problems(404)},
 )
 async def hide_name(
     caller: NamedDependency[Caller],
@@ -170,8 +168,8 @@ async def hide_name(
     responses={
         200: documented(ConnectionView, "You already asked"),
         201: documented(ConnectionView, "Your partner is asked"),
-        **_COMMON,
-        **problems(404, 408, 409, 413, 415, 422, 429),
+        **KEYED,
+        **problems(404, 408, 409, 413, 415, 422),
     },
 )
 async def ask_for_name(
@@ -204,7 +202,7 @@ async def ask_for_name(
     tags=["Connections"],
     operation_id="endRequestForName",
     security=[{"Basic": []}],
-    responses={**_COMMON, **problems(404)},
+    responses={**KEYED, **problems(404)},
 )
 async def end_request_for_name(
     caller: NamedDependency[Caller],
@@ -221,7 +219,7 @@ async def end_request_for_name(
     tags=["Account"],
     operation_id="getVisibility",
     security=[{"Basic": []}],
-    responses={200: documented(Visibility, "OK"), **_COMMON, **problems(404, 422)},
+    responses={200: documented(Visibility, "OK"), **KEYED, **problems(404, 422)},
 )
 async def get_visibility(
     caller: NamedDependency[Caller],

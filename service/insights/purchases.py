@@ -102,12 +102,7 @@ class Purchases:
         Raises what `Vendor.run` raises, `VendorFailed` if the answer is unusable, `Unprocessable`
         if the vendor returns nothing but an error, `TooManyCalls`, `LimitReached`, and `Unavailable`.
         """
-        account_id = caller.account_id
-        if self._accounts[account_id] >= MOST_PER_ACCOUNT:
-            raise TooManyCalls("too many of your calls are waiting for the vendor")
-        self._accounts[account_id] += 1
         task = self._start(self._buy(caller, question, asked, lacking, known))
-        task.add_done_callback(lambda _: self._leave(account_id))
         return await asyncio.shield(task)
 
     async def validate(self, caller: Caller, cert_id: str) -> ValidateResponse:
@@ -122,11 +117,6 @@ class Purchases:
         """Wait for purchases in progress; none takes much longer than the vendor's budget."""
         while self._tasks:
             await asyncio.wait(self._tasks)
-
-    def _leave(self, account_id: UUID) -> None:
-        self._accounts[account_id] -= 1
-        if not self._accounts[account_id]:
-            del self._accounts[account_id]
 
     def _start(self, work: Coroutine[Any, Any, _Result]) -> asyncio.Task[_Result]:
         task = asyncio.create_task(work)
@@ -270,14 +260,23 @@ class Purchases:
         unknown: Unknown,
         spent: float,
     ) -> VendorResponse:
-        await self._spend(caller)
-        return await self._vendor.run(
-            caller.account_id,
-            cert_id,
-            body_of(request, unknown),
-            retains=request.retain is not None or bool(unknown.get("")),
-            spent=spent,
-        )
+        account_id = caller.account_id
+        if self._accounts[account_id] >= MOST_PER_ACCOUNT:
+            raise TooManyCalls("too many of your calls are waiting for the vendor")
+        self._accounts[account_id] += 1
+        try:
+            await self._spend(caller)
+            return await self._vendor.run(
+                account_id,
+                cert_id,
+                body_of(request, unknown),
+                retains=request.retain is not None or bool(unknown.get("")),
+                spent=spent,
+            )
+        finally:
+            self._accounts[account_id] -= 1
+            if not self._accounts[account_id]:
+                del self._accounts[account_id]
 
     async def _spend(self, caller: Caller) -> None:
         """Count a call to the vendor, which may cost money. Raises `LimitReached`."""

@@ -23,13 +23,12 @@ from service.mail.records import MailState
 from service.postgres.pools import Connection, Database
 from service.web.bodies import MAX_BODY, HttpRequest, json_of
 from service.web.carrying_out import carried_out_for_each, carried_out_once
-from service.web.documents import documented, json_body, problems
+from service.web.documents import KEYED, documented, json_body, problems
 from service.web.idempotency import Answered
 from service.web.parameters import IdCursor, IdempotencyKey, Limit, page_of
 from service.web.problems import Problem
 
-_COMMON = problems(401, 402, 503)
-_WITH_BODY = {**_COMMON, **problems(400, 408, 413, 415, 422)}
+_WITH_BODY = {**KEYED, **problems(400, 408, 413, 415, 422)}
 
 MAX_EMAILS = 50
 
@@ -223,7 +222,7 @@ async def invite_members(
     tags=["Invitations"],
     operation_id="listInvitations",
     security=[{"Basic": []}],
-    responses={200: documented(InvitationList, "OK"), **_COMMON, **problems(422)},
+    responses={200: documented(InvitationList, "OK"), **KEYED, **problems(422)},
 )
 async def list_invitations(
     caller: NamedDependency[Caller],
@@ -260,7 +259,7 @@ async def list_invitations(
     tags=["Invitations"],
     operation_id="getInvitation",
     security=[{"Basic": []}],
-    responses={200: documented(InvitationView, "OK"), **_COMMON, **problems(404)},
+    responses={200: documented(InvitationView, "OK"), **KEYED, **problems(404)},
 )
 async def get_invitation(
     caller: NamedDependency[Caller],
@@ -284,8 +283,8 @@ async def get_invitation(
     request_max_body_size=MAX_BODY,
     responses={
         200: documented(InvitationView, "OK"),
-        **_COMMON,
-        **problems(404, 408, 409, 413, 415, 422, 429),
+        **KEYED,
+        **problems(404, 408, 409, 413, 415, 422),
     },
 )
 async def resend_invitation(
@@ -316,7 +315,7 @@ async def resend_invitation(
     tags=["Invitations"],
     operation_id="cancelInvitation",
     security=[{"Basic": []}],
-    responses={200: documented(InvitationView, "OK"), **_COMMON, **problems(404, 409)},
+    responses={200: documented(InvitationView, "OK"), **KEYED, **problems(404, 409)},
 )
 async def cancel_invitation(
     caller: NamedDependency[Caller],
@@ -374,7 +373,7 @@ async def accept_invitation(
     tags=["Invitations"],
     operation_id="declineInvitation",
     security=[{"Basic": []}],
-    responses={200: documented(InvitationView, "OK"), **_COMMON, **problems(404, 409)},
+    responses={200: documented(InvitationView, "OK"), **KEYED, **problems(404, 409)},
 )
 async def decline_invitation(
     caller: NamedDependency[Caller],

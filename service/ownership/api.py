@@ -21,13 +21,12 @@ from service.ownership.records import Claim, Evidence, Method
 from service.postgres.pools import Connection, Database
 from service.web.bodies import MAX_BODY, HttpRequest, json_of
 from service.web.carrying_out import carried_out_for_each
-from service.web.documents import documented, json_body, problems
+from service.web.documents import KEYED, documented, json_body, problems
 from service.web.parameters import IdCursor, IdempotencyKey, Limit, page_of
 from service.web.problems import Problem
 
 MAX_NAMES = 100
 
-_COMMON = problems(401, 402, 503)
 
 _Name = Annotated[
     str,
@@ -136,7 +135,7 @@ class EvidenceList(msgspec.Struct):
         200: documented(DomainReport, "You already added all of them"),
         201: documented(DomainReport, "All are added"),
         207: documented(DomainReport, "Mixed: see each item's status_code"),
-        **_COMMON,
+        **KEYED,
         **problems(400, 408, 413, 415),
         **problems(409, 422, 429, kind=NothingAdded),
     },
@@ -194,7 +193,7 @@ async def add_domains(
     tags=["Domains"],
     operation_id="listDomains",
     security=[{"Basic": []}],
-    responses={200: documented(DomainList, "OK"), **_COMMON, **problems(422)},
+    responses={200: documented(DomainList, "OK"), **KEYED, **problems(422)},
 )
 async def list_domains(
     caller: NamedDependency[Caller],
@@ -221,7 +220,7 @@ async def list_domains(
     tags=["Domains"],
     operation_id="getDomain",
     security=[{"Basic": []}],
-    responses={200: documented(Domain, "OK"), **_COMMON, **problems(404, 422)},
+    responses={200: documented(Domain, "OK"), **KEYED, **problems(404, 422)},
 )
 async def get_domain(
     caller: NamedDependency[Caller], database: NamedDependency[Database], name: _Name
@@ -240,7 +239,7 @@ async def get_domain(
     request_max_body_size=MAX_BODY,
     responses={
         200: documented(Domain, "OK"),
-        **_COMMON,
+        **KEYED,
         **problems(400, 404, 408, 413, 415, 422),
     },
 )
@@ -272,7 +271,7 @@ async def change_domain(
     tags=["Domains"],
     operation_id="removeDomain",
     security=[{"Basic": []}],
-    responses={**_COMMON, **problems(404, 422)},
+    responses={**KEYED, **problems(404, 422)},
 )
 async def remove_domain(
     caller: NamedDependency[Caller], database: NamedDependency[Database], name: _Name
@@ -288,7 +287,7 @@ async def remove_domain(
     tags=["Domains"],
     operation_id="verifyDomain",
     security=[{"Basic": []}],
-    responses={200: documented(Domain, "OK"), **_COMMON, **problems(404, 422, 429)},
+    responses={200: documented(Domain, "OK"), **KEYED, **problems(404, 422)},
 )
 async def verify_domain(
     request: HttpRequest,
@@ -312,7 +311,7 @@ async def verify_domain(
     tags=["Domains"],
     operation_id="getDomainHistory",
     security=[{"Basic": []}],
-    responses={200: documented(EvidenceList, "OK"), **_COMMON, **problems(404, 422)},
+    responses={200: documented(EvidenceList, "OK"), **KEYED, **problems(404, 422)},
 )
 async def get_domain_history(
     caller: NamedDependency[Caller],

@@ -3,23 +3,23 @@
 A lone call goes straight through, and no call waits for a timer. Each call gets what it would have
 gotten alone, and every query starts after the calls it serves.
 
-Callers share what there is: a run takes as many items of each as there is room for. One whose item
-held others up is answered apart from them for a while, item by item.
+Callers share what there is: a run takes as many items of each as there is room for. One whose
+items held others up is answered apart from them for a while, item by item.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 from cachetools import TTLCache
 
 from service.errors import TookTooLong, Unavailable
 
-# How long a caller whose item held others up is answered apart, in seconds.
-APART_FOR = 10.0
+# How long a caller whose items held others up is answered apart, in seconds.
+APART_FOR = 60.0
 
-# Into how many parts a run is split that failed for one of its items.
+# Into how many parts a run of one caller's items is split that failed for one of them.
 _PARTS = 8
 
 Item = TypeVar("Item")
@@ -76,35 +76,47 @@ class NaturalBatcher(Generic[Item, Result]):
         while workers := self._together.workers | self._apart.workers:
             await asyncio.wait(workers)
 
-    async def _answer(
-        self, batch: Sequence[_Entry[Item, Result]], *, is_part: bool = False
-    ) -> None:
+    async def _answer(self, batch: Sequence[_Entry[Item, Result]]) -> bool:
+        """Give each call its result. Return whether that was not possible in one run in time."""
         # Skip calls that were canceled or timed out while they waited.
         batch = [entry for entry in batch if not entry[2].done()]
         if not batch:
-            return
+            return False
         self._observe(len(batch))
         try:
             results = await self._run([item for _, item, _ in batch])
         except Exception as error:  # noqa: BLE001 - passed on to the callers
-            concerns_all = isinstance(error, Unavailable) and not isinstance(error, TookTooLong)
-            if len(batch) > 1 and not concerns_all:
-                # One item broke the run, or held it up. Splitting isolates it, so that the others
-                # get their results.
-                size = -(-len(batch) // _PARTS)
-                for start in range(0, len(batch), size):
-                    await self._answer(batch[start : start + size], is_part=True)
-                return
-            if isinstance(error, TookTooLong) and is_part:
-                # It held up others before it was alone.
-                self._slow[batch[0][0]] = None
-            for _, _, future in batch:
-                if not future.done():
-                    future.set_exception(error)
-        else:
-            for (_, _, future), result in zip(batch, results, strict=True):
-                if not future.done():
-                    future.set_result(result)
+            took_too_long = isinstance(error, TookTooLong)
+            if len(batch) == 1 or (isinstance(error, Unavailable) and not took_too_long):
+                for _, _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+            else:
+                await self._answer_in_parts(batch)
+            return took_too_long
+        for (_, _, future), result in zip(batch, results, strict=True):
+            if not future.done():
+                future.set_result(result)
+        return False
+
+    async def _answer_in_parts(self, batch: Sequence[_Entry[Item, Result]]) -> None:
+        """Isolate the item that broke a run or held it up, so that the others get their results."""
+        callers: dict[Hashable, list[_Entry[Item, Result]]] = {}
+        for entry in batch:
+            callers.setdefault(entry[0], []).append(entry)
+        if len(callers) == 1:
+            size = -(-len(batch) // _PARTS)
+            for start in range(0, len(batch), size):
+                await self._answer(batch[start : start + size])
+            return
+        slow = [
+            caller
+            for caller, own in sorted(callers.items(), key=lambda each: len(each[1]))
+            if await self._answer(own)
+        ]
+        # If everyone's took too long, it was no one's fault.
+        if len(slow) < len(callers):
+            self._slow.update(dict.fromkeys(slow))
 
 
 class _Lane(Generic[Item, Result]):
@@ -112,7 +124,7 @@ class _Lane(Generic[Item, Result]):
 
     def __init__(
         self,
-        answer: Callable[[Sequence[_Entry[Item, Result]]], Awaitable[None]],
+        answer: Callable[[Sequence[_Entry[Item, Result]]], Awaitable[object]],
         largest: int,
         in_flight: int,
     ) -> None:
@@ -128,13 +140,13 @@ class _Lane(Generic[Item, Result]):
         self._callers.setdefault(entry[0], deque()).append(entry)
         self.waiting += 1
         if len(self.workers) < self._in_flight:
-            worker = asyncio.create_task(self._work())
-            self.workers.add(worker)
-            worker.add_done_callback(self.workers.discard)
+            self.workers.add(asyncio.create_task(self._work()))
 
     async def _work(self) -> None:
         while self._callers:
             await self._answer(self._next())
+        # At once, because an item that is added before this task has ended needs another.
+        self.workers.remove(cast("asyncio.Task[None]", asyncio.current_task()))
 
     def _next(self) -> list[_Entry[Item, Result]]:
         """Take the next batch: as many items of each caller, as long as it has that many."""

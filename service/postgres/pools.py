@@ -140,7 +140,7 @@ async def open_database(url: str, *, general: int = 8) -> AsyncIterator[Database
             ),
             Pool(await pool(2), health),
             Pool(await pool(general), health, Shares()),
-            Pool(await pool(1), health),
+            Pool(await pool(1, deadline=ANSWER_DEADLINE), health),
             health,
         )
 

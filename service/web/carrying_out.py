@@ -61,9 +61,10 @@ async def carried_out_for_each(
 
     `do` returns a value's HTTP status and item. `done` returns the items of values for which there
     is nothing to do; if that is all of them, nothing waits for its turn. `refused` returns the item
-    of a value that fails, which leaves nothing behind and doesn't affect the others. `order` is a sort key that keeps
-    concurrent transactions from deadlocking. The response has the items' status if they share one,
-    otherwise 207. If nothing was done, it is a problem document that contains the items.
+    of a value that fails, which leaves nothing behind and doesn't affect the others. `order` is a
+    sort key that keeps concurrent transactions from deadlocking. The response has the items' status
+    if they share one, otherwise 207. If nothing was done, it is a problem document that contains
+    the items.
     """
     retry_after: list[str] = []
 

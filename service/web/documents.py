@@ -53,6 +53,10 @@ def problems(*statuses: int, kind: type[Problem] = Problem) -> dict[int, Respons
     }
 
 
+# What any operation of the management API may answer, before it looks at what is asked.
+KEYED = problems(401, 402, 403, 429, 503)
+
+
 def json_body(struct: type, *, required: bool = True) -> type[Operation]:
     """Document an operation whose handler reads a JSON body of that type itself."""
 

@@ -1,14 +1,18 @@
 """Certificate imports: valid lines, and importing a line again."""
 
+import asyncio
 import base64
 import hashlib
 import io
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from service.certificates.imports import MAX_LINE, LineError, numbered_lines
+from service.accounts.accounts import set_limits
+from service.certificates import api
+from service.certificates.imports import MAX_LINE, LineError, in_groups, numbered_lines
 from tests.builders import NO_VERIFIED, Company, World, meta_id, mobile_id, web_id
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
@@ -620,3 +624,150 @@ async def test_proven_fingerprint_adds_to_those_on_record(world: World) -> None:
             f"/{cert_id}", headers=caller.headers, json={"match_lead": sent}
         )
         assert response.json()["match_lead"]["result"]["success"] is match
+
+
+@pytest.mark.parametrize(
+    ("much", "field"),
+    [
+        ({"fingerprints": ["a" * 40] * 501}, "fingerprints"),
+        ({"page_text": "x" * 1_000_001}, "page_text"),
+        ({"insights": {"properties": {"ip": "1" * 101}}}, "insights.properties.ip"),
+        ({"insights": {"properties": {"browser": {"full": "x" * 1001}}}},
+         "insights.properties.browser.full"),
+        ({"insights": {"properties": {"ip": "::1", "a": "x" * 40_000}}},
+         "insights.properties"),
+    ],
+)  # fmt: skip
+async def test_certificate_has_bounds_and_the_error_says_which_it_passed(
+    world: World, much: dict[str, Any], field: str
+) -> None:
+    (result,) = await world.import_lines({"cert_id": A, **much})
+    assert result.error
+    assert result.error.field == field
+    assert "at most" in result.error.reason
+    assert await world.fetch("SELECT FROM certificate") == []
+
+
+async def test_bounds_hold_for_what_adds_up_over_several_imports(world: World) -> None:
+    for number in range(2):
+        properties = {"ip": "::1", f"p{number}": "x" * 20_000}
+        (result,) = await world.import_lines({"cert_id": A, "insights": {"properties": properties}})
+    assert result.error
+    assert result.error.field == "insights.properties"
+    (row,) = await world.fetch("SELECT facts FROM certificate")
+    assert list(json.loads(row["facts"])) == ["ip", "p0"]
+
+
+async def usage(world: World, company: Company) -> tuple[int, int]:
+    response = await world.client.get("/v1/account", headers=company.headers)
+    used = response.json()["used"]
+    return used["certificates"], used["certificate_bytes"]
+
+
+async def test_account_records_no_more_certificates_than_it_may_and_sees_how_many(
+    world: World,
+) -> None:
+    caller = await world.company()
+    async with world.database.general.transaction() as connection:
+        await set_limits(connection, caller.id, {"certificates": 2})
+    ids = [web_id() for _ in range(3)]
+    status, items = await post(world, caller, *(line(each, domain="a.example") for each in ids))
+    assert status == 207
+    assert [item.get("result") for item in items] == ["created", "created", None]
+    assert items[2]["error"] == {
+        "field": "line",
+        "value": "one more certificate",
+        "reason": "must be within 2 certificates",
+    }
+    assert (await usage(world, caller))[0] == 2
+    status, items = await post(world, caller, line(ids[0], ip="192.0.2.1"), line(ids[2], ip="::1"))
+    assert [item.get("result") for item in items] == ["updated", None]
+
+
+async def test_account_that_filled_its_room_changes_nothing_more(world: World) -> None:
+    caller = await world.company()
+    assert (await post(world, caller, {"cert_id": A, "page_text": "x" * 5000}))[0] == 200
+    before = await usage(world, caller)
+    assert 5000 <= before[1] < 5100
+    async with world.database.general.transaction() as connection:
+        await set_limits(connection, caller.id, {"certificate_bytes": 5000})
+    status, items = await post(
+        world,
+        caller,
+        {"cert_id": A, "page_text": "y" * 6000},
+        {"cert_id": A, "page_text": "x" * 5000},
+    )
+    assert (status, items[1]["result"]) == (207, "unchanged")
+    assert items[0]["error"]["reason"] == "must be within 5,000 bytes"
+    assert await usage(world, caller) == before
+    # The operator's own are not counted.
+    await world.import_lines({"cert_id": A, "page_text": "z" * 9000})
+    assert await usage(world, caller) == before
+
+
+async def test_what_an_account_uses_follows_every_change(world: World) -> None:
+    one, other = await world.company(), await world.company()
+    await post(world, one, {"cert_id": A, "page_text": "x" * 1000})
+    await post(world, one, {"cert_id": A, "page_text": "x" * 3000}, line(web_id(), ip="::1"))
+    await post(world, other, {"cert_id": A, "fingerprints": ["a" * 40] * 10})
+    rows = await world.fetch(
+        "SELECT imported_by, count(*), sum(bytes)::bigint FROM certificate GROUP BY imported_by"
+    )
+    assert {row[0]: (row[1], row[2]) for row in rows} == {
+        one.id: await usage(world, one),
+        other.id: await usage(world, other),
+    }
+    await world.fetch("DELETE FROM certificate")
+    assert await usage(world, one) == await usage(world, other) == (0, 0)
+
+
+async def test_import_of_an_account_waits_for_its_other_one_and_for_nobody_elses(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "_DEADLINE", 0.2)
+    busy, other = await world.company(), await world.company()
+    go_on = asyncio.Event()
+
+    async def slow_body() -> AsyncIterator[bytes]:
+        yield json.dumps(line(web_id(), ip="::1")).encode()
+        await go_on.wait()
+
+    sending = asyncio.create_task(
+        world.client.post(
+            "/v1/certificates", headers={**busy.headers, **NDJSON}, content=slow_body()
+        )
+    )
+    await asyncio.sleep(0.05)
+    refused = await world.client.post(
+        "/v1/certificates", headers={**busy.headers, **NDJSON}, content=b"{}"
+    )
+    assert (refused.status_code, refused.json()["code"]) == (429, "too_many_calls")
+    assert (await post(world, other, line(web_id(), ip="::1")))[0] == 200
+    go_on.set()
+    assert (await sending).status_code == 200
+
+
+async def test_large_import_is_recorded_in_groups_that_leave_room_for_others(
+    world: World,
+) -> None:
+    busy, other = await world.company(), await world.company()
+    text = "x" * 400_000
+    lines = [{"cert_id": web_id(), "page_text": text} for _ in range(20)]
+    large = asyncio.create_task(post(world, busy, *lines))
+    await asyncio.sleep(0.1)
+    small = await asyncio.wait_for(post(world, other, line(web_id(), ip="::1")), 2)
+    assert small[0] == 200
+    status, items = await large
+    assert status == 200
+    assert [item["line"] for item in items] == list(range(1, 21))
+
+
+def test_groups_are_bounded_in_lines_and_bytes_and_lose_nothing() -> None:
+    lines = [(number, b"x" * 100_000) for number in range(1, 31)]
+    lines += [(number, b"y") for number in range(31, 5000)]
+    groups = list(in_groups(lines))
+    assert [each for group in groups for each in group] == lines
+    for group in groups:
+        assert len(group) <= 2000
+        assert sum(len(text) for _, text in group) <= 1024 * 1024
+    assert len(list(in_groups([(1, b"x" * 3_000_000), (2, b"y")]))) == 2

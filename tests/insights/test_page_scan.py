@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.insights.page_scan import ScanText, scan
+from service.insights import page_scan
+from service.insights.page_scan import ScanText, most_terms, scan
 
 # A small alphabet, so that patterns match often and overlap.
 TEXT = st.text(alphabet="aAbBß.*{} \n\t\u00a0", max_size=24)
@@ -145,3 +146,30 @@ def test_hostile_patterns_take_time_in_proportion_to_the_text(recorded: str, ter
     taken = [seconds(ScanText.of(recorded[:length])) for length in lengths]
     for shorter, longer in pairwise(taken):
         assert longer < 32 * max(shorter, 0.001)
+
+
+@given(st.text(alphabet="aAb \u0301\u00a0\n\uff21", max_size=60), TEXT)
+def test_text_in_pieces_is_scanned_like_a_whole_one(recorded: str, term: str) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        whole = ScanText.of(recorded)
+        found = scan(whole, [term])
+        patched.setattr(page_scan, "_PIECE", 3)
+        assert ScanText.of(recorded) == whole
+        assert scan(whole, [term]) == found
+
+
+def test_a_term_given_often_is_looked_for_once_and_told_as_often() -> None:
+    text = ScanText.of("a" * 3_000_000)
+    started = time.perf_counter()
+    once = scan(text, ["b" + "a" * 300])
+    taken = time.perf_counter() - started
+    started = time.perf_counter()
+    often = scan(text, ["b" + "a" * 300] * 100)
+    assert time.perf_counter() - started < 20 * max(taken, 0.001)
+    assert often.not_found == once.not_found * 100
+
+
+def test_terms_and_text_are_bounded_together() -> None:
+    assert most_terms(1_000_000) == 50
+    assert most_terms(250_000) == 200
+    assert most_terms(0) > 200

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.errors import Unavailable
+from service.errors import TookTooLong, Unavailable
 from service.postgres.batching import NaturalBatcher
 
 
@@ -46,6 +46,12 @@ async def test_lone_call_goes_straight_through() -> None:
     assert await batcher.ask(1, "one") == 10
     assert await batcher.ask(2, "one") == 20
     assert runs.batches == [[1], [2]]
+
+
+async def test_call_right_after_another_waits_for_nothing() -> None:
+    batcher = NaturalBatcher(Runs(), in_flight=1, deadline=0.05)
+    for number in range(10):
+        assert await batcher.ask(number, "one") == number * 10
 
 
 async def test_calls_during_a_query_share_the_next_one_and_get_their_own_results() -> None:
@@ -171,3 +177,79 @@ async def test_draining_waits_for_every_call() -> None:
     runs.gate.set()
     await drained
     assert all(call.done() for call in calls)
+
+
+class Slow:
+    """A database that stops statements at a deadline: those with a slow item."""
+
+    def __init__(self, *slow: int) -> None:
+        self.slow = set(slow)
+        self.batches: list[list[int]] = []
+
+    async def __call__(self, items: Sequence[int]) -> list[int]:
+        self.batches.append(list(items))
+        if self.slow.intersection(items):
+            await asyncio.sleep(0.02)
+            raise TookTooLong("statement timeout")
+        await asyncio.sleep(0.001)
+        return list(items)
+
+
+async def test_batch_that_takes_too_long_is_split_and_the_slow_item_alone_fails() -> None:
+    run = Slow(70)
+    batcher = NaturalBatcher(run, in_flight=1)
+    calls = [asyncio.create_task(batcher.ask(n, n)) for n in range(128)]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert [n for n, result in enumerate(results) if result != n] == [70]
+    assert isinstance(results[70], TookTooLong)
+    assert [len(batch) for batch in run.batches if 70 in batch] == [128, 1]
+
+
+async def test_slow_item_of_a_caller_with_many_is_found_in_few_steps() -> None:
+    run = Slow(70)
+    batcher = NaturalBatcher(run, in_flight=1)
+    calls = [asyncio.create_task(batcher.ask(n, "one")) for n in range(128)]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert [n for n, result in enumerate(results) if result != n] == [70]
+    assert [len(batch) for batch in run.batches if 70 in batch] == [128, 16, 2, 1]
+
+
+async def test_who_held_others_up_is_answered_apart_from_them() -> None:
+    run = Slow(1)
+    batcher = NaturalBatcher(run, in_flight=1)
+    first = [asyncio.create_task(batcher.ask(n, n)) for n in range(8)]
+    await asyncio.gather(*first, return_exceptions=True)
+    run.batches.clear()
+    calls = [asyncio.create_task(batcher.ask(n % 8, n % 8)) for n in range(32)]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(result == n % 8 for n, result in enumerate(results) if n % 8 != 1)
+    assert all(batch == [1] for batch in run.batches if 1 in batch)
+
+
+@pytest.mark.parametrize("callers", [1, 4])
+async def test_database_that_is_slow_for_everyone_accuses_nobody(callers: int) -> None:
+    run = Slow(*range(8))
+    batcher = NaturalBatcher(run, in_flight=1)
+    calls = [asyncio.create_task(batcher.ask(n, n % callers)) for n in range(8)]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(result, TookTooLong) for result in results)
+    run.slow.clear()
+    run.batches.clear()
+    await asyncio.gather(*(batcher.ask(n, n % callers) for n in range(8)))
+    assert len(run.batches) == 1
+
+
+async def test_callers_have_equal_shares_of_a_batch() -> None:
+    runs = Runs(gated=True)
+    batcher = NaturalBatcher(runs, in_flight=1, largest=4)
+    calls = [asyncio.create_task(batcher.ask(0, "busy"))]
+    await started(runs, 1)
+    calls += [asyncio.create_task(batcher.ask(n, "busy")) for n in range(100, 110)]
+    calls += [asyncio.create_task(batcher.ask(n, "other")) for n in (1, 2)]
+    calls += [asyncio.create_task(batcher.ask(3, "third"))]
+    await settle()
+    runs.gate.set()
+    await asyncio.gather(*calls)
+    assert sorted(runs.batches[1]) == [1, 3, 100, 101]
+    assert min(runs.batches[2]) == 2
+    assert [len(batch) for batch in runs.batches] == [1, 4, 4, 4, 1]

@@ -1,10 +1,12 @@
 """The service as processes: stopping, crashing, restarting, and consistency between workers."""
 
 import os
+import resource
 import signal
 import socket
 import subprocess
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -129,6 +131,21 @@ def test_only_http_1_is_spoken_and_only_short_heads_are_read(
         assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
 
 
+def test_more_silent_connections_than_requests_at_once_keep_nobody_out(
+    state_dir: Path, tmp_path: Path
+) -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with running(environment(state_dir), tmp_path / "log") as service, ExitStack() as stack:
+        port = int(service.url.rpartition(":")[2])
+        for _ in range(1100):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+        began = time.monotonic()
+        assert httpx.get(f"{service.url}/health", timeout=5).status_code == 200
+        assert httpx.get(f"{service.url}/ready", timeout=5).status_code == 200
+        assert time.monotonic() - began < 2
+
+
 def test_change_by_another_process_shows_in_the_next_call_of_every_worker(
     env: dict[str, str], tmp_path: Path
 ) -> None:
@@ -155,6 +172,43 @@ def test_change_by_another_process_shows_in_the_next_call_of_every_worker(
         assert told_by_everyone() == {VERIFIED}
         metrics = httpx.get(f"{service.url}/metrics").text
         assert 'confirmed_owner_requests_total{status="200"} 72.0' in metrics
+
+
+def test_database_that_hangs_costs_the_first_calls_their_time_and_the_others_none(
+    state_dir: Path, tmp_path: Path
+) -> None:
+    env = environment(state_dir)
+    cert_id, headers = set_up(env)
+    with (
+        running(env, tmp_path / "log") as service,
+        httpx.Client(base_url=service.url, timeout=10) as client,
+    ):
+        assert confirmed_owner(client, cert_id, headers).status_code == 200
+        stopped = servers(state_dir)
+        stopped += [child for server in stopped for child in server.children(recursive=True)]
+        for process in stopped:
+            process.suspend()
+        try:
+            deadline = time.monotonic() + 5
+            took = 1.0
+            while took > 0.25:
+                assert time.monotonic() < deadline
+                began = time.monotonic()
+                assert confirmed_owner(client, cert_id, headers).status_code == 503
+                took = time.monotonic() - began
+            for _ in range(20):
+                began = time.monotonic()
+                assert confirmed_owner(client, cert_id, headers).status_code == 503
+                assert time.monotonic() - began < 0.25
+                time.sleep(0.05)
+            assert client.get("/ready").status_code == 503
+        finally:
+            for process in stopped:
+                process.resume()
+        began = time.monotonic()
+        while confirmed_owner(client, cert_id, headers).status_code != 200:
+            assert time.monotonic() - began < 5
+            time.sleep(0.05)
 
 
 def test_service_outlives_its_database_and_never_answers_without_it(

@@ -209,7 +209,8 @@ async def test_client_that_leaves_before_its_body_is_complete_is_no_failure_of_o
     world: World, path: str
 ) -> None:
     company = await world.company()
-    request = world.client.build_request("POST", path, headers=company.headers, content=b"{")
+    headers = {**company.headers, "Content-Type": "application/json"}
+    request = world.client.build_request("POST", path, headers=headers, content=b"{")
     arriving = iter(
         [
             {"type": "http.request", "body": b"{", "more_body": True},
