@@ -13,7 +13,7 @@ from uuid import UUID
 
 import httpx
 
-from service.accounts import accounts, keys
+from service.accounts import accounts, keys, members, sign_in
 from service.audit import OPERATOR, Actor
 from service.certificates.imports import LineResult, import_lines
 from service.connections import connections, grants
@@ -256,6 +256,25 @@ class World:
         """Query the database."""
         async with self.database.general.connection() as connection:
             return await connection.fetch(statement, *arguments)
+
+    async def session(self, email: str) -> str:
+        """Sign a user in, and return the token of the session."""
+        async with self.database.general.transaction() as connection:
+            user = await members.find_user(connection, email)
+            assert user is not None
+            return await sign_in.start_session(connection, user, None)
+
+    async def contents(self) -> dict[str, str]:
+        """A digest of each table, to tell whether a call changed anything.
+
+        Leaves out when keys were last used, which is written in the background.
+        """
+        row = "(to_jsonb(each) - 'last_used_at')::text"
+        digests = " UNION ALL ".join(
+            f"SELECT '{table}', md5(string_agg({row}, ' ' ORDER BY {row})) FROM {table} AS each"
+            for table in TABLES
+        )
+        return dict(await self.fetch(digests))
 
 
 async def make_member(world: World, account: Company, company: Company, role: str) -> UUID:
