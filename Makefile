@@ -31,6 +31,7 @@ check: .venv/for-testing $(NODE_MODULES)/.package-lock.json
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.advisories
 	REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true \
 		$(NODE_MODULES)/.bin/redocly lint openapi.yaml --config tests/openapi/redocly.yaml
 
