@@ -2,11 +2,13 @@
 
 import asyncio
 import signal
+import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -14,12 +16,14 @@ from pgqueuer import PgQueuer
 from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment
 
 from service.certificates.certificates import purge
+from service.certificates.jobs import PURGES
+from service.mail.mails import queue_mail
 from service.postgres.pools import connect
 from service.settings import Settings
 from service.worker import work
 from tests.builders import World, until
 from tests.conftest import fresh_database
-from tests.running import environment, running
+from tests.running import COMMAND, environment, running
 from tests.schema import dump
 
 SETTINGS = Settings(public_url="http://service", facts_retention_days=30)
@@ -93,8 +97,16 @@ async def test_purge_goes_on_until_nothing_is_too_old(world: World) -> None:
 
 @asynccontextmanager
 async def worker(url: str, settings: Settings = SETTINGS) -> AsyncIterator[None]:
+    async with stopped_at_the_end(lambda stopped: work(url, settings, stopped)):
+        yield
+
+
+@asynccontextmanager
+async def stopped_at_the_end(
+    life_until: Callable[[asyncio.Event], Coroutine[Any, Any, None]],
+) -> AsyncIterator[None]:
     stopped = asyncio.Event()
-    life = asyncio.create_task(work(url, settings, stopped))
+    life = asyncio.create_task(life_until(stopped))
     try:
         yield
     finally:
@@ -105,8 +117,25 @@ async def worker(url: str, settings: Settings = SETTINGS) -> AsyncIterator[None]
 async def make_due(world: World) -> None:
     await world.fetch(
         """
-        UPDATE pgqueuer_schedules SET next_run = now() - interval '1 second'
-        WHERE entrypoint = 'purge_facts'
+        INSERT INTO pgqueuer_schedules (entrypoint, expression, next_run)
+        VALUES ('purge_facts', $1, now() - interval '1 second')
+        ON CONFLICT (entrypoint, expression) DO UPDATE SET next_run = excluded.next_run
+        """,
+        PURGES,
+    )
+
+
+async def is_at_rest(world: World) -> bool:
+    """Whether nothing is left to purge, and no schedule is being run."""
+    picked = await world.fetch("SELECT FROM pgqueuer_schedules WHERE status = 'picked'")
+    return not picked and not await recorded(world)
+
+
+async def lose_connections(world: World) -> None:
+    await world.fetch(
+        """
+        SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid()
         """
     )
 
@@ -138,21 +167,77 @@ async def test_worker_keeps_facts_where_no_end_is_set(world: World, migrated_url
 async def test_worker_that_loses_the_database_finds_it_again(
     world: World, migrated_url: str
 ) -> None:
+    await aged(world, await world.certificate(), 31)
+    await make_due(world)
     async with worker(migrated_url):
-        await until(lambda: world.fetch("SELECT FROM pgqueuer_schedules"))
-        await world.fetch(
-            """
-            SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-            WHERE datname = current_database() AND pid <> pg_backend_pid()
-            """
-        )
+        await until(lambda: is_at_rest(world))
+        # Workers look at schedules when they start, and after each full minute. So this is due
+        # before the new start, and the old one has already looked.
         await aged(world, await world.certificate(), 31)
+        await make_due(world)
+        await lose_connections(world)
+        await until(lambda: is_at_rest(world))
 
-        async def is_purged() -> bool:
-            await make_due(world)
-            return not await recorded(world)
 
-        await until(is_purged, 60)
+async def forget_heartbeats(world: World) -> None:
+    """Let as much time pass for what workers have picked as shows that they are dead."""
+    for table in ("pgqueuer", "pgqueuer_schedules"):
+        await world.fetch(f"UPDATE {table} SET heartbeat = heartbeat - interval '31 seconds'")
+
+
+async def test_another_worker_does_what_a_worker_was_doing_when_it_was_killed(
+    world: World, migrated_url: str, state_dir: Path, tmp_path: Path
+) -> None:
+    await aged(world, await world.certificate(), 31)
+    await make_due(world)
+    async with world.database.general.transaction() as connection:
+        mail_id = await queue_mail(
+            connection, "declined", "jo@seller.example", params={"own": "A", "email": "b"}
+        )
+    # It accepts connections and never answers.
+    with socket.create_server(("127.0.0.1", 0)) as mail_server:
+        env = environment(
+            state_dir,
+            DATABASE_URL=migrated_url,
+            FACTS_RETENTION_DAYS="30",
+            MAIL_FROM="us@service.example",
+            SMTP_URL=f"smtp://127.0.0.1:{mail_server.getsockname()[1]}",
+        )
+
+        async def has_picked_both() -> bool:
+            rows = await world.fetch(
+                """
+                SELECT FROM pgqueuer WHERE status = 'picked'
+                UNION ALL SELECT FROM pgqueuer_schedules
+                WHERE status = 'picked' AND entrypoint = 'purge_facts'
+                """
+            )
+            return len(rows) == 2
+
+        async with world.database.general.transaction() as connection:
+            # Purging waits for this, and so it is still at it.
+            await connection.execute("LOCK TABLE certificate IN SHARE MODE")
+            process = await asyncio.create_subprocess_exec(*COMMAND, "worker", env=env)
+            await until(has_picked_both)
+            process.kill()
+            await process.wait()
+    assert await has_picked_both()
+    assert len(await recorded(world)) == 1
+    await forget_heartbeats(world)
+    settings = Settings(
+        public_url="http://service",
+        facts_retention_days=30,
+        mail_from="us@service.example",
+        state_dir=tmp_path / "other",
+    )
+    async with worker(migrated_url, settings):
+
+        async def is_written() -> bool:
+            (mail,) = await world.fetch("SELECT state FROM mail WHERE id = $1", mail_id)
+            return mail["state"] == "written"
+
+        await until(is_written)
+        await until(lambda: is_at_rest(world))
 
 
 def test_killed_job_worker_is_replaced_and_a_killed_service_leaves_none(
