@@ -16,6 +16,7 @@ from asyncpg.pool import PoolConnectionProxy
 from service.errors import TooManyCalls, Unavailable
 from service.postgres import shares
 from service.postgres.health import SILENT_FOR, Health, unavailable_when_out_of_reach
+from service.postgres.keepalive import SERVER_SIDE, KeptAlive
 from service.postgres.shares import Shares
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
@@ -32,7 +33,12 @@ FOR_ANSWERS = 2
 FOR_SLOW_ANSWERS = 1
 
 # Every session's settings. JIT compilation would take longer than our statements run.
-_SESSION = {"application_name": "confirmed-owner", "jit": "off", "timezone": "UTC"}
+_SESSION = {
+    "application_name": "confirmed-owner",
+    "jit": "off",
+    "timezone": "UTC",
+    **SERVER_SIDE,
+}
 
 # Our code never waits inside a transaction. If it did, it would keep its locks.
 _IDLE_DEADLINE = {"idle_in_transaction_session_timeout": "10s"}
@@ -151,7 +157,10 @@ async def connect(url: str) -> AsyncIterator[Connection]:
     with unavailable_when_out_of_reach():
         try:
             connection = await asyncpg.connect(
-                url, timeout=CONNECT_DEADLINE, server_settings=_SESSION
+                url,
+                timeout=CONNECT_DEADLINE,
+                server_settings=_SESSION,
+                connection_class=KeptAlive,
             )
         except (asyncpg.PostgresError, OSError, ValueError) as error:
             # An operator reads this, and has to know which of many causes it was.
@@ -178,6 +187,7 @@ async def _pool(
         timeout=CONNECT_DEADLINE,
         # A server that is there stops the statement first.
         command_timeout=deadline + SILENT_FOR,
+        connection_class=KeptAlive,
         server_settings={
             **_SESSION,
             **_IDLE_DEADLINE,

@@ -18,11 +18,12 @@ from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment
 from service.certificates.certificates import purge
 from service.certificates.jobs import PURGES
 from service.mail.mails import queue_mail
-from service.postgres.pools import connect
+from service.postgres.pools import connect, open_database
 from service.settings import Settings
 from service.worker import work
 from tests.builders import World, until
 from tests.conftest import fresh_database
+from tests.relay import relay
 from tests.running import COMMAND, environment, running
 from tests.schema import dump
 
@@ -177,6 +178,27 @@ async def test_worker_that_loses_the_database_finds_it_again(
         await make_due(world)
         await lose_connections(world)
         await until(lambda: is_at_rest(world))
+
+
+async def test_connections_are_given_up_when_packets_are_lost(migrated_url: str) -> None:
+    async with (
+        relay(migrated_url) as line,
+        connect(line.url) as alone,
+        open_database(line.url) as database,
+        database.general.connection() as pooled,
+    ):
+        for connection in (alone, pooled):
+            connected = connection._transport.get_extra_info("socket")
+            assert connected.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 5
+            assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 3
+            assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == 3
+            assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 12_000
+            # What a setting is, only a server on TCP knows; this is whether we set it.
+            ours = await connection.fetch(
+                "SELECT FROM pg_settings WHERE name LIKE 'tcp_%' AND source = 'client'"
+            )
+            assert len(ours) == 4
 
 
 async def forget_heartbeats(world: World) -> None:
