@@ -17,7 +17,7 @@ SILENT_FOR = 0.5
 PROBED_EVERY = 0.2
 
 # Errors that say nothing about the statement, only that the server could not run it now.
-_OUT_OF_REACH = (
+OUT_OF_REACH = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
@@ -98,7 +98,7 @@ def unavailable_when_out_of_reach() -> Iterator[None]:
         yield
     except asyncpg.exceptions.QueryCanceledError as error:
         raise TookTooLong("the database took too long") from error
-    except _OUT_OF_REACH as error:
+    except OUT_OF_REACH as error:
         # asyncpg reports a parameter it can't encode as an InterfaceError and ValueError in one.
         if isinstance(error, ValueError):
             raise

@@ -7,7 +7,7 @@ Anything that shows that the database is unreachable or too slow is raised as `U
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, TypeAlias
 
 import asyncpg
@@ -15,7 +15,7 @@ from asyncpg.pool import PoolConnectionProxy
 
 from service.errors import TooManyCalls, Unavailable
 from service.postgres import shares
-from service.postgres.health import SILENT_FOR, Health, unavailable_when_out_of_reach
+from service.postgres.health import OUT_OF_REACH, SILENT_FOR, Health, unavailable_when_out_of_reach
 from service.postgres.keepalive import SERVER_SIDE, KeptAlive
 from service.postgres.shares import Shares
 
@@ -152,14 +152,24 @@ async def open_database(url: str, *, general: int = 8) -> AsyncIterator[Database
 
 
 @asynccontextmanager
-async def connect(url: str) -> AsyncIterator[Connection]:
-    """Open a single connection without a statement deadline. Raises `Unavailable`."""
+async def connect(
+    url: str, *, statement_deadline: float | None = None
+) -> AsyncIterator[Connection]:
+    """Open a single connection. Raises `Unavailable`.
+
+    Once a statement has missed its deadline and the server doesn't confirm in as much time again
+    that it has ended, the connection closes.
+    """
+    settings = dict(_SESSION)
+    if statement_deadline is not None:
+        settings["statement_timeout"] = f"{statement_deadline * 1000:.0f}"
     with unavailable_when_out_of_reach():
         try:
             connection = await asyncpg.connect(
                 url,
                 timeout=CONNECT_DEADLINE,
-                server_settings=_SESSION,
+                command_timeout=statement_deadline,
+                server_settings=settings,
                 connection_class=KeptAlive,
             )
         except (asyncpg.PostgresError, OSError, ValueError) as error:
@@ -196,8 +206,13 @@ async def _pool(
         },
         **options,
     )
-    async with pool:
+    await pool
+    try:
         yield pool
+    finally:
+        # A server that doesn't answer doesn't say goodbye either. The connections are closed anyway.
+        with suppress(*OUT_OF_REACH):
+            await pool.close()
 
 
 async def _no_reset(connection: object) -> None:

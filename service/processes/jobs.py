@@ -2,6 +2,9 @@
 
 PgQueuer keeps the queue and the schedules in the database, and makes sure that one worker at a time
 takes each job. A worker that loses the database keeps trying until it is back.
+
+A worker that is killed leaves what it did as “picked”. Another takes over once its heartbeats are
+30 seconds old: jobs within `LOOKS_EVERY`, schedules when it looks at them after the next full minute.
 """
 
 import asyncio
@@ -22,8 +25,13 @@ from service.postgres.pools import Connection, Database, connect, open_database
 EVERY_MINUTE = "* * * * *"
 EVERY_FIVE_MINUTES = "*/5 * * * *"
 
-# Workers are notified of new jobs. This is how often they look in case notifications fail.
+# Workers are notified of new jobs. This is how often they look in case notifications fail. They
+# send nothing else while there is nothing to do, so it is also how they find out that the database
+# no longer answers.
 LOOKS_EVERY = timedelta(seconds=5)
+
+# How many seconds the queue's statements have. Over a long backlog, they take longer than ours.
+_STATEMENT_DEADLINE = 3.0
 
 # How many seconds jobs have to finish when the worker stops.
 _PATIENCE = 8.0
@@ -85,7 +93,10 @@ async def in_transaction(
 async def _do_jobs_until(
     stopped: asyncio.Event, database_url: str, jobs_of: Callable[[Database], Jobs]
 ) -> None:
-    async with open_database(database_url) as database, connect(database_url) as connection:
+    async with (
+        open_database(database_url) as database,
+        connect(database_url, statement_deadline=_STATEMENT_DEADLINE) as connection,
+    ):
         queue = PgQueuer.from_asyncpg_connection(connection)
         for job in jobs_of(database):
             match job:
@@ -104,6 +115,9 @@ async def _do_jobs_until(
         elif not running.done():
             running.cancel()
         await asyncio.wait([running], timeout=_PATIENCE)
+        if not stopped.is_set():
+            # Nothing is to wait for a server that doesn't answer.
+            connection.terminate()
         for task in ended:
             task.cancel()
         await asyncio.gather(*ended, return_exceptions=True)

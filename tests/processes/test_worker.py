@@ -14,11 +14,14 @@ import httpx
 import psutil
 from pgqueuer import PgQueuer
 from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment
+from pgqueuer.models import Job
 
 from service.certificates.certificates import purge
 from service.certificates.jobs import PURGES
 from service.mail.mails import queue_mail
-from service.postgres.pools import connect, open_database
+from service.postgres.pools import Database, connect, open_database
+from service.processes.jobs import EVERY_FIVE_MINUTES, Entrypoint, Jobs, Schedule, do_jobs
+from service.processes.queue import enqueue
 from service.settings import Settings
 from service.worker import work
 from tests.builders import World, until
@@ -103,6 +106,28 @@ async def worker(url: str, settings: Settings = SETTINGS) -> AsyncIterator[None]
 
 
 @asynccontextmanager
+async def noting(url: str, *, seconds: float = 0) -> AsyncIterator[list[Job]]:
+    """Run a worker whose jobs take so long and use the database, and yield those that are done."""
+    done: list[Job] = []
+
+    def jobs_of(database: Database) -> Jobs:
+        async def note(job: Job) -> None:
+            await asyncio.sleep(seconds)
+            async with database.general.connection() as connection:
+                await connection.execute("SELECT")
+            done.append(job)
+
+        async def rest() -> None:
+            pass
+
+        # Without any schedule, PgQueuer would look for one each second.
+        return [Entrypoint("note", note, at_once=8), Schedule("rest", EVERY_FIVE_MINUTES, rest)]
+
+    async with stopped_at_the_end(lambda stopped: do_jobs(url, jobs_of, stopped)):
+        yield done
+
+
+@asynccontextmanager
 async def stopped_at_the_end(
     life_until: Callable[[asyncio.Event], Coroutine[Any, Any, None]],
 ) -> AsyncIterator[None]:
@@ -130,6 +155,15 @@ async def is_at_rest(world: World) -> bool:
     """Whether nothing is left to purge, and no schedule is being run."""
     picked = await world.fetch("SELECT FROM pgqueuer_schedules WHERE status = 'picked'")
     return not picked and not await recorded(world)
+
+
+async def queue_note(world: World) -> None:
+    async with world.database.general.transaction() as connection:
+        await enqueue(connection, "note", b"")
+
+
+async def is_queue_empty(world: World) -> bool:
+    return not await world.fetch("SELECT FROM pgqueuer")
 
 
 async def lose_connections(world: World) -> None:
@@ -178,6 +212,18 @@ async def test_worker_that_loses_the_database_finds_it_again(
         await make_due(world)
         await lose_connections(world)
         await until(lambda: is_at_rest(world))
+
+
+async def test_worker_whose_connections_fall_silent_goes_on_with_new_ones(
+    world: World, migrated_url: str
+) -> None:
+    async with relay(migrated_url) as line, noting(line.url) as done:
+        await queue_note(world)
+        await until(lambda: is_queue_empty(world))
+        line.fall_silent()
+        await queue_note(world)
+        await until(lambda: is_queue_empty(world), 15)
+    assert len(done) == 2
 
 
 async def test_connections_are_given_up_when_packets_are_lost(migrated_url: str) -> None:
