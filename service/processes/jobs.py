@@ -115,8 +115,9 @@ async def _do_jobs_until(
         elif not running.done():
             running.cancel()
         await asyncio.wait([running], timeout=_PATIENCE)
-        if not stopped.is_set():
-            # Nothing is to wait for a server that doesn't answer.
+        if not running.done() or not stopped.is_set():
+            # PgQueuer would record jobs that are cancelled now as done with, and would wait for a
+            # server that doesn't answer. Without a connection, another worker does them again.
             connection.terminate()
         for task in ended:
             task.cancel()

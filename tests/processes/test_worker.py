@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import psutil
+import pytest
 from pgqueuer import PgQueuer
 from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment
 from pgqueuer.models import Job
@@ -245,6 +246,20 @@ async def test_connections_are_given_up_when_packets_are_lost(migrated_url: str)
                 "SELECT FROM pg_settings WHERE name LIKE 'tcp_%' AND source = 'client'"
             )
             assert len(ours) == 4
+
+
+async def test_job_that_outlasts_its_workers_stop_is_done_by_another(
+    world: World, migrated_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.processes.jobs._PATIENCE", 0.2)
+    async with noting(migrated_url, seconds=60) as done:
+        await queue_note(world)
+        await until(lambda: world.fetch("SELECT FROM pgqueuer WHERE status = 'picked'"))
+    assert done == []
+    await forget_heartbeats(world)
+    async with noting(migrated_url) as done:
+        await until(lambda: is_queue_empty(world))
+    assert len(done) == 1
 
 
 async def forget_heartbeats(world: World) -> None:
