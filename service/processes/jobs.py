@@ -8,6 +8,7 @@ A worker that is killed leaves what it did as “picked”. Another takes over o
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -32,6 +33,9 @@ LOOKS_EVERY = timedelta(seconds=5)
 
 # How many seconds the queue's statements have. Over a long backlog, they take longer than ours.
 _STATEMENT_DEADLINE = 3.0
+
+# After as many seconds of work, the next loss of the database has nothing to do with the last one.
+_STEADY = 10.0
 
 # How many seconds jobs have to finish when the worker stops.
 _PATIENCE = 8.0
@@ -74,12 +78,13 @@ async def do_jobs(
     database_url: str, jobs_of: Callable[[Database], Jobs], stopped: asyncio.Event
 ) -> None:
     """Run background jobs until told to stop, then finish those in progress."""
-    async for attempt in stamina.retry_context(
-        on=Unavailable, attempts=None, timeout=None, wait_initial=0.5, wait_max=10.0
-    ):
-        with attempt:
-            if not stopped.is_set():
-                await _do_jobs_until(stopped, database_url, jobs_of)
+    while not stopped.is_set():
+        async for attempt in stamina.retry_context(
+            on=Unavailable, attempts=None, timeout=None, wait_initial=0.5, wait_max=10.0
+        ):
+            with attempt:
+                if not stopped.is_set():
+                    await _do_jobs_until(stopped, database_url, jobs_of)
 
 
 async def in_transaction(
@@ -93,10 +98,15 @@ async def in_transaction(
 async def _do_jobs_until(
     stopped: asyncio.Event, database_url: str, jobs_of: Callable[[Database], Jobs]
 ) -> None:
+    """Do jobs until told to stop or, after steady work, the database is lost.
+
+    Raises `Unavailable` if it is lost before.
+    """
     async with (
         open_database(database_url) as database,
         connect(database_url, statement_deadline=_STATEMENT_DEADLINE) as connection,
     ):
+        began = time.monotonic()
         queue = PgQueuer.from_asyncpg_connection(connection)
         for job in jobs_of(database):
             match job:
@@ -122,10 +132,12 @@ async def _do_jobs_until(
         for task in ended:
             task.cancel()
         await asyncio.gather(*ended, return_exceptions=True)
-        if not stopped.is_set():
-            raise Unavailable("the jobs stopped") from (
-                None if running.cancelled() else running.exception()
-            )
+        if stopped.is_set():
+            return
+        why = None if running.cancelled() else running.exception()
+        if time.monotonic() - began < _STEADY:
+            raise Unavailable("the jobs stopped") from why
+        _log.warning("the jobs stopped and start again", why=str(why or "the connection was lost"))
 
 
 def _register_entrypoint(queue: PgQueuer, job: Entrypoint) -> None:

@@ -215,6 +215,20 @@ async def test_worker_that_loses_the_database_finds_it_again(
         await until(lambda: is_at_rest(world))
 
 
+async def test_worker_that_worked_steadily_starts_again_at_once_however_often_it_was_lost(
+    world: World, migrated_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.processes.jobs._STEADY", 0)
+    began = time.monotonic()
+    async with noting(migrated_url) as done:
+        for _ in range(5):
+            await queue_note(world)
+            await until(lambda: is_queue_empty(world))
+            await lose_connections(world)
+    assert len(done) == 5
+    assert time.monotonic() - began < 5
+
+
 async def test_worker_whose_connections_fall_silent_goes_on_with_new_ones(
     world: World, migrated_url: str
 ) -> None:
