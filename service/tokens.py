@@ -39,6 +39,14 @@ def link_token(secret: bytes, mail_id: UUID) -> str:
     return _token(secret, f"link of mail {mail_id}")
 
 
+def stop_token(secret: bytes, mail_id: UUID) -> str:
+    """Return the token of an email's link to stop such emails, which can do nothing else.
+
+    Mail providers and gateways see and log that link (RFC 8058).
+    """
+    return _token(secret, f"stop of mail {mail_id}")
+
+
 def form_token(secret: bytes, session_token: str) -> str:
     """Return the token that proves a form was made for the session with `session_token`."""
     return _token(secret, f"form of session {session_token}")

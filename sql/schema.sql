@@ -123,11 +123,26 @@ CREATE FUNCTION public.has_opted_out(email text, inviter_id uuid, reason text) R
     AS $$
     SELECT EXISTS (
         SELECT FROM invitation_opt_out AS unwanted
-        WHERE unwanted.email = has_opted_out.email
+        WHERE mailbox_of(unwanted.email) = mailbox_of(has_opted_out.email)
           AND (unwanted.inviter_id IS NULL OR unwanted.inviter_id = has_opted_out.inviter_id)
           AND (has_opted_out.reason <> 'join_account' OR unwanted.covers_joining)
     )
 $$;
+
+CREATE FUNCTION public.mailbox_of(email text) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $_$
+    SELECT CASE
+        WHEN parts.domain IN ('gmail.com', 'googlemail.com')
+            THEN replace(parts.name, '.', '') || '@gmail.com'
+        ELSE parts.name || '@' || parts.domain
+    END
+    FROM (
+        SELECT
+            regexp_replace(split_part(email, '@', 1), '(.)\+.*$', '\1') AS name,
+            split_part(email, '@', 2) AS domain
+    ) AS parts
+$_$;
 
 CREATE FUNCTION public.owner_of_host(host text, covering_names text[]) RETURNS TABLE(owner_id uuid, owner_name text, domain text, verified_at timestamp with time zone)
     LANGUAGE sql STABLE ROWS 1
@@ -154,6 +169,7 @@ CREATE TABLE public.app_user (
     email text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     name text,
+    answers_by uuid,
     CONSTRAINT app_user_email_check CHECK ((email = lower(email))),
     CONSTRAINT app_user_name_check CHECK (((length(name) >= 1) AND (length(name) <= 120)))
 );
@@ -172,9 +188,9 @@ CREATE VIEW public.account_address AS
     app_user.email
    FROM (public.membership
      JOIN public.app_user ON ((app_user.id = membership.user_id)))
-  WHERE ((membership.role = 'admin'::text) OR (NOT (EXISTS ( SELECT
+  WHERE ((app_user.answers_by = membership.account_id) OR ((app_user.answers_by IS NULL) AND (NOT (EXISTS ( SELECT
            FROM public.membership other
-          WHERE ((other.user_id = membership.user_id) AND (other.account_id <> membership.account_id))))));
+          WHERE ((other.user_id = membership.user_id) AND (other.account_id <> membership.account_id)))))));
 
 CREATE TABLE public.account_limit (
     account_id uuid NOT NULL,
@@ -397,6 +413,8 @@ CREATE TABLE public.invitation_link (
     token_digest bytea NOT NULL,
     invitation_id uuid NOT NULL,
     mail_id uuid NOT NULL,
+    stop_digest bytea,
+    CONSTRAINT invitation_link_stop_digest_check CHECK ((octet_length(stop_digest) = 32)),
     CONSTRAINT invitation_link_token_digest_check CHECK ((octet_length(token_digest) = 32))
 );
 
@@ -661,6 +679,9 @@ ALTER TABLE ONLY public.idempotent_request
 ALTER TABLE ONLY public.invitation_link
     ADD CONSTRAINT invitation_link_pkey PRIMARY KEY (token_digest);
 
+ALTER TABLE ONLY public.invitation_link
+    ADD CONSTRAINT invitation_link_stop_unique UNIQUE (stop_digest);
+
 ALTER TABLE ONLY public.invitation_opt_out
     ADD CONSTRAINT invitation_opt_out_token_unique UNIQUE (token_digest);
 
@@ -748,6 +769,10 @@ CREATE INDEX invitation_inviter ON public.invitation USING btree (inviter_id, id
 
 CREATE INDEX invitation_mail ON public.invitation USING btree (mail_id);
 
+CREATE INDEX invitation_mailbox ON public.invitation USING btree (public.mailbox_of(email)) WHERE (state = 'pending'::text);
+
+CREATE INDEX invitation_opt_out_mailbox ON public.invitation_opt_out USING btree (public.mailbox_of(email));
+
 CREATE UNIQUE INDEX invitation_pending ON public.invitation USING btree (inviter_id, email, reason) WHERE (state = 'pending'::text);
 
 CREATE INDEX mail_created_at ON public.mail USING btree (created_at);
@@ -814,6 +839,9 @@ ALTER TABLE ONLY public.account_reading
 
 ALTER TABLE ONLY public.api_key
     ADD CONSTRAINT api_key_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id);
+
+ALTER TABLE ONLY public.app_user
+    ADD CONSTRAINT app_user_answers_by_fkey FOREIGN KEY (id, answers_by) REFERENCES public.membership(user_id, account_id) ON DELETE SET NULL (answers_by);
 
 ALTER TABLE ONLY public.certificate
     ADD CONSTRAINT certificate_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id);

@@ -5,8 +5,9 @@ from html import unescape
 from typing import Any
 
 import httpx
+import msgspec
 
-from service.accounts import queries
+from service.accounts import queries, sign_in
 from service.accounts.records import Session
 from service.postgres.pools import Connection
 from service.tokens import digest_of, link_token
@@ -69,10 +70,22 @@ async def signed_in(world: World, email: str) -> Surfer:
 
 async def sign_in_link(world: World, email: str) -> str:
     """The path of the latest sign-in link mailed to an address."""
+    await send_links(world)
     (row,) = await world.fetch(
         "SELECT mail_id FROM sign_in_link WHERE email = $1 ORDER BY created_at DESC LIMIT 1", email
     )
     return f"/sign-in/{link_token(SECRET.encode(), row['mail_id'])}"
+
+
+async def send_links(world: World) -> None:
+    """Do the waiting jobs that send sign-in links."""
+    async with world.database.general.transaction() as connection:
+        jobs = await connection.fetch(
+            "DELETE FROM pgqueuer WHERE entrypoint = $1 RETURNING id, payload", sign_in.JOB
+        )
+        for job in sorted(jobs, key=lambda job: job["id"]):
+            request = msgspec.json.decode(job["payload"], type=sign_in.LinkRequest)
+            await sign_in.send_link(connection, SECRET.encode(), request)
 
 
 async def session_with(connection: Connection, token: str) -> Session | None:

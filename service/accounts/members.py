@@ -15,6 +15,8 @@ from service.postgres.pools import Connection
 
 NOTICES_A_DAY = 10
 
+_WITH_ARTICLE: dict[Role, str] = {"admin": "an admin", "member": "a member"}
+
 memberships_of = queries.select_memberships
 belongs_anywhere = queries.belongs_anywhere
 is_member = queries.has_member
@@ -34,7 +36,7 @@ async def add_member(
 async def change_role(
     connection: Connection, account_id: UUID, user_id: UUID, role: Role, actor: Actor
 ) -> Member:
-    """Change a member's role. Needs a transaction.
+    """Change a member's role, and tell the member by email. Needs a transaction.
 
     Raises `NotFound`, or `Conflict` if the account would be left without an admin.
     """
@@ -45,13 +47,21 @@ async def change_role(
     await audit.record(
         connection, "member.role_changed", account_id, actor=actor, email=member.email, role=role
     )
+    await _tell(
+        connection,
+        account_id,
+        member,
+        "role_changed",
+        role=_WITH_ARTICLE[role],
+        formerly=_WITH_ARTICLE[member.role],
+    )
     return Member(member.user_id, member.email, member.name, role, member.since)
 
 
 async def remove_member(
     connection: Connection, account_id: UUID, user_id: UUID, actor: Actor
 ) -> None:
-    """Remove a user from an account, right away. Needs a transaction.
+    """Remove a user from an account, right away, and tell the user. Needs a transaction.
 
     Raises `NotFound`, or `Conflict` if the account would be left without an admin.
     """
@@ -60,6 +70,37 @@ async def remove_member(
     await audit.record(
         connection, "member.removed", account_id, actor=actor, email=member.email, role=member.role
     )
+    await _tell(connection, account_id, member, "removed")
+
+
+async def leave(connection: Connection, account_id: UUID, user: User) -> None:
+    """End a user's own membership of an account. Needs a transaction.
+
+    Raises `NotFound`, or `Conflict` if the account would be left without an admin.
+    """
+    member = await _member(connection, account_id, user.id, stays_admin=False)
+    await queries.delete_membership(connection, account_id, user.id)
+    actor = Actor("user", account_id, user.id)
+    await audit.record(
+        connection, "member.left", account_id, actor=actor, email=member.email, role=member.role
+    )
+
+
+async def choose_speaker(connection: Connection, user: User, account_id: UUID | None) -> None:
+    """Let the keys of one of a user's accounts answer invitations to the user, or none of several.
+
+    Needs a transaction. Raises `NotFound` if the user doesn't belong to the account.
+    """
+    former = await queries.lock_answers_by(connection, user.id)
+    if former == account_id:
+        return
+    if not await queries.update_answers_by(connection, user.id, account_id):
+        raise NotFound("account", str(account_id))
+    for each, action in ((former, "member.answers_alone"), (account_id, "member.answered_for")):
+        if each is not None:
+            await audit.record(
+                connection, action, each, actor=Actor("user", each, user.id), email=user.email
+            )
 
 
 async def account_of_admin(connection: Connection, user: User, account_id: str) -> UUID:
@@ -107,6 +148,19 @@ async def mail_admins(
     own = await queries.select_account_name(connection, account_id)
     for email in await queries.select_admin_emails(connection, account_id):
         await queue_mail(connection, kind, email, params={"own": own, **params})
+
+
+async def _tell(
+    connection: Connection, account_id: UUID, member: Member, kind: str, **params: object
+) -> None:
+    try:
+        await allowance.take(
+            connection, f"notice {kind}", f"{account_id} {member.user_id}", NOTICES_A_DAY
+        )
+    except LimitReached:
+        return
+    own = await queries.select_account_name(connection, account_id)
+    await queue_mail(connection, kind, member.email, params={"own": own, **params})
 
 
 async def _member(

@@ -8,22 +8,24 @@ from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter
 
-from service.accounts import keys, sign_in
+from service.accounts import keys, members, sign_in
 from service.accounts.accounts import checked_email
 from service.accounts.members import account_of_admin, memberships_of
 from service.accounts.records import SignInLink, User
+from service.accounts.sign_in import LinkRequest
 from service.accounts.visitors import Visitor, form_of, go_on, page
 from service.audit import Actor
 from service.errors import Conflict, InvalidInput, NoLongerOpen, NotFound
 from service.postgres.pools import Connection, Database
 from service.tokens import link_token
 from service.web.bodies import HttpRequest
+from service.web.networks import network_of
 from service.web.pages import Page, page_router
 
 HOME = "/connections"
 
 # Where sign-in may redirect to: only our own pages.
-_OWN_PATH = re.compile(r"/domains|/keys|/opt-outs|/connections(/[0-9a-f-]{36})?")
+_OWN_PATH = re.compile(r"/domains|/keys|/memberships|/opt-outs|/connections(/[0-9a-f-]{36})?")
 
 
 @get("/sign-in")
@@ -64,10 +66,13 @@ async def ask_for_link(
         leads_on = former is not None and former.email == email
         await sign_in.request_link(
             connection,
-            request.app.state.secret,
-            email,
-            invitation_id=former.invitation_id if former and leads_on else None,
-            next_path=former.next_path if former and leads_on else next_path,
+            LinkRequest(
+                email,
+                former.invitation_id if former and leads_on else None,
+                former.next_path if former and leads_on else next_path,
+            ),
+            browser=visitor.token,
+            network=network_of(request),
         )
     return page(request, visitor, "link_sent", email=email)
 
@@ -148,9 +153,8 @@ async def change_keys(
                 case "create":
                     _, key = await keys.create_key(connection, account_id, name=name, actor=actor)
                 case "revoke":
-                    await keys.revoke_own_key(
-                        connection, account_id, _key_id(form.get("key_id", "")), actor
-                    )
+                    key_id = _id_of("key_id", form.get("key_id", ""), "the id of a key")
+                    await keys.revoke_own_key(connection, account_id, key_id, actor)
                 case other:
                     raise InvalidInput("do", other or "", "create or revoke")
     except (InvalidInput, Conflict, NotFound) as error:
@@ -158,6 +162,58 @@ async def change_keys(
     if key is None:
         return go_on(request, "/keys")
     return await _keys(request, visitor, database, user, new_name=name, new_key=key)
+
+
+@get("/memberships")
+async def show_memberships(
+    request: HttpRequest, visitor: NamedDependency[Visitor], database: NamedDependency[Database]
+) -> Page:
+    """Show the accounts that the user belongs to."""
+    if visitor.session is None:
+        return go_on(request, "/sign-in?next=/memberships")
+    return await _memberships(request, visitor, database, visitor.session.user)
+
+
+@post("/memberships", status_code=200)
+async def change_memberships(
+    request: HttpRequest, visitor: NamedDependency[Visitor], database: NamedDependency[Database]
+) -> Page:
+    """Leave an account, or choose the one whose keys answer invitations to the user."""
+    form = await form_of(request, visitor)
+    if visitor.session is None:
+        return go_on(request, "/sign-in?next=/memberships")
+    user = visitor.session.user
+    try:
+        account_id = _id_of("account_id", form.get("account_id", ""), "the id of an account")
+        async with database.general.transaction() as connection:
+            match form.get("do"):
+                case "leave":
+                    await members.leave(connection, account_id, user)
+                case "choose":
+                    await members.choose_speaker(connection, user, account_id)
+                case "answer_myself":
+                    await members.choose_speaker(connection, user, None)
+                case other:
+                    raise InvalidInput("do", other or "", "leave, choose or answer_myself")
+    except (InvalidInput, Conflict, NotFound) as error:
+        return await _memberships(request, visitor, database, user, error=str(error))
+    return go_on(request, "/memberships")
+
+
+async def _memberships(
+    request: HttpRequest,
+    visitor: Visitor,
+    database: Database,
+    user: User,
+    *,
+    error: str | None = None,
+) -> Page:
+    async with database.general.connection() as connection:
+        memberships = await memberships_of(connection, user.id)
+    status = 200 if error is None else 422
+    return page(
+        request, visitor, "memberships", status=status, memberships=memberships, error=error
+    )
 
 
 async def _keys(
@@ -179,12 +235,12 @@ async def _keys(
     return page(request, visitor, "keys", status=status, accounts=accounts, error=error, **new)
 
 
-def _key_id(text: str) -> UUID:
+def _id_of(field: str, text: str, expected: str) -> UUID:
     """Return the id in a form. Raises `InvalidInput`."""
     try:
         return UUID(text)
     except ValueError:
-        raise InvalidInput("key_id", text, "the id of a key") from None
+        raise InvalidInput(field, text, expected) from None
 
 
 def _own(path: str) -> str:
@@ -226,5 +282,15 @@ async def _bad_link(
 
 
 routes = [
-    page_router(show_sign_in, ask_for_link, show_link, use_link, sign_out, show_keys, change_keys)
+    page_router(
+        show_sign_in,
+        ask_for_link,
+        show_link,
+        use_link,
+        sign_out,
+        show_keys,
+        change_keys,
+        show_memberships,
+        change_memberships,
+    )
 ]

@@ -290,11 +290,39 @@ async def select_members(connection: Connection, account_id: UUID) -> list[Membe
     return [Member(*row) for row in rows]
 
 
+async def lock_answers_by(connection: Connection, user_id: UUID) -> UUID | None:
+    """Return the account that a user chose to be answered for by, and lock the choice."""
+    return await connection.fetchval(
+        "SELECT answers_by FROM app_user WHERE id = $1 FOR NO KEY UPDATE", user_id
+    )
+
+
+async def update_answers_by(connection: Connection, user_id: UUID, account_id: UUID | None) -> bool:
+    """Set whose keys answer for a user. Returns False if the user doesn't belong to the account."""
+    updated = await connection.fetchval(
+        """
+        UPDATE app_user SET answers_by = $2
+        WHERE id = $1 AND ($2::uuid IS NULL OR EXISTS (
+            SELECT FROM membership WHERE user_id = $1 AND account_id = $2 FOR KEY SHARE
+        ))
+        RETURNING id
+        """,
+        user_id,
+        account_id,
+    )
+    return updated is not None
+
+
 async def select_memberships(connection: Connection, user_id: UUID) -> list[Membership]:
     """Return the accounts that a user belongs to, except suspended ones."""
     rows = await connection.fetch(
         """
-        SELECT account.id, account.name, membership.role
+        SELECT
+            account.id, account.name, membership.role,
+            EXISTS (
+                SELECT FROM account_address
+                WHERE account_address.account_id = account.id AND account_address.user_id = $1
+            )
         FROM membership
         JOIN account ON account.id = membership.account_id AND account.suspended_at IS NULL
         WHERE membership.user_id = $1
@@ -346,6 +374,19 @@ async def delete_membership(connection: Connection, account_id: UUID, user_id: U
     await connection.execute(
         "DELETE FROM membership WHERE account_id = $1 AND user_id = $2", account_id, user_id
     )
+
+
+async def select_unused_links(connection: Connection, email: str) -> list[timedelta]:
+    """Return how long ago each unused link of the past hour was made, the latest first."""
+    rows = await connection.fetch(
+        """
+        SELECT now() - created_at FROM sign_in_link
+        WHERE email = $1 AND used_at IS NULL AND created_at > now() - interval '1 hour'
+        ORDER BY created_at DESC
+        """,
+        email,
+    )
+    return [row[0] for row in rows]
 
 
 async def insert_sign_in_link(

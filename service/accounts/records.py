@@ -92,11 +92,12 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class Membership(msgspec.Struct, frozen=True):
-    """An account that a user belongs to and that is not suspended."""
+    """An account that a user belongs to and that is not suspended; its keys may answer for the user."""
 
     account_id: UUID
     name: str
     role: Role
+    answers: bool
 
 
 class SignInLink(msgspec.Struct, frozen=True):

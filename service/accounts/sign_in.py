@@ -1,7 +1,10 @@
 """Passwordless sign-in, by an emailed link that works once, within 15 minutes.
 
 Asking for a link doesn't reveal whether the address has a user: the service does and says the same
-for every address. Only the job that sends the email finds out.
+for every address. A job finds out, so that an address without a user leaves nothing behind.
+
+Whoever asks in somebody else's name can't keep that person out: while a link is on its way or waits
+in the mailbox, no further one is sent, and it stays valid.
 """
 
 from datetime import timedelta
@@ -13,14 +16,26 @@ from uuid_utils.compat import uuid7
 from service import allowance
 from service.accounts import queries
 from service.accounts.records import Session, SignInLink, User
-from service.errors import InvalidLink, LimitReached, NoLongerOpen
+from service.errors import InvalidLink, NoLongerOpen
 from service.mail.mails import queue_mail
 from service.postgres.pools import Connection
+from service.processes.queue import enqueue
 from service.tokens import digest_of, link_token, new_token
 
 LINK_LASTS = timedelta(minutes=15)
 SESSION_LASTS = timedelta(days=14)
-LINKS_AN_HOUR = 20
+
+# No link is sent while an unused one is younger than this, and, once so many were sent in an hour and
+# not used, than the longer time. A link lasts longer than either.
+NEXT_LINK_AFTER = timedelta(minutes=2)
+NEXT_UNUSED_LINK_AFTER = timedelta(minutes=10)
+UNUSED_AN_HOUR = 5
+
+# How often a browser, and all those of one network, may ask for a link.
+ASKED_BY_BROWSER = 20
+ASKED_BY_NETWORK = 200
+
+JOB = "send_sign_in_link"
 
 
 class SignedIn(msgspec.Struct, frozen=True):
@@ -30,36 +45,57 @@ class SignedIn(msgspec.Struct, frozen=True):
     link: SignInLink
 
 
-async def request_link(
-    connection: Connection,
-    secret: bytes,
-    email: str,
-    *,
-    invitation_id: UUID | None = None,
-    next_path: str | None = None,
-) -> None:
-    """Email a sign-in link to the user of that address, if there is one. Needs a transaction.
+class LinkRequest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who asks to sign in, and where the link leads: to an invitation or a page."""
 
-    Over the hourly limit nothing is sent, and the caller can't tell that either.
+    email: str
+    invitation_id: UUID | None = None
+    next_path: str | None = None
+
+
+async def request_link(
+    connection: Connection, request: LinkRequest, *, browser: str, network: str
+) -> None:
+    """Let a job email a sign-in link to the user of an address, if there is one. Needs a transaction.
+
+    `browser` and `network` are where the request comes from. Raises `LimitReached`, for them alone.
     """
-    try:
-        await allowance.take(connection, "sign-in", email, LINKS_AN_HOUR, per="hour", is_told=False)
-    except LimitReached:
+    for what, whose, limit in (
+        ("sign-in links to this browser", browser, ASKED_BY_BROWSER),
+        ("sign-in links to your network", network, ASKED_BY_NETWORK),
+    ):
+        await allowance.take(connection, what, whose, limit, per="hour", is_told=False)
+    await queue_link(connection, request)
+
+
+async def queue_link(connection: Connection, request: LinkRequest) -> None:
+    """Let a job email a sign-in link that the service itself has reason for. Needs a transaction."""
+    await enqueue(connection, JOB, msgspec.json.encode(request))
+
+
+async def send_link(connection: Connection, secret: bytes, request: LinkRequest) -> None:
+    """Email a sign-in link, unless the address has no user or a link already. Needs a transaction."""
+    user = await queries.lock_user(connection, request.email)
+    if user is None:
+        return
+    sent = await queries.select_unused_links(connection, request.email)
+    pause = NEXT_UNUSED_LINK_AFTER if len(sent) >= UNUSED_AN_HOUR else NEXT_LINK_AFTER
+    if sent and sent[0] < pause:
         return
     mail_id = uuid7()
     expires_at = await queries.insert_sign_in_link(
         connection,
         mail_id,
-        email,
+        request.email,
         digest_of(link_token(secret, mail_id)),
-        invitation_id,
-        next_path,
+        request.invitation_id,
+        request.next_path,
         LINK_LASTS,
     )
     await queue_mail(
         connection,
         "sign_in",
-        email,
+        request.email,
         mail_id=mail_id,
         not_after=expires_at,
         params={"expires_at": expires_at},

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import msgspec
 
-from service import audit
+from service import allowance, audit
 from service.accounts import members
 from service.accounts.accounts import create_account, name_of
 from service.accounts.records import Account, User
@@ -19,8 +19,11 @@ from service.invitations.records import Invitation, Reason
 from service.mail.mails import cancel_mails
 from service.postgres.pools import Connection
 
+# Attempts a day to sign up with one invitation, and names refused with all of one account. A refusal
+# can reveal that a name is taken, and an account could invite itself.
 SIGN_UPS_A_DAY = 20
-"""Sign-up attempts with one invitation: each reveals whether an account name is taken."""
+NAMES_REFUSED_A_DAY = 50
+_NAMES_REFUSED = "names refused to those an account invited"
 
 
 class TermsChanged(Conflict):
@@ -115,6 +118,23 @@ async def sign_up(
         raise Forbidden("you already belong to an account: accept for that one")
     account = await create_account(connection, company, user.email, founder_id=user.id)
     return user, account
+
+
+async def check_attempts(connection: Connection, invitation: Invitation) -> None:
+    """Count an attempt to sign up. Raises `LimitReached`."""
+    await allowance.take(
+        connection, "sign-ups with this invitation", str(invitation.id), SIGN_UPS_A_DAY
+    )
+    inviter_id = str(invitation.inviter_id)
+    if await allowance.used_of(connection, _NAMES_REFUSED, inviter_id) >= NAMES_REFUSED_A_DAY:
+        await count_failed_name(connection, invitation)
+
+
+async def count_failed_name(connection: Connection, invitation: Invitation) -> None:
+    """Count a name that was refused. Raises `LimitReached`."""
+    await allowance.take(
+        connection, _NAMES_REFUSED, str(invitation.inviter_id), NAMES_REFUSED_A_DAY, is_told=False
+    )
 
 
 async def join(

@@ -36,7 +36,7 @@ from service.invitations import queries
 from service.invitations.records import Invitation, InvitationState, Link, Reason
 from service.mail.mails import cancel_mails, queue_mail
 from service.postgres.pools import Connection
-from service.tokens import digest_of, link_token
+from service.tokens import digest_of, link_token, stop_token
 
 LASTS = timedelta(days=30)
 
@@ -141,9 +141,7 @@ async def invite(
         expires_at,
         mail_id,
     )
-    await queries.insert_link(
-        connection, invitation_id, mail_id, digest_of(link_token(secret, mail_id))
-    )
+    await _link(connection, secret, invitation_id, mail_id)
     await audit.record(
         connection,
         "invitation.created",
@@ -184,9 +182,7 @@ async def resend(
         is_reminder=True,
     )
     await queries.update_invitation_resent(connection, invitation_id, expires_at, mail_id)
-    await queries.insert_link(
-        connection, invitation_id, mail_id, digest_of(link_token(secret, mail_id))
-    )
+    await _link(connection, secret, invitation_id, mail_id)
     await audit.record(
         connection,
         "invitation.resent",
@@ -248,9 +244,12 @@ async def expire_due(connection: Connection) -> int:
     return len(expired)
 
 
-async def find_by_token(connection: Connection, token: str) -> Link:
-    """Return the invitation that an emailed link leads to, open or not. Raises `NotFound`."""
-    link = await queries.select_link(connection, digest_of(token))
+async def find_by_token(connection: Connection, token: str, *, stops: bool = False) -> Link:
+    """Return the invitation that an emailed link leads to, open or not. Raises `NotFound`.
+
+    To stop invitations (`stops`), the email's link for just that does, too.
+    """
+    link = await queries.select_link(connection, digest_of(token), stops=stops)
     if link is None:
         raise InvalidLink("this invitation link isn't valid; look for a newer email")
     return link
@@ -362,20 +361,31 @@ async def _ask_partner(
     return GrantRequested(partner, is_new)
 
 
+async def _link(connection: Connection, secret: bytes, invitation_id: UUID, mail_id: UUID) -> None:
+    await queries.insert_link(
+        connection,
+        invitation_id,
+        mail_id,
+        digest_of(link_token(secret, mail_id)),
+        digest_of(stop_token(secret, mail_id)),
+    )
+
+
 async def _spend(connection: Connection, inviter_id: UUID, email: str) -> None:
-    """Count an invitation to that address. Raises `LimitReached`.
+    """Count an invitation to that mailbox. Raises `LimitReached`.
 
     The limits that others use up, too, are not named.
     """
     domain = email.rpartition("@")[2]
+    mailbox = await queries.select_mailbox(connection, email)
     await allowance.take(connection, "invitations", str(inviter_id), PER_INVITER)
     await allowance.take(
         connection,
         "invitations to this address",
-        f"{inviter_id} {email}",
+        f"{inviter_id} {mailbox}",
         PER_INVITER_AND_RECIPIENT,
     )
-    for what, whose, limit in (("to domain", domain, PER_DOMAIN), ("to", email, PER_RECIPIENT)):
+    for what, whose, limit in (("to domain", domain, PER_DOMAIN), ("to", mailbox, PER_RECIPIENT)):
         await allowance.take(connection, f"invitations {what}", whose, limit, is_told=False)
 
 

@@ -79,8 +79,9 @@ async def _confirm(
     inviter_name: str | None,
 ) -> None:
     try:
+        mailbox = await queries.select_mailbox(connection, email)
         await allowance.take(
-            connection, "opt-outs confirmed to", email, CONFIRMATIONS_A_DAY, is_told=False
+            connection, "opt-outs confirmed to", mailbox, CONFIRMATIONS_A_DAY, is_told=False
         )
     except LimitReached:
         return

@@ -9,21 +9,22 @@ from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import PathParameter
 
-from service import allowance
 from service.accounts import sign_in
 from service.accounts.members import belongs_anywhere, find_user, memberships_of
 from service.accounts.records import User
+from service.accounts.sign_in import LinkRequest
 from service.accounts.visitors import Visitor, form_of, go_on, page
 from service.audit import Actor
-from service.errors import Conflict, Forbidden, InvalidInput, NoLongerOpen
+from service.errors import Conflict, Forbidden, InvalidInput, InvalidName, NoLongerOpen
 from service.invitations import acceptance, invitations, opt_outs, queries
-from service.invitations.acceptance import SIGN_UPS_A_DAY, TermsChanged, terms_of
+from service.invitations.acceptance import TermsChanged, terms_of
 from service.invitations.invitations import ASK_FOR_NAME
 from service.invitations.records import Invitation, Link
 from service.ownership.ownerships import owned_by
 from service.ownership.records import Ownership
 from service.postgres.pools import Connection, Database
 from service.web.bodies import HttpRequest
+from service.web.networks import network_of
 from service.web.pages import Page, page_router
 
 # What a visitor can do about an open invitation.
@@ -85,9 +86,7 @@ async def accept(
         seen = await _look(connection, visitor, token)
         if seen.way == "sign_up":
             # Outside the transaction below, so that failed attempts count too.
-            await allowance.take(
-                connection, "sign-ups with this invitation", str(seen.invitation.id), SIGN_UPS_A_DAY
-            )
+            await acceptance.check_attempts(connection, seen.invitation)
     try:
         async with database.general.transaction() as connection:
             # Look again under the locks: the invitation or the memberships may have changed.
@@ -105,6 +104,8 @@ async def accept(
             return await _accept(request, connection, visitor, seen, form)
     except (InvalidInput, Forbidden, Conflict) as error:
         async with database.general.connection() as connection:
+            if isinstance(error, InvalidName):
+                await acceptance.count_failed_name(connection, seen.invitation)
             seen = await _look(connection, visitor, token)
         status = 422 if isinstance(error, InvalidInput) else 409
         return _invitation(
@@ -141,7 +142,7 @@ async def show_stop(
 ) -> Page:
     """Ask which invitations to stop, and say what that does. Opening the page does nothing."""
     async with database.general.connection() as connection:
-        link = await _link_for(connection, visitor, token)
+        link = await _link_for(connection, visitor, token, stops=True)
     return page(request, visitor, "stop", invitation=link.invitation, token=token)
 
 
@@ -255,9 +256,12 @@ async def ask_for_link(
             return _invitation(request, visitor, token, _Seen(link.invitation, "replaced"))
         await sign_in.request_link(
             connection,
-            request.app.state.secret,
-            link.invitation.email,
-            invitation_id=link.invitation.id if link.invitation.state == "pending" else None,
+            LinkRequest(
+                link.invitation.email,
+                link.invitation.id if link.invitation.state == "pending" else None,
+            ),
+            browser=visitor.token,
+            network=network_of(request),
         )
     return page(request, visitor, "link_sent", email=link.invitation.email)
 
@@ -266,14 +270,16 @@ async def _stop(
     request: HttpRequest, visitor: Visitor, database: Database, token: str, *, of_all: bool
 ) -> Page:
     async with database.general.transaction() as connection:
-        link = await _link_for(connection, visitor, token)
+        link = await _link_for(connection, visitor, token, stops=True)
         await opt_outs.opt_out(connection, request.app.state.secret, link.invitation, of_all=of_all)
     return page(request, visitor, "stopped", invitation=link.invitation, of_all=of_all)
 
 
-async def _link_for(connection: Connection, visitor: Visitor, token: str) -> Link:
+async def _link_for(
+    connection: Connection, visitor: Visitor, token: str, *, stops: bool = False
+) -> Link:
     """Return what a link leads to. Raises `NotFound`, or `Forbidden` to anyone else who signed in."""
-    link = await invitations.find_by_token(connection, token)
+    link = await invitations.find_by_token(connection, token, stops=stops)
     _require_recipient(visitor, link.invitation.email)
     return link
 
@@ -323,17 +329,17 @@ async def _accept(
     seen: _Seen,
     form: Mapping[str, str],
 ) -> Page:
-    """Accept in the way that is open to this visitor."""
+    """Accept in the way that is open to this visitor.
+
+    Who opened a forwarded email is not its recipient. So accepting begins no session: the mailbox is
+    asked once more, with a link to sign in.
+    """
     invitation, session = seen.invitation, visitor.session
     signed_in = session.user if session else None
-    token: str | None = None
-    user: User
     if invitation.reason == "join_account" and seen.way in ("join", "sign_up"):
         your_name = form.get("your_name") if session is None or not session.user.name else None
         user = await acceptance.join(connection, invitation.id, signed_in, your_name)
-        if session is None:
-            token = await sign_in.start_session(connection, user, None)
-        return go_on(request, "/connections", token)
+        return await _go_on_as(request, connection, visitor, invitation, user, "/connections")
     match seen.way:
         case "sign_up":
             user, account = await acceptance.sign_up(
@@ -344,7 +350,6 @@ async def _accept(
                 form.get("your_name", ""),
             )
             account_id = account.id
-            token = await sign_in.start_session(connection, user, session)
         case "choose":
             assert session is not None
             user = session.user
@@ -363,7 +368,23 @@ async def _accept(
         Actor("user", account_id, user.id),
         shows_name="shows_name" in form if ASK_FOR_NAME.get(invitation.reason) else None,
     )
-    return go_on(request, f"/connections/{accepted.connection_id}?accepted=1", token)
+    path = f"/connections/{accepted.connection_id}?accepted=1"
+    return await _go_on_as(request, connection, visitor, invitation, user, path)
+
+
+async def _go_on_as(
+    request: HttpRequest,
+    connection: Connection,
+    visitor: Visitor,
+    invitation: Invitation,
+    user: User,
+    path: str,
+) -> Page:
+    """Go on to a page, or let the mailbox show that the visitor is that user first."""
+    if visitor.session is not None:
+        return go_on(request, path)
+    await sign_in.queue_link(connection, LinkRequest(user.email, next_path=path))
+    return page(request, visitor, "accepted", invitation=invitation)
 
 
 def _invitation(

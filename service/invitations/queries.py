@@ -78,10 +78,17 @@ async def select_invitation(connection: Connection, invitation_id: UUID) -> Invi
     return None if row is None else Invitation(*row)
 
 
-async def select_link(connection: Connection, token_digest: bytes) -> Link | None:
-    """Return what a mailed link leads to."""
+async def select_link(
+    connection: Connection, token_digest: bytes, *, stops: bool = False
+) -> Link | None:
+    """Return what a mailed link leads to. If it only `stops` invitations, either link does."""
     row = await connection.fetchrow(
-        "SELECT invitation_id, mail_id FROM invitation_link WHERE token_digest = $1", token_digest
+        """
+        SELECT invitation_id, mail_id FROM invitation_link
+        WHERE token_digest = $1 OR ($2 AND stop_digest = $1)
+        """,
+        token_digest,
+        stops,
     )
     if row is None:
         return None
@@ -91,15 +98,28 @@ async def select_link(connection: Connection, token_digest: bytes) -> Link | Non
 
 
 async def insert_link(
-    connection: Connection, invitation_id: UUID, mail_id: UUID, token_digest: bytes
+    connection: Connection,
+    invitation_id: UUID,
+    mail_id: UUID,
+    token_digest: bytes,
+    stop_digest: bytes,
 ) -> None:
-    """Add the link of an email about an invitation."""
+    """Add the links of an email about an invitation."""
     await connection.execute(
-        "INSERT INTO invitation_link (token_digest, invitation_id, mail_id) VALUES ($1, $2, $3)",
+        """
+        INSERT INTO invitation_link (token_digest, stop_digest, invitation_id, mail_id)
+        VALUES ($1, $2, $3, $4)
+        """,
         token_digest,
+        stop_digest,
         invitation_id,
         mail_id,
     )
+
+
+async def select_mailbox(connection: Connection, email: str) -> str:
+    """Return the mailbox that an address leads to, under whichever of its spellings."""
+    return await connection.fetchval("SELECT mailbox_of($1)", email)
 
 
 async def select_pending_invitations(
@@ -328,7 +348,8 @@ async def select_unwanted_ids(connection: Connection, email: str) -> list[UUID]:
     rows = await connection.fetch(
         """
         SELECT id FROM invitation
-        WHERE email = $1 AND state = 'pending' AND has_opted_out(email, inviter_id, reason)
+        WHERE mailbox_of(email) = mailbox_of($1) AND state = 'pending'
+          AND has_opted_out(email, inviter_id, reason)
         ORDER BY inviter_id, id
         FOR UPDATE
         """,
@@ -381,11 +402,12 @@ async def update_opt_out_token(
 
 
 async def delete_opt_out(connection: Connection, email: str, inviter_id: UUID | None) -> bool:
-    """Delete an opt-out. Return whether it was there."""
+    """Delete a mailbox's opt-out. Return whether it was there."""
     deleted = await connection.fetch(
         """
         DELETE FROM invitation_opt_out
-        WHERE email = $1 AND inviter_id IS NOT DISTINCT FROM $2 RETURNING email
+        WHERE mailbox_of(email) = mailbox_of($1) AND inviter_id IS NOT DISTINCT FROM $2
+        RETURNING email
         """,
         email,
         inviter_id,
@@ -400,10 +422,13 @@ FROM invitation_opt_out AS unwanted
 
 
 async def select_opt_outs(connection: Connection, email: str) -> list[OptOut]:
-    """Return an address's opt-outs: the one from everyone first, then by inviter."""
+    """Return a mailbox's opt-outs: the one from everyone first, then by inviter."""
     rows = await connection.fetch(
         _OPT_OUTS
-        + "WHERE unwanted.email = $1 ORDER BY unwanted.inviter_name NULLS FIRST LIMIT 200",
+        + """
+        WHERE mailbox_of(unwanted.email) = mailbox_of($1)
+        ORDER BY unwanted.inviter_name NULLS FIRST LIMIT 200
+        """,
         email,
     )
     return [OptOut(*row) for row in rows]

@@ -67,9 +67,16 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     unsubscribe: str | None = None
 
 
-def letter_of(kind: str, params: Mapping[str, Any], public_url: str, token: str) -> Letter:
-    """Return the words of an email of that kind. `token` goes into its link."""
-    return _LETTERS[kind](params, public_url, token)
+class Tokens(msgspec.Struct, frozen=True):
+    """What an email's links end in: the one it is about, and the one that only stops such emails."""
+
+    link: str
+    stop: str
+
+
+def letter_of(kind: str, params: Mapping[str, Any], public_url: str, tokens: Tokens) -> Letter:
+    """Return the words of an email of that kind."""
+    return _LETTERS[kind](params, public_url, tokens)
 
 
 def plain_text(letter: Letter) -> str:
@@ -87,10 +94,11 @@ def unlinked(text: str) -> str:
     return _LINKABLE.sub(rf"\1{_ZERO_WIDTH_SPACE}", text)
 
 
-def _invitation(params: Mapping[str, Any], public_url: str, token: str) -> Letter:
+def _invitation(params: Mapping[str, Any], public_url: str, tokens: Tokens) -> Letter:
     inviter = unlinked(params["inviter"])
     reason = params["reason"]
-    link = f"{public_url}/invitations/{token}"
+    link = f"{public_url}/invitations/{tokens.link}"
+    stop = f"{public_url}/invitations/{tokens.stop}/unsubscribe"
     joins = reason == "join_account"
     until = datetime.fromisoformat(params["expires_at"])
     invited = "{} invited you to " + ("join its account" if joins else "connect")
@@ -110,14 +118,14 @@ def _invitation(params: Mapping[str, Any], public_url: str, token: str) -> Lette
         actions=[("View invitation", link)],
         footer=[
             "If you weren’t expecting this, you can ignore it. Nothing is shared unless you accept.",
-            f"Unsubscribe: {link}/unsubscribe",
+            f"Unsubscribe: {stop}",
             _INDEPENDENT,
         ],
-        unsubscribe=f"{link}/unsubscribe",
+        unsubscribe=stop,
     )
 
 
-def _opted_out(params: Mapping[str, Any], public_url: str, token: str) -> Letter:
+def _opted_out(params: Mapping[str, Any], public_url: str, tokens: Tokens) -> Letter:
     inviter = params["inviter"]
     stopped = (
         "You stopped all invitations" if inviter is None else "You stopped invitations from {}"
@@ -131,7 +139,7 @@ def _opted_out(params: Mapping[str, Any], public_url: str, token: str) -> Letter
             "Any open ones were declined.",
             "If you didn’t do this, or changed your mind, you can allow invitations again.",
         ],
-        actions=[("Allow invitations again", f"{public_url}/opt-outs/{token}")],
+        actions=[("Allow invitations again", f"{public_url}/opt-outs/{tokens.link}")],
         footer=[_INDEPENDENT],
     )
 
@@ -141,12 +149,12 @@ def _moment(time: str) -> str:
     return f"{datetime.fromisoformat(time).astimezone(UTC):%B %-d, %Y, %-I:%M %p} UTC"
 
 
-def _sign_in(params: Mapping[str, Any], public_url: str, token: str) -> Letter:
+def _sign_in(params: Mapping[str, Any], public_url: str, tokens: Tokens) -> Letter:
     return Letter(
         subject="Your sign-in link",
         heading="Sign in",
         paragraphs=[f"This link works once, until {_moment(params['expires_at'])}."],
-        actions=[("Sign in", f"{public_url}/sign-in/{token}")],
+        actions=[("Sign in", f"{public_url}/sign-in/{tokens.link}")],
         footer=[
             "If you didn’t request this, you can ignore it. No one can sign in without this link.",
             _INDEPENDENT,
@@ -162,11 +170,16 @@ def _unlinked_quotations(text: str, params: Mapping[str, Any]) -> str:
 
 
 def _notice(
-    subject: str, text: str, label: str, path: str = "/connections/{connection_id}"
-) -> Callable[[Mapping[str, Any], str, str], Letter]:
-    """Make a letter to an account's admins, such as about a partner. Its subject is its heading."""
+    subject: str,
+    text: str,
+    label: str,
+    path: str = "/connections/{connection_id}",
+    *,
+    because: str = "you’re an admin of {own}",
+) -> Callable[[Mapping[str, Any], str, Tokens], Letter]:
+    """Make a letter to an account's people, such as about a partner. Its subject is its heading."""
 
-    def letter(params: Mapping[str, Any], public_url: str, token: str) -> Letter:
+    def letter(params: Mapping[str, Any], public_url: str, tokens: Tokens) -> Letter:
         params = {**params, "until": _moment(params["until"])} if "until" in params else params
         words = {
             name: value
@@ -182,7 +195,7 @@ def _notice(
             paragraphs=[line for line in text.format(**words).split("\n") if line],
             actions=[(label, public_url + path.format(**params))],
             footer=[
-                "You’re receiving this because you’re an admin of {own}.".format(**words),
+                f"You’re receiving this because {because}.".format(**words),
                 _INDEPENDENT,
             ],
         )
@@ -190,7 +203,7 @@ def _notice(
     return letter
 
 
-_LETTERS: dict[str, Callable[[Mapping[str, Any], str, str], Letter]] = {
+_LETTERS: dict[str, Callable[[Mapping[str, Any], str, Tokens], Letter]] = {
     "invitation": _invitation,
     "opted_out": _opted_out,
     "sign_in": _sign_in,
@@ -274,6 +287,21 @@ _LETTERS: dict[str, Callable[[Mapping[str, Any], str, str], Letter]] = {
         "other way around. You no longer see each other’s names as domain owners.",
         "View connections",
         "/connections",
+    ),
+    "role_changed": _notice(
+        "You’re now {role} of {own}",
+        "You were {formerly}. Someone at {own} changed your role. If you don’t want to belong to this "
+        "account, you can leave it.",
+        "View your accounts",
+        "/memberships",
+        because="you belong to {own}",
+    ),
+    "removed": _notice(
+        "You no longer belong to {own}",
+        "Someone at {own} removed you from the account.",
+        "View your accounts",
+        "/memberships",
+        because="you belonged to {own}",
     ),
     "disconnected": _notice(
         "{own} and {partner} are no longer connected",

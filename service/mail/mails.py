@@ -16,14 +16,14 @@ import structlog
 from uuid_utils.compat import uuid7
 
 from service.mail import queries
-from service.mail.letters import html, letter_of, message_id, plain_text
+from service.mail.letters import Tokens, html, letter_of, message_id, plain_text
 from service.mail.records import Mail, MailState
 from service.mail.transport import MailFailed, message, send_by_smtp, write_to_outbox
 from service.postgres.pools import Connection, Database
 from service.processes import metrics
 from service.processes.queue import enqueue
 from service.settings import Smtp, mail_domain
-from service.tokens import link_token
+from service.tokens import link_token, stop_token
 
 JOB = "send_mail"
 
@@ -132,8 +132,8 @@ async def purge(connection: Connection) -> None:
 
 
 async def _hand_over(mailer: Mailer, mail: Mail) -> None:
-    token = link_token(mailer.secret, mail.id)
-    letter = letter_of(mail.kind, msgspec.json.decode(mail.params), mailer.public_url, token)
+    tokens = Tokens(link_token(mailer.secret, mail.id), stop_token(mailer.secret, mail.id))
+    letter = letter_of(mail.kind, msgspec.json.decode(mail.params), mailer.public_url, tokens)
     composed = message(
         sender=mailer.sender,
         recipient=mail.recipient,

@@ -37,8 +37,21 @@ async def update_mail_sending(connection: Connection, mail_id: UUID) -> Mail | N
 
     One that is already being sent is sent again, since the earlier attempt didn't finish. Sign-in
     links go to users only; checking that here keeps the answer, and its timing, from whoever asked
-    for the link. Invitations don't go to recipients who have opted out meanwhile.
+    for the link. Invitations don't go to recipients who have opted out meanwhile, nor from accounts
+    that are suspended.
     """
+    await connection.execute(
+        """
+        UPDATE mail SET state = 'failed', error = 'your account was suspended; send it again'
+        WHERE id = $1 AND state IN ('queued', 'sending', 'retrying') AND kind = 'invitation'
+          AND EXISTS (
+              SELECT FROM invitation
+              JOIN account ON account.id = invitation.inviter_id
+              WHERE invitation.id = mail.subject_id AND account.suspended_at IS NOT NULL
+          )
+        """,
+        mail_id,
+    )
     await connection.execute(
         """
         UPDATE mail SET state = 'suppressed'

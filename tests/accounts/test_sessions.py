@@ -11,7 +11,7 @@ import pytest
 
 from service.accounts import sign_in
 from service.accounts.records import Session
-from service.accounts.sign_in import SignedIn, request_link
+from service.accounts.sign_in import LinkRequest, SignedIn, send_link
 from service.app import create_app
 from service.errors import NoLongerOpen, NotFound
 from service.postgres.pools import Connection
@@ -25,7 +25,7 @@ SECOND = timedelta(seconds=1)
 async def mailed(world: World, email: str) -> str:
     """Mail a sign-in link to an address, and return its token."""
     async with world.database.general.transaction() as connection:
-        await request_link(connection, SECRET.encode(), email)
+        await send_link(connection, SECRET.encode(), LinkRequest(email))
     return (await sign_in_link(world, email)).rpartition("/")[2]
 
 

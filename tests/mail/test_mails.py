@@ -25,7 +25,7 @@ from service import worker
 from service.audit import Actor
 from service.invitations import invitations
 from service.mail import mails
-from service.mail.letters import html, letter_of, plain_text, unlinked
+from service.mail.letters import Tokens, html, letter_of, plain_text, unlinked
 from service.mail.mails import Mailer, queue_mail, send_mail
 from service.mail.transport import HeaderInjection, MailFailed, checked_header, message
 from service.settings import Settings, Smtp
@@ -354,7 +354,7 @@ def test_what_companies_wrote_is_text_in_html_and_in_one_line_of_the_subject(kin
             "is_reminder": "",
         },
         "http://service",
-        "TOKEN",
+        Tokens("TOKEN", "STOP"),
     )  # fmt: skip
     assert "<script" not in html(letter)
     assert "\n" not in letter.subject
@@ -473,7 +473,7 @@ def test_what_strangers_wrote_into_dns_is_no_link_and_what_is_copied_stays_as_it
             f"Add “{code}” at {host}.",
         },
         "http://service",
-        "token",
+        Tokens("token", "stop"),
     )
     for text in (plain_text(letter), html(letter)):
         assert "https://evil.example" not in text
@@ -494,7 +494,9 @@ def test_plain_text_breaks_neither_codes_nor_host_names() -> None:
         "hint": "",
         "until": "2026-11-30T14:05:00Z",
     }
-    text = plain_text(letter_of("domain_failing", params, "http://service", "token"))
+    text = plain_text(
+        letter_of("domain_failing", params, "http://service", Tokens("token", "stop"))
+    )
     assert code in text
     assert text.count(host) >= 3
     assert "November 30, 2026, 2:05 PM UTC" in " ".join(text.split())

@@ -15,6 +15,7 @@ from litestar import Litestar
 from litestar.routes import HTTPRoute
 
 from service.accounts import keys, sign_in
+from service.accounts.sign_in import LinkRequest
 from service.app import create_app
 from service.connections import grants
 from service.invitations.acceptance import terms_of
@@ -221,7 +222,7 @@ async def stage(world: World, without_dns: None) -> Stage:
             connection, owner_id=owner.id, viewer_id=asking.id, actor=by(asking)
         )
         key_id, _ = await keys.create_key(connection, owner.id, name="Owner's key")
-        await sign_in.request_link(connection, SECRET.encode(), owner.email)
+        await sign_in.send_link(connection, SECRET.encode(), LinkRequest(owner.email))
     sessions = {
         "owner": await world.session(owner.email),
         "member": await world.session("member@owner.example"),
