@@ -152,8 +152,10 @@ async def test_two_browsers_that_send_one_link_at_once_get_one_session(world: Wo
     assert len(await world.fetch("SELECT FROM user_session")) == 1
 
 
-async def test_link_to_nobody_signs_nobody_in(world: World) -> None:
-    token = await mailed(world, "nobody@example.com")
+async def test_link_of_a_user_who_is_gone_signs_nobody_in(world: World) -> None:
+    company = await world.company()
+    token = await mailed(world, company.email)
+    await world.fetch("UPDATE app_user SET email = 'other@example.com'")
     with pytest.raises(NotFound):
         async with world.database.general.transaction() as connection:
             await sign_in.sign_in(connection, token, None)
@@ -162,7 +164,10 @@ async def test_link_to_nobody_signs_nobody_in(world: World) -> None:
 
 async def test_used_link_leaves_the_others_of_that_address_good(world: World) -> None:
     company = await world.company()
-    one, other = await mailed(world, company.email), await mailed(world, company.email)
+    one = await mailed(world, company.email)
+    await world.fetch("UPDATE sign_in_link SET created_at = created_at - interval '3 minutes'")
+    other = await mailed(world, company.email)
+    assert one != other
     async with world.database.general.transaction() as connection:
         await sign_in.sign_in(connection, one, None)
         assert await sign_in.sign_in(connection, other, None)

@@ -10,8 +10,8 @@ from service.accounts import sign_in
 from service.accounts.sign_in import LinkRequest, send_link, sign_out
 from service.tokens import link_token
 from service.web.pages import Site
-from tests.builders import SECRET, World, link_of
-from tests.surfer import ORIGIN, Surfer, session_with, sign_in_link, signed_in
+from tests.builders import SECRET, TABLES, World, link_of
+from tests.surfer import ORIGIN, Surfer, send_links, session_with, sign_in_link, signed_in
 
 
 async def asked(world: World, email: str) -> Surfer:
@@ -85,7 +85,9 @@ async def test_link_that_is_over_asks_for_a_new_one_that_leads_to_the_same_page(
     await surfer.go(link_of(invitation))
     await surfer.send(f"{link_of(invitation)}/sign-in")
     path = await sign_in_link(world, seller.email)
-    await world.fetch("UPDATE sign_in_link SET expires_at = now()")
+    await world.fetch(
+        "UPDATE sign_in_link SET created_at = now() - interval '15 minutes', expires_at = now()"
+    )
     assert (await surfer.go(path)).status_code == 410
     assert f'value="{seller.email}"' in surfer.text
     await surfer.send("/sign-in", email=seller.email)
@@ -140,23 +142,75 @@ async def test_known_and_unknown_address_are_answered_alike(world: World) -> Non
         text = re.sub(r'value="[^"]*"', "", surfer.text).replace(email, "")
         pages.append((surfer.page.status_code, headers, text))
     assert pages[0] == pages[1]
-    rows = await world.fetch("SELECT email FROM sign_in_link")
-    assert {row["email"] for row in rows} == {company.email, "a0@example.com"}
     assert len(await world.fetch("SELECT FROM pgqueuer")) == 2
+    await send_links(world)
+    (row,) = await world.fetch("SELECT email FROM sign_in_link")
+    assert row["email"] == company.email
+    (mail,) = await world.mails("sign_in")
+    assert mail[0] == company.email
 
 
-async def test_beyond_twenty_an_hour_no_more_links_are_mailed_and_that_is_not_told(
+async def test_addresses_of_nobody_leave_no_rows(world: World) -> None:
+    for _ in range(3):
+        await asked(world, "nobody@example.com")
+    await send_links(world)
+    for table in TABLES:
+        rows = await world.fetch(f"SELECT kept::text AS row FROM {table} AS kept")
+        assert not [row for row in rows if "nobody@example.com" in row["row"]]
+
+
+async def test_who_asks_in_anothers_name_a_hundred_times_does_not_keep_that_person_out(
     world: World,
 ) -> None:
     company = await world.company()
-    await world.fetch(
-        "INSERT INTO allowance VALUES (date_trunc('hour', now(), 'UTC'), 'sign-in', $1, $2)",
-        company.email,
-        19,
-    )
-    pages = [re.sub(r'value="[^"]*"', "", (await asked(world, company.email)).text) for _ in "12"]
-    assert pages[0] == pages[1]
-    assert len(await world.mails("sign_in")) == 1
+    for _ in range(60):
+        await world.fetch(
+            "UPDATE sign_in_link SET created_at = created_at - interval '1 minute',"
+            " expires_at = expires_at - interval '1 minute'"
+        )
+        async with world.database.general.transaction() as connection:
+            for _ in range(2):
+                await send_link(connection, SECRET.encode(), LinkRequest(company.email))
+        # There is always a link in the mailbox that works, and for some minutes yet.
+        (row,) = await world.fetch("SELECT max(expires_at) - now() AS left FROM sign_in_link")
+        assert row["left"] >= timedelta(minutes=5)
+    assert len(await world.mails("sign_in")) <= 12
+    surfer = await signed_in(world, company.email)
+    assert await is_signed_in(surfer)
+
+
+async def test_used_link_is_followed_by_another_at_once(world: World) -> None:
+    company = await world.company()
+    for _ in range(8):
+        assert await is_signed_in(await signed_in(world, company.email))
+    assert len(await world.mails("sign_in")) == 8
+
+
+async def test_browser_that_asks_too_often_is_refused_and_others_are_not(world: World) -> None:
+    company = await world.company()
+    surfer = Surfer(world.client)
+    await surfer.go("/sign-in")
+    statuses = []
+    for number in range(21):
+        response = await surfer.send("/sign-in", email=f"a{number}@example.com")
+        statuses.append(response.status_code)
+        await surfer.go("/sign-in")
+    assert statuses == [200] * 20 + [429]
+    assert await is_signed_in(await signed_in(world, company.email))
+
+
+async def test_network_that_asks_too_often_is_refused_whatever_the_browser(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sign_in, "ASKED_BY_NETWORK", 2)
+    statuses = []
+    for address in ("9.9.9.5", "9.9.9.77", "9.9.9.99", "9.9.8.1"):
+        surfer = Surfer(world.client)
+        await surfer.go("/sign-in")
+        headers = {"Origin": ORIGIN, "X-Forwarded-For": f"8.8.8.8, {address}, 10.0.0.1"}
+        sent = await surfer.send("/sign-in", headers=headers, email="jo@example.com")
+        statuses.append(sent.status_code)
+    assert statuses == [200, 200, 429, 200]
 
 
 async def test_bad_address_is_told_beside_the_form(world: World) -> None:
@@ -273,7 +327,8 @@ async def test_link_leads_to_pages_of_ours_alone(world: World) -> None:
         surfer = Surfer(world.client)
         await surfer.go("/sign-in")
         await surfer.send("/sign-in", email=company.email, next=path)
-        rows = await world.fetch("SELECT DISTINCT next_path FROM sign_in_link")
+        await sign_in_link(world, company.email)
+        rows = await world.fetch("DELETE FROM sign_in_link RETURNING next_path")
         assert [row["next_path"] for row in rows] == ["/connections"]
 
 

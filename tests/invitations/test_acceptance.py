@@ -2,6 +2,7 @@
 
 import pytest
 
+from service.accounts import members
 from service.accounts.records import User
 from service.errors import Conflict, Forbidden, NoLongerOpen
 from service.invitations import acceptance
@@ -169,18 +170,37 @@ async def test_what_an_account_sends_to_itself_is_not_among_what_it_received(wor
     assert await company.pages(f"{INVITATIONS}?direction=received") == []
 
 
-async def test_account_is_not_shown_what_an_admins_other_account_accepted(world: World) -> None:
+async def test_person_of_several_accounts_is_spoken_for_by_the_one_that_person_chose(
+    world: World,
+) -> None:
     buyer, first, second = await party(world), await party(world), await party(world)
     for company in (first, second):
         await member_of(world, company, "jo@both.example", "admin")
     path = await buyer.invited("jo@both.example")
     received = f"{INVITATIONS}?direction=received"
-    for company in (first, second):
-        (seen,) = await company.pages(received)
-        assert seen["state"] == "pending"
+
+    async def choose(company: Party | None) -> None:
+        async with world.database.general.transaction() as connection:
+            user = await members.find_user(connection, "jo@both.example")
+            assert user is not None
+            await members.choose_speaker(connection, user, company.id if company else None)
+
+    async def none_speaks(*companies: Party) -> None:
+        for company in companies:
+            assert await company.pages(received) == []
+            for answer in ("accept", "decline"):
+                assert (await company.do("POST", f"{path}/{answer}")).status_code == 404
+
+    await none_speaks(first, second)
+    await choose(first)
+    await none_speaks(second)
+    (seen,) = await first.pages(received)
+    assert seen["state"] == "pending"
+    await choose(None)
+    await none_speaks(first, second)
+    await choose(first)
     assert (await first.do("POST", f"{path}/accept")).status_code == 200
     (seen,) = await first.pages(received)
     assert seen["state"] == "accepted"
-    assert await second.pages(received) == []
-    assert (await second.do("GET", path)).status_code == 404
-    assert (await second.do("POST", f"{path}/accept")).status_code == 404
+    await choose(second)
+    await none_speaks(second)

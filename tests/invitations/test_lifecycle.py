@@ -144,7 +144,7 @@ class Lifecycle(RuleBasedStateMachine):
         elif reason not in NAMING and asked.direction in self.connections:
             assert status == 409
         else:
-            assert status == 201
+            assert status == 201, body
             self.invitations.append(asked)
 
     @rule(pair=pairs)

@@ -29,6 +29,7 @@ from service.mail.letters import Tokens, html, letter_of, plain_text, unlinked
 from service.mail.mails import Mailer, queue_mail, send_mail
 from service.mail.transport import HeaderInjection, MailFailed, checked_header, message
 from service.settings import Settings, Smtp
+from service.tokens import stop_token
 from tests.builders import SECRET, World, link_of, until
 from tests.conftest import SETTINGS
 from tests.mailbox import Mailbox, link_in, mailbox, text_of
@@ -86,8 +87,12 @@ async def test_invitation_is_mailed_with_its_link_and_how_to_stop(
         mail
     ).replace("\r\n", " ")
     assert link in text_of(mail, "html")
-    assert mail["List-Unsubscribe"] == f"<{link}/unsubscribe>"
-    assert f"List-Unsubscribe: <{link}/unsubscribe>\r\n" in box.raw[-1].decode()
+    stop = (
+        f"http://service/invitations/{stop_token(SECRET.encode(), invitation.mail_id)}/unsubscribe"
+    )
+    assert mail["List-Unsubscribe"] == f"<{stop}>"
+    assert f"List-Unsubscribe: <{stop}>\r\n" in box.raw[-1].decode()
+    assert stop in text_of(mail).replace("=\r\n", "")
     assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     assert mail["From"] == "us@service.example"
     assert mail["Subject"] == f"{buyer.name} invited you to connect"

@@ -14,7 +14,7 @@ import pytest
 from litestar import Litestar
 from litestar.routes import HTTPRoute
 
-from service.accounts import keys, sign_in
+from service.accounts import keys, members, sign_in
 from service.accounts.sign_in import LinkRequest
 from service.app import create_app
 from service.connections import grants
@@ -74,7 +74,9 @@ class Form:
 
     @property
     def is_for_an_account(self) -> bool:
-        return "account_id" in self.fields and not self.is_by_link
+        # What people do about their own belonging is for them, whatever their role.
+        own = self.is_by_link or self.route == "/memberships"
+        return "account_id" in self.fields and not own
 
     @property
     def is_by_link(self) -> bool:
@@ -94,6 +96,9 @@ FORMS = [
     Form("/sign-out", "/sign-out"),
     for_account("/keys", "/keys", "create", name="Lead intake"),
     for_account("/keys", "/keys", "revoke", key_id="{key_id}"),
+    Form("/memberships", "/memberships", {"account_id": "{account}", "do": "leave"}, "member"),
+    Form("/memberships", "/memberships", {"account_id": "{account}", "do": "choose"}, "member"),
+    for_account("/memberships", "/memberships", "answer_myself"),
     for_account("/domains", "/domains", "add", name="new.example"),
     for_account("/domains", "/domains", "verify", name="owner.example"),
     for_account("/domains", "/domains", "cover", name="owner.example"),
@@ -124,6 +129,7 @@ PAGES = {
     "/sign-in": "/sign-in",
     "/sign-in/{token:str}": "{sign_in}",
     "/keys": "/keys",
+    "/memberships": "/memberships",
     "/domains": "/domains",
     "/connections": "/connections",
     _CONNECTION: "/connections/{shown}",
@@ -222,6 +228,9 @@ async def stage(world: World, without_dns: None) -> Stage:
             connection, owner_id=owner.id, viewer_id=asking.id, actor=by(asking)
         )
         key_id, _ = await keys.create_key(connection, owner.id, name="Owner's key")
+        user = await members.find_user(connection, owner.email)
+        assert user is not None
+        await members.choose_speaker(connection, user, owner.id)
         await sign_in.send_link(connection, SECRET.encode(), LinkRequest(owner.email))
     sessions = {
         "owner": await world.session(owner.email),
