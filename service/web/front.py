@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import structlog
@@ -27,6 +27,18 @@ MOST_REQUESTS = 1024
 # For routes that answer in any case.
 ALWAYS_ANSWERED = {"always_answered": True}
 
+# What every response says, unless it says something else about the same: it is what it says it is, it
+# is for nobody's cache, and it may do and load nothing. Pages say what they may; see `pages.HEADERS`.
+_SNIFFING = (b"x-content-type-options", b"nosniff")
+_CACHING = (b"cache-control", b"no-store")
+_CONTENT = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+# The page that shows the API document has its script in it.
+_CONTENT_OF_DOCUMENT = (
+    b"content-security-policy",
+    b"default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+    b"img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'",
+)
+
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
 
 _log = structlog.get_logger("service.access")
@@ -42,6 +54,7 @@ class Front:
     - A body has a deadline, by its size. Whoever reads one that is late gets `BodyTooSlow`, and one
       that ends early, `MalformedBody`.
     - Of requests beyond `MOST_REQUESTS`, `refuse_if_saturated` refuses all that it may.
+    - Every response has the headers that keep browsers from making more of it than it is.
     - The access log has a line for each request, if `logs`. It holds no key, no id of a certificate,
       no address, and nothing else of the path than its pattern.
     """
@@ -75,6 +88,7 @@ class Front:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 more = [(b"x-request-id", request_id.encode()), *rate_limits.headers(used)]
+                more += _guards(path, message["headers"])
                 sent = {**message, "headers": [*message["headers"], *more]}
             elif method == "HEAD" and message["type"] == "http.response.body":
                 sent = {**message, "body": b""}
@@ -96,6 +110,17 @@ class Front:
                         status=status,
                         milliseconds=round((time.perf_counter() - started) * 1000, 1),
                     )
+
+
+def _guards(path: str, headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    given = {name for name, _ in headers}
+    if _SNIFFING[0] not in given:
+        yield _SNIFFING
+    # Static files may be cached: they have a tag that tells whether they changed.
+    if _CACHING[0] not in given and b"etag" not in given:
+        yield _CACHING
+    if _CONTENT[0] not in given:
+        yield _CONTENT_OF_DOCUMENT if path.startswith("/schema") else _CONTENT
 
 
 async def refuse_if_saturated(request: Request[Any, Any, Any]) -> None:

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from service.errors import Forbidden, LimitReached
-from service.invitations import acceptance, invitations
+from service.invitations import acceptance, invitations, opt_outs
 from service.mail.mails import Mailer, send_mail
+from service.tokens import stop_token
 from tests.builders import SECRET, Company, World, by, link_of, make_member
-from tests.surfer import Surfer, signed_in
+from tests.parties import party
+from tests.surfer import ORIGIN, Surfer, sign_in_link, signed_in
 
 SELLER = "jo@seller.example"
 
@@ -185,3 +187,144 @@ async def test_colleague_is_not_invited_in_two_roles(world: World) -> None:
             json={"emails": [SELLER], "role": role},
         )
         assert response.status_code == status
+
+
+async def test_link_to_unsubscribe_can_do_nothing_else(world: World) -> None:
+    """Mail providers, gateways, and sending services handle and log it."""
+    buyer = await world.company()
+    invitation = await world.invite(buyer, SELLER)
+    link = f"/invitations/{stop_token(SECRET.encode(), invitation.mail_id)}"
+    surfer = Surfer(world.client)
+    await surfer.go(link_of(invitation))
+    for path in ("", "/"):
+        assert (await Surfer(world.client).go(f"{link}{path}")).status_code == 404
+    for path in ("/accept", "/decline", "/sign-in"):
+        sent = await surfer.send(f"{link}{path}", company="Fresh Leads GmbH", your_name="Mallory")
+        assert sent.status_code == 404
+        await surfer.go(link_of(invitation))
+    assert (await world.invitation(invitation)).state == "pending"
+    assert (await surfer.go(f"{link}/unsubscribe")).status_code == 200
+    one_click = await world.client.post(
+        f"{link}/unsubscribe", data={"List-Unsubscribe": "One-Click"}
+    )
+    assert one_click.status_code == 200
+    assert (await world.invitation(invitation)).state == "declined"
+
+
+@pytest.mark.parametrize("reason", ["domain_ownership_visibility", "join_account"])
+async def test_opener_of_a_forwarded_first_invitation_does_not_become_its_recipient(
+    world: World, reason: Any
+) -> None:
+    buyer = await world.company()
+    invitation = await world.invite(buyer, SELLER, reason)
+    forwarded = Surfer(world.client)
+    await forwarded.go(link_of(invitation))
+    before = forwarded.cookie
+    await forwarded.send(f"{link_of(invitation)}/accept", company="Fresh Leads", your_name="Mal")
+    assert (await world.invitation(invitation)).state == "accepted"
+    assert forwarded.cookie == before
+    for path in ("/connections", "/keys", "/domains", "/memberships", link_of(invitation)):
+        page = await forwarded.go(path)
+        assert "Sign out" not in page.text
+    assert await world.fetch("SELECT FROM user_session") == []
+    # The mailbox decides.
+    recipient = Surfer(world.client)
+    path = await sign_in_link(world, SELLER)
+    await recipient.go(path)
+    await recipient.send(path)
+    assert SELLER in (await recipient.go("/memberships")).text
+
+
+@pytest.mark.parametrize(
+    ("opted_out", "invited", "is_same"),
+    [
+        ("jo@seller.example", "jo+leads@seller.example", True),
+        ("jo+1@seller.example", "jo+2@seller.example", True),
+        ("jo.do@gmail.com", "jodo+x@googlemail.com", True),
+        ("jo.do@seller.example", "jodo@seller.example", False),
+        ("jo@seller.example", "jo@other.example", False),
+        ("+jo@seller.example", "+al@seller.example", False),
+    ],
+)
+async def test_opt_out_is_a_mailboxs_however_its_address_is_spelled(
+    world: World, opted_out: str, invited: str, is_same: bool
+) -> None:
+    first, second = await world.company(), await world.company()
+    open_invitation = await world.invite(first, invited)
+    await world.opt_out(await world.invite(second, opted_out), of_all=True)
+    assert ((await world.invitation(open_invitation)).state == "declined") is is_same
+    later = await world.invite(await world.company(), invited)
+    assert (later.delivery == "suppressed") is is_same
+    async with world.database.general.transaction() as connection:
+        stopped = await opt_outs.opt_outs_of(connection, invited)
+        assert bool(stopped) is is_same
+        for each in stopped:
+            await opt_outs.allow_again(connection, invited, each.inviter_id)
+        assert await opt_outs.opt_outs_of(connection, invited) == []
+
+
+async def test_limits_follow_the_mailbox(world: World) -> None:
+    company = await party(world)
+    spellings = [f"target+{number}@seller.example" for number in range(8)]
+    response = await company.invite(*spellings)
+    assert response.status_code == 207
+    statuses = [item["status_code"] for item in response.json()["items"]]
+    assert sorted(statuses) == [201] * 5 + [429] * 3
+
+
+async def test_account_that_invites_itself_finds_out_no_more_names_than_it_may_try(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acceptance, "NAMES_REFUSED_A_DAY", 3)
+    attacker, victim = await world.company(), await world.company("Victim Seller")
+    statuses = []
+    for number in range(3):
+        invitation = await world.invite(attacker, f"own{number}@attacker.example")
+        surfer = Surfer(world.client)
+        for _ in range(2):
+            await surfer.go(link_of(invitation))
+            sent = await surfer.send(
+                f"{link_of(invitation)}/accept", company=victim.name, your_name="Mal"
+            )
+            statuses.append(sent.status_code)
+    assert statuses == [422] * 3 + [429] * 3
+
+
+async def test_suspended_accounts_invitation_is_not_mailed(world: World, tmp_path: Path) -> None:
+    buyer = await world.company()
+    invitation = await world.invite(buyer, SELLER)
+    await world.suspend(buyer)
+    mailer = Mailer("http://service", SECRET.encode(), "us@service.example", None, tmp_path)
+    await send_mail(world.database, mailer, invitation.mail_id, is_last=False)
+    now = await world.invitation(invitation)
+    assert (now.delivery, now.delivery_error) == (
+        "failed",
+        "your account was suspended; send it again",
+    )
+
+
+@pytest.mark.parametrize(
+    ("headers", "acts"),
+    [
+        ({"Origin": "http://evil.example", "Sec-Fetch-Site": "cross-site"}, False),
+        ({"Sec-Fetch-Site": "cross-site"}, False),
+        ({"Sec-Fetch-Site": "same-site"}, False),
+        ({"Origin": "http://evil.example"}, False),
+        ({"Origin": "null"}, False),
+        ({"Origin": ORIGIN, "Sec-Fetch-Site": "same-origin"}, True),
+        ({"Origin": "http://localhost:8000", "Sec-Fetch-Site": "same-origin"}, True),
+        ({"Origin": ORIGIN}, True),
+        ({}, True),
+    ],
+)
+async def test_key_that_a_browser_remembers_does_nothing_for_another_site(
+    world: World, headers: dict[str, str], acts: bool
+) -> None:
+    buyer, seller = await world.company(), await world.company()
+    invitation = await world.invite(buyer, seller.email)
+    response = await world.client.post(
+        f"/v1/invitations/{invitation.id}/accept",
+        headers={**seller.headers, "Content-Type": "text/plain", **headers},
+    )
+    assert response.status_code == (200 if acts else 403)
+    assert (await world.invitation(invitation)).state == ("accepted" if acts else "pending")

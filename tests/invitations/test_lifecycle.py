@@ -79,8 +79,9 @@ class Lifecycle(RuleBasedStateMachine):
 
     async def called(self, who: int, method: str, path: str, json: Any = None) -> Any:
         if method == "POST":
-            # Daily limits don't matter here.
+            # Daily limits don't matter here, nor how long a declined request must wait.
             await self.world.fetch("DELETE FROM allowance")
+            await self.world.fetch("DELETE FROM grant_request WHERE outcome = 'declined'")
         response = await self.world.client.request(
             method, path, headers=self.companies[who].headers, json=json
         )

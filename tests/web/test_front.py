@@ -241,3 +241,31 @@ async def test_client_that_leaves_before_its_body_is_complete_is_no_failure_of_o
     }
     await cast("Any", world.client)._transport.app(scope, receive, send)
     assert sent[0]["status"] == 400
+
+
+@pytest.mark.parametrize(
+    ("path", "is_cached"),
+    [
+        ("/health", False), ("/metrics", False), ("/v1/account", False), ("/nothing/at/all", False),
+        ("/schema", False), ("/schema/openapi.json", False), ("/sign-in", False), ("/", False),
+        ("/static/pages.css", True), ("/schema/static/swagger-ui.css", True),
+    ],
+)  # fmt: skip
+async def test_response_can_not_be_framed_taken_for_something_else_or_kept(
+    world: World, path: str, is_cached: bool
+) -> None:
+    company = await world.company()
+    response = await world.client.get(path, headers=company.headers)
+    assert response.headers.get_list("X-Content-Type-Options") == ["nosniff"]
+    assert response.headers.get_list("Cache-Control") == ([] if is_cached else ["no-store"])
+    (policy,) = response.headers.get_list("Content-Security-Policy")
+    assert "frame-ancestors 'none'" in policy
+    assert ("unsafe-inline" in policy) is path.startswith("/schema")
+
+
+async def test_answer_and_its_refusal_are_for_nobodys_cache(world: World) -> None:
+    company = await world.company()
+    for cert_id in (await world.certificate(domain="example.com"), "malformed"):
+        response = await world.ask(company, cert_id)
+        assert response.headers["Cache-Control"] == "no-store"
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
