@@ -35,8 +35,11 @@ _CONTENT = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'n
 # The page that shows the API document has its script in it.
 _CONTENT_OF_DOCUMENT = (
     b"content-security-policy",
-    b"default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
-    b"img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'",
+    (
+        b"default-src 'self'; script-src 'self' 'unsafe-inline'; "
+        b"style-src 'self' 'unsafe-inline'; img-src 'self' data:; base-uri 'none'; "
+        b"frame-ancestors 'none'"
+    ),
 )
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
