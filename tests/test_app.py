@@ -198,6 +198,8 @@ def test_log_lines_for_machines_are_json(capsys: pytest.CaptureFixture[str]) -> 
         logging.getLogger("_granian").warning("a library's line")
     finally:
         root.handlers, root.level = handlers, level
+        # Otherwise loggers that later tests use first would keep these settings.
+        structlog.reset_defaults()
     line = json.loads(capsys.readouterr().err)
     assert line["event"] == "a library's line"
     assert line["level"] == "warning"

@@ -51,7 +51,7 @@ class NaturalBatcher(Generic[Item, Result]):
         self._deadline = deadline
         self._observe = observe
         self._together: _Lane[Item, Result] = _Lane(self._answer, largest, in_flight)
-        self._apart: _Lane[Item, Result] = _Lane(self._answer, 1, 1)
+        self._apart: _Lane[Item, Result] = _Lane(self._answer_apart, 1, 1)
         self._slow: TTLCache[Hashable, None] = TTLCache(1000, APART_FOR)
 
     async def ask(self, item: Item, caller: Hashable) -> Result:
@@ -86,18 +86,22 @@ class NaturalBatcher(Generic[Item, Result]):
         try:
             results = await self._run([item for _, item, _ in batch])
         except Exception as error:  # noqa: BLE001 - passed on to the callers
-            took_too_long = isinstance(error, TookTooLong)
-            if len(batch) == 1 or (isinstance(error, Unavailable) and not took_too_long):
-                for _, _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
+            if isinstance(error, TookTooLong) and len(batch) == 1:
+                # Once more, where it holds up nobody.
+                self._apart.add(batch[0])
+            elif len(batch) == 1 or _concerns_all(error):
+                _fail(batch, error)
             else:
                 await self._answer_in_parts(batch)
-            return took_too_long
-        for (_, _, future), result in zip(batch, results, strict=True):
-            if not future.done():
-                future.set_result(result)
+            return isinstance(error, TookTooLong)
+        _tell(batch, results)
         return False
+
+    async def _answer_apart(self, batch: Sequence[_Entry[Item, Result]]) -> None:
+        try:
+            _tell(batch, await self._run([item for _, item, _ in batch]))
+        except Exception as error:  # noqa: BLE001 - passed on to the callers
+            _fail(batch, error)
 
     async def _answer_in_parts(self, batch: Sequence[_Entry[Item, Result]]) -> None:
         """Isolate the item that broke a run or held it up, so that the others get their results."""
@@ -161,6 +165,23 @@ class _Lane(Generic[Item, Result]):
                     self._callers[caller] = items
         self.waiting -= len(batch)
         return batch
+
+
+def _tell(batch: Sequence[_Entry[Item, Result]], results: Sequence[Result]) -> None:
+    for (_, _, future), result in zip(batch, results, strict=True):
+        if not future.done():
+            future.set_result(result)
+
+
+def _fail(batch: Sequence[_Entry[Any, Any]], error: Exception) -> None:
+    for _, _, future in batch:
+        if not future.done():
+            future.set_exception(error)
+
+
+def _concerns_all(error: Exception) -> bool:
+    """Whether no item of a run can be the reason of its failure."""
+    return isinstance(error, Unavailable) and not isinstance(error, TookTooLong)
 
 
 def _give_up(future: "asyncio.Future[Any]") -> None:

@@ -77,6 +77,14 @@ async def now(stage: World, buyer: Company, invitation: Any) -> Any:
     return (await stage.client.get(path, headers=buyer.headers)).json()
 
 
+async def sign_in_by_mail(box: Mailbox, page: Page, email: str) -> None:
+    """Open the link that was mailed when an invitation was accepted."""
+    await expect(page.get_by_role("main")).to_contain_text(f"sent a sign-in link to {email}")
+    assert await fits(page)
+    await page.goto(link_in(box.mail_to(email, "sign-in link")))
+    await page.get_by_role("button", name="Sign in").click()
+
+
 async def fits(page: Page) -> bool:
     """Whether the page fits a phone's screen."""
     box = await page.locator("main").bounding_box()
@@ -101,6 +109,7 @@ async def test_seller_accepts_with_a_new_account_and_takes_it_back(
     await page.get_by_label("Company name").fill("BrightQuote Media")
     await page.get_by_label("Your name").fill("Jo Seller")
     await page.get_by_role("button", name="Create account and accept").click()
+    await sign_in_by_mail(box, page, "jo@seller.example")
     await expect(page.get_by_role("status")).to_contain_text("Invitation accepted")
     assert await fits(page)
 
@@ -217,6 +226,7 @@ async def test_what_can_not_be_had_is_said_beside_the_form_and_nothing_typed_is_
     await expect(page.get_by_label(let)).not_to_be_checked()
     await page.get_by_label("Company name").fill("Quite Other Leads")
     await page.get_by_role("button", name="Create account and accept").click()
+    await sign_in_by_mail(box, page, "kim@else.example")
     await expect(page.get_by_role("button", name=let)).to_be_visible()
 
 
@@ -229,6 +239,7 @@ async def test_seller_who_confirms_its_domains_is_led_to_their_proof(
     await page.get_by_label("Company name").fill("Fresh Leads")
     await page.get_by_label("Your name").fill("Lee")
     await page.get_by_role("button", name="Create account and accept").click()
+    await sign_in_by_mail(box, page, "lee@fresh.example")
     await page.get_by_role("link", name="verify your domains").click()
     await page.get_by_label("Add a domain").fill("https://fresh.example/page")
     await page.get_by_role("button", name="Add domain").click()
@@ -267,6 +278,7 @@ async def test_colleague_joins_by_mail(stage: World, box: Mailbox, page: Page) -
     await page.goto(link_in(box.mail_to("new@colleague.example", "to join its account")))
     await page.get_by_label("Your name").fill("New Colleague")
     await page.get_by_role("button", name=f"Join {company.name}").click()
+    await sign_in_by_mail(box, page, "new@colleague.example")
     await expect(page.get_by_role("heading", level=2)).to_have_text(company.name)
     response = await stage.client.get("/v1/account/members", headers=company.headers)
     assert [(each["email"], each["role"]) for each in response.json()["items"]] == [
