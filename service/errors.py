@@ -37,6 +37,7 @@ ServiceError
 ├── VendorFailed          the vendor can't be reached, or its answer makes no sense
 │   └── VendorTimedOut
 └── Unavailable           try again: overloaded, or the database or vendor can't be reached
+    ├── Overloaded        more at once than this process takes, whoever sends it
     └── TookTooLong       the database was stopped at it: maybe this very question is the reason
 """
 
@@ -295,6 +296,10 @@ class Unavailable(ServiceError):
     def __init__(self, why: str, retry_after: int = 1) -> None:
         self.retry_after = retry_after
         super().__init__(why)
+
+
+class Overloaded(Unavailable):
+    """This process has as much to do at once as it takes, whoever sends it."""
 
 
 class TookTooLong(Unavailable):

@@ -22,7 +22,7 @@ from service.certificates.imports import (
     in_groups,
     numbered_lines,
 )
-from service.errors import BodyTooLarge, TooManyCalls, Unavailable
+from service.errors import BodyTooLarge, Overloaded, TooManyCalls
 from service.postgres.pools import Database
 from service.processes import metrics
 from service.web.bodies import JSON, HttpRequest, streamed_body
@@ -126,9 +126,9 @@ class _Imports:
 
     @asynccontextmanager
     async def one_more(self, account_id: UUID) -> AsyncIterator[None]:
-        """Begin an import. Raises `TooManyCalls` or `Unavailable`."""
+        """Begin an import. Raises `TooManyCalls` or `Overloaded`."""
         if len(self._accounts) >= _MOST:
-            raise Unavailable("too many imports are in progress")
+            raise Overloaded("too many imports are in progress")
         own = self._accounts.setdefault(account_id, asyncio.Lock())
         try:
             async with asyncio.timeout(_DEADLINE):
@@ -142,12 +142,12 @@ class _Imports:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Wait to record a group of lines. Raises `Unavailable`."""
+        """Wait to record a group of lines. Raises `Overloaded`."""
         try:
             async with asyncio.timeout(_DEADLINE):
                 await self._turns.acquire()
         except TimeoutError:
-            raise Unavailable("too many imports are in progress") from None
+            raise Overloaded("too many imports are in progress") from None
         try:
             yield
         finally:

@@ -29,6 +29,7 @@ from service.errors import (
     CertificateNotFound,
     InactiveAccount,
     InvalidCertificateId,
+    Overloaded,
     ServiceError,
     Unauthorized,
     Unavailable,
@@ -231,7 +232,7 @@ class Operations:
                     self._texts[found.revision] = ready
                 return await asyncio.to_thread(scan_page, ready, scans)
         except TimeoutError:
-            raise Unavailable("too many long pages are being scanned") from None
+            raise Overloaded("too many long pages are being scanned") from None
 
     async def _page_text(self, cert_id: str, answer: Answer, longest: int | None) -> PageText:
         async with self._database.general.connection() as connection:

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 from cachetools import TTLCache
 
-from service.errors import TookTooLong, Unavailable
+from service.errors import Overloaded, TookTooLong, Unavailable
 
 # How long a caller whose items held others up is answered apart, in seconds.
 APART_FOR = 60.0
@@ -61,7 +61,7 @@ class NaturalBatcher(Generic[Item, Result]):
         """
         lane = self._apart if self._slow and caller in self._slow else self._together
         if lane.waiting >= self._longest_queue:
-            raise Unavailable("too many calls are waiting")
+            raise Overloaded("too many calls are waiting")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
         lane.add((caller, item, future))

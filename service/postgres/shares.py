@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from weakref import WeakValueDictionary
 
-from service.errors import TooManyCalls, Unavailable
+from service.errors import Overloaded, TooManyCalls
 
 # How many of the connections one account has at most, and all requests of unknown callers together.
 OF_AN_ACCOUNT = 2
@@ -59,7 +59,7 @@ class Shares:
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
-        """Wait for a place in the caller's share. Raises `TooManyCalls` or `Unavailable`."""
+        """Wait for a place in the caller's share. Raises `TooManyCalls` or `Overloaded`."""
         caller = current()
         if caller is None:
             yield
@@ -100,7 +100,7 @@ class Shares:
                 del self._waiting[caller]
 
     @staticmethod
-    def _busy(caller: str) -> TooManyCalls | Unavailable:
+    def _busy(caller: str) -> TooManyCalls | Overloaded:
         if caller:
             return TooManyCalls("too many of your calls are waiting")
-        return Unavailable("too many calls are waiting")
+        return Overloaded("too many calls are waiting")

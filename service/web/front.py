@@ -13,7 +13,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 from uuid_utils.compat import uuid7
 
-from service.errors import BodyTooSlow, MalformedBody, Unavailable
+from service.errors import BodyTooSlow, MalformedBody, Overloaded
 from service.postgres import shares
 from service.web import rate_limits
 
@@ -66,7 +66,7 @@ class Front:
         self._app = app
         self._corrected = corrected
         self._logs = logs
-        self._in_progress = 0
+        self.in_progress = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request, as the ASGI specification says."""
@@ -97,14 +97,14 @@ class Front:
                 sent = {**message, "body": b""}
             await send(sent)
 
-        if self._in_progress >= MOST_REQUESTS:
+        if self.in_progress >= MOST_REQUESTS:
             scope["is_one_too_many"] = True  # type: ignore[typeddict-unknown-key] # ours
-        self._in_progress += 1
+        self.in_progress += 1
         with bound_contextvars(request_id=request_id), shares.of_one_request():
             try:
                 await self._app(scope, _in_time(receive), answer)
             finally:
-                self._in_progress -= 1
+                self.in_progress -= 1
                 if self._logs:
                     _log.info(
                         "request",
@@ -127,9 +127,9 @@ def _guards(path: str, headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple
 
 
 async def refuse_if_saturated(request: Request[Any, Any, Any]) -> None:
-    """Refuse a request beyond what this process has in progress at most. Raises `Unavailable`."""
+    """Refuse a request beyond what this process has in progress at most. Raises `Overloaded`."""
     if "is_one_too_many" in request.scope and "always_answered" not in request.route_handler.opt:
-        raise Unavailable("too many requests are in progress")
+        raise Overloaded("too many requests are in progress")
 
 
 def _in_time(receive: Receive) -> Receive:
