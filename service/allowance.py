@@ -52,6 +52,10 @@ async def take(
         remaining = 0 if used is None else limit - used
         rate_limits.note(Used(what, limit, _SECONDS[per], remaining, reset))
     if used is None:
+        # Imported late, because commands import this module and few of them need this.
+        from service.processes import metrics
+
+        metrics.LIMITS.labels(what).inc()
         raise LimitReached(reset, f"the limit of {limit} {what} per {per}" if is_told else None)
 
 

@@ -262,6 +262,7 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
         vendor = None
         if state.settings.trustedform is not None:
             vendor = await stack.enter_async_context(open_vendor(state.settings.trustedform))
+        state.vendor = vendor
         resolver = NaturalBatcher(
             partial(confirmed_owner, state.database.answering),
             in_flight=FOR_ANSWERS,

@@ -34,6 +34,7 @@ from service.errors import (
     CertificateNotFound,
     InvalidCertificateId,
     NotClaimable,
+    Overloaded,
     PaymentRequired,
     ProductUnavailable,
     Refused,
@@ -173,6 +174,10 @@ class _Breaker:
         )
         self._is_probing = False
 
+    @property
+    def is_open(self) -> bool:
+        return self._breaker.opened
+
     @contextmanager
     def admitted(self) -> Iterator[None]:
         """Run a call, and count whether it fails. Raises `Unavailable` while it is open."""
@@ -196,9 +201,17 @@ class Vendor:
         self._budget = budget
         self._for_all = _Breaker(_Unreachable)
         self._for_one: LRUCache[UUID, _Breaker] = LRUCache(10_000)
+        # Those that were open lately, because there are too many to look at each.
+        self._opened: dict[UUID, _Breaker] = {}
         self._repeats = _MOST_REPEATS
         self._not_found: TTLCache[str, None] = TTLCache(100_000, NOT_FOUND_FOR)
         self._under_way = 0
+
+    def tell(self) -> None:
+        """Set the gauges of the circuit breakers."""
+        self._opened = {whose: each for whose, each in self._opened.items() if each.is_open}
+        metrics.BREAKERS_OPEN.labels("everyone").set(self._for_all.is_open)
+        metrics.BREAKERS_OPEN.labels("account").set(len(self._opened))
 
     async def run(
         self, account_id: UUID, cert_id: str, body: bytes, *, retains: bool, spent: float = 0.0
@@ -276,16 +289,18 @@ class Vendor:
                             with attempt:
                                 return await self._attempt(method, path, body)
             except _Failed as failed:
+                if breaker.is_open:
+                    self._opened[account_id] = breaker
                 raise failed.error from failed.__cause__
         raise AssertionError("an attempt returns or raises")
 
     @contextmanager
     def _admitted(self) -> Iterator[None]:
-        """Admit a call if a connection is free. Raises `Unavailable`."""
+        """Admit a call if a connection is free. Raises `Overloaded`."""
         if self._under_way >= MAX_CONNECTIONS:
             # No call waits for a connection. That none is free says nothing about the vendor.
             metrics.UPSTREAM.labels("not_tried").inc()
-            raise Unavailable("too many calls are waiting for the vendor")
+            raise Overloaded("too many calls are waiting for the vendor")
         self._under_way += 1
         self._repeats = min(_MOST_REPEATS, self._repeats + _REPEATS_PER_CALL)
         try:

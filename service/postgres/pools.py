@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -31,6 +31,9 @@ ANSWER_DEADLINE = 0.5
 # for accounts whose questions take long.
 FOR_ANSWERS = 2
 FOR_SLOW_ANSWERS = 1
+
+# One for readiness, and one for the numbers in the metrics, which must not hold it up.
+FOR_PROBES = 2
 
 # Every session's settings. JIT compilation would take longer than our statements run.
 _SESSION = {
@@ -55,6 +58,14 @@ _ANSWERING = {
 _TRY_TURN = "SELECT pg_try_advisory_xact_lock(hashtextextended('turn of ' || $1, 0))"
 
 
+class PoolUse(NamedTuple):
+    """How many of a pool's at most `most` connections are lent, and how many wait for one."""
+
+    in_use: int
+    waiting: int
+    most: int
+
+
 class Pool:
     """A bounded set of connections, opened on first use and reopened after the server was gone."""
 
@@ -64,6 +75,13 @@ class Pool:
         self._pool = pool
         self._health = health
         self._shares = shares
+        self._waiting = 0
+
+    @property
+    def use(self) -> PoolUse:
+        """How busy this pool is at this moment."""
+        in_use = self._pool.get_size() - self._pool.get_idle_size()
+        return PoolUse(in_use, self._waiting, self._pool.get_max_size())
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -75,7 +93,14 @@ class Pool:
             if self._shares is not None:
                 await stack.enter_async_context(self._shares.place())
             stack.enter_context(self._health.watched())
-            yield await stack.enter_async_context(self._pool.acquire(timeout=ACQUIRE_DEADLINE))
+            self._waiting += 1
+            try:
+                connection = await stack.enter_async_context(
+                    self._pool.acquire(timeout=ACQUIRE_DEADLINE)
+                )
+            finally:
+                self._waiting -= 1
+            yield connection
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -120,6 +145,12 @@ class Database:
         self.probing = probing
         self.health = health
 
+    @property
+    def uses(self) -> Mapping[str, PoolUse]:
+        """How busy each pool is, by its name."""
+        names = ("answering", "identifying", "general", "probing")
+        return {name: getattr(self, name).use for name in names}
+
 
 @asynccontextmanager
 async def open_database(url: str, *, general: int = 8) -> AsyncIterator[Database]:
@@ -146,7 +177,7 @@ async def open_database(url: str, *, general: int = 8) -> AsyncIterator[Database
             ),
             Pool(await pool(2), health),
             Pool(await pool(general), health, Shares()),
-            Pool(await pool(1, deadline=ANSWER_DEADLINE), health),
+            Pool(await pool(FOR_PROBES, deadline=ANSWER_DEADLINE), health),
             health,
         )
 

@@ -20,13 +20,17 @@ from litestar.types import Scope
 from service.errors import (
     INTERNAL_ERROR,
     InvalidInput,
+    LimitReached,
+    Overloaded,
     ServiceError,
+    TooManyCalls,
     Unavailable,
     VendorFailed,
     error_code,
     http_headers,
     http_status,
 )
+from service.processes import metrics
 from service.web.bodies import HttpRequest
 from service.web.front import current_request_id
 from service.web.json_input import in_words, literals_in
@@ -121,6 +125,20 @@ async def log_unexpected(error: Exception, scope: Scope) -> None:
             error=type(error).__qualname__,
             where=[f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[-12:]],
         )
+
+
+async def count_refused(error: Exception, scope: Scope) -> None:
+    """Count what is refused for being too much, or while something it needs is away."""
+    del scope
+    match error:
+        case TooManyCalls():
+            metrics.REFUSED.labels("too_many_calls").inc()
+        case LimitReached():
+            metrics.REFUSED.labels("limit_reached").inc()
+        case Overloaded():
+            metrics.REFUSED.labels("overloaded").inc()
+        case Unavailable():
+            metrics.REFUSED.labels("unavailable").inc()
 
 
 def _problem(error: ServiceError) -> ProblemDetailsException:
