@@ -10,7 +10,7 @@ from uuid_utils.compat import uuid7
 from service import allowance, audit
 from service.accounts import queries
 from service.accounts.names import checked_name, readings
-from service.accounts.records import PURCHASES, Account, AccountDetails
+from service.accounts.records import PURCHASES, Account, AccountDetails, Limits
 from service.audit import Actor
 from service.errors import Conflict, InvalidInput, NotFound
 from service.postgres.pools import Connection
@@ -116,6 +116,11 @@ async def details_of(connection: Connection, account_id: UUID) -> AccountDetails
     """Return an existing account as its own people see it."""
     purchases = await allowance.used_of(connection, PURCHASES, str(account_id))
     return await queries.select_account(connection, account_id, purchases)
+
+
+async def bought_out(connection: Connection) -> list[str]:
+    """Return the names of the accounts whose calls to the vendor are used up for today."""
+    return await queries.select_bought_out(connection, PURCHASES, Limits().purchases)
 
 
 async def set_limits(

@@ -162,6 +162,24 @@ async def upsert_limits(
     )
 
 
+async def select_bought_out(connection: Connection, what: str, default: int) -> list[str]:
+    """Return the names of accounts that have used up today's purchases; `default` is the limit."""
+    rows = await connection.fetch(
+        """
+        SELECT account.name
+        FROM allowance
+        JOIN account ON account.id::text = allowance.whose
+        LEFT JOIN account_limit ON account_limit.account_id = account.id
+        WHERE allowance.since = date_trunc('day', now(), 'UTC') AND allowance.what = $1
+            AND allowance.used >= coalesce(account_limit.purchases, $2)
+        ORDER BY account.name
+        """,
+        what,
+        default,
+    )
+    return [row["name"] for row in rows]
+
+
 async def update_account_suspended(
     connection: Connection, account_id: UUID, suspended: bool
 ) -> bool:

@@ -17,7 +17,7 @@ from uuid_utils.compat import uuid7
 
 from service.mail import queries
 from service.mail.letters import Tokens, html, letter_of, message_id, plain_text
-from service.mail.records import Mail, MailState
+from service.mail.records import Mail, MailState, Unsent
 from service.mail.transport import MailFailed, message, send_by_smtp, write_to_outbox
 from service.postgres.pools import Connection, Database
 from service.processes import metrics
@@ -124,6 +124,11 @@ async def send_mail(database: Database, mailer: Mailer, mail_id: UUID, *, is_las
     metrics.MAILS.labels(state).inc()
     if mailer.smtp is None:
         _log.info("mail written to the outbox", mail_id=str(mail_id))
+
+
+async def unsent(connection: Connection) -> Unsent:
+    """Return how many emails of the last week wait to be sent, and how many of today's failed."""
+    return await queries.select_unsent(connection, timedelta(days=7))
 
 
 async def purge(connection: Connection) -> None:

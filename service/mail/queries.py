@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from service.mail.records import Mail, MailState
+from service.mail.records import Mail, MailState, Unsent
 from service.postgres.pools import Connection
 
 
@@ -116,3 +116,19 @@ async def delete_mails(connection: Connection, age: timedelta) -> None:
         """,
         age,
     )
+
+
+async def select_unsent(connection: Connection, age: timedelta) -> Unsent:
+    """Count the unsent emails that were queued within `age`, and those that failed in the last day."""
+    row = await connection.fetchrow(
+        """
+        SELECT
+            count(*) FILTER (WHERE state IN ('queued', 'sending')),
+            count(*) FILTER (WHERE state = 'retrying'),
+            count(*) FILTER (WHERE state = 'failed' AND created_at > now() - interval '1 day')
+        FROM mail WHERE created_at > now() - $1::interval
+        """,
+        age,
+    )
+    assert row is not None
+    return Unsent(*row)

@@ -21,3 +21,11 @@ class Mail(msgspec.Struct, frozen=True):
     params: str
     created_at: datetime
     is_too_late: bool
+
+
+class Unsent(msgspec.Struct, frozen=True):
+    """How many emails are `queued` for their first attempt, are `retrying`, and `failed` today."""
+
+    queued: int
+    retrying: int
+    failed: int

@@ -22,7 +22,7 @@ from service.ownership import ownerships, queries
 from service.ownership.dns_txt import Finding, kept_evidence, look_up, new_code, places_of
 from service.ownership.hints import hint_of
 from service.ownership.hostname import canonical_host, claimable_name
-from service.ownership.records import Claim
+from service.ownership.records import Claim, DueChecks
 from service.ownership.verification import (
     CONNECTION_ERROR,
     SUPERSEDED,
@@ -41,6 +41,8 @@ CHECKS_AN_HOUR = 50
 
 # How long a worker that takes a claim has to check it, before another may take it.
 LEASE = timedelta(minutes=30)
+# Workers look for due claims every minute. One that none has taken for so long is overdue.
+OVERDUE = timedelta(minutes=5)
 # How soon to check a domain again when its name servers change.
 SOON = timedelta(minutes=1)
 
@@ -280,6 +282,11 @@ async def remove(connection: Connection, account_id: UUID, text: str, actor: Act
 async def take_due(connection: Connection, limit: int) -> list[UUID]:
     """Return claims due for a check, each to one worker for a while. Needs a transaction."""
     return await queries.take_due_claims(connection, limit, LEASE)
+
+
+async def due_checks(connection: Connection) -> DueChecks:
+    """Return how many checks are due and no worker has taken."""
+    return await queries.select_due(connection, OVERDUE)
 
 
 async def supersede(connection: Connection, account_id: UUID, name: str, now: datetime) -> None:

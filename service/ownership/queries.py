@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from service.ownership.records import Claim, Evidence, Ownership
+from service.ownership.records import Claim, DueChecks, Evidence, Ownership
 from service.ownership.verification import Standing
 from service.postgres.pools import Connection
 
@@ -290,6 +290,25 @@ async def take_due_claims(connection: Connection, limit: int, lease: timedelta) 
         lease,
     )
     return [row["id"] for row in rows]
+
+
+async def select_due(connection: Connection, overdue: timedelta) -> DueChecks:
+    """Count the claims that `take_due_claims` would return, and those due for longer than that."""
+    row = await connection.fetchrow(
+        """
+        SELECT
+            count(*),
+            count(*) FILTER (WHERE claim.next_check_at < now() - $1::interval),
+            coalesce(extract(epoch FROM now() - min(claim.next_check_at)), 0)::double precision
+        FROM domain_claim AS claim
+        JOIN account ON account.id = claim.account_id
+        WHERE now() >= claim.next_check_at AND claim.removed_at IS NULL
+            AND (account.suspended_at IS NULL OR claim.is_verified)
+        """,
+        overdue,
+    )
+    assert row is not None
+    return DueChecks(*row)
 
 
 async def insert_evidence(

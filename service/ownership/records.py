@@ -53,3 +53,14 @@ class Evidence(msgspec.Struct, frozen=True):
     at: datetime
     change: str
     evidence: msgspec.Raw | None
+
+
+class DueChecks(msgspec.Struct, frozen=True):
+    """How many checks of domains are due and not begun, how many are `overdue`, and since when.
+
+    The oldest is due for `oldest` seconds.
+    """
+
+    due: int
+    overdue: int
+    oldest: float

@@ -112,6 +112,14 @@ def embedded_postgres(state_dir: Path, *, keep_running: bool = False) -> Iterato
                 process.poll()
 
 
+def running_postgres(state_dir: Path) -> str | None:
+    """Return the URL of the running server, without starting or keeping it; None if none runs."""
+    if not (state_dir / "postgres").exists():
+        return None
+    sockets = _socket_dir(_place(state_dir.resolve()))
+    return _url(sockets) if _listens(sockets) else None
+
+
 def _url(sockets: Path) -> str:
     # Not the superuser, who could read and run whatever the server's own user can. The options
     # override environment variables (PGSSLMODE and the like) that are meant for other servers.
