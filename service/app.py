@@ -28,14 +28,22 @@ from service.invitations import pages as invitations_pages
 from service.ownership import api as ownership_api
 from service.ownership import pages as ownership_pages
 from service.postgres.pools import Database, open_database
+from service.processes import metrics
+from service.processes.vitals import tell_of_database, told_of
 from service.settings import Settings
+from service.status.readings import Readings
 from service.tokens import load_secret
 from service.web import documents, guides, probes
 from service.web import pages as web_pages
 from service.web.bodies import MAX_BODY
 from service.web.front import Front, refuse_if_saturated
 from service.web.pages import Site, template_config
-from service.web.problems import invalid_parameter, log_unexpected, problem_plugin
+from service.web.problems import (
+    count_refused,
+    invalid_parameter,
+    log_unexpected,
+    problem_plugin,
+)
 
 _ROUTES = (
     insights_api,
@@ -69,11 +77,12 @@ def create_app(database_url: str, settings: Settings) -> Litestar:
             app.state.database = database
             app.state.secret = load_secret(settings.secret_key, settings.state_dir)
             app.state.site = Site(settings.public_url, app.state.secret)
+            app.state.readings = Readings(database.probing, settings.state_dir)
             yield
 
     app = Litestar(
         [route for subject in _ROUTES for route in subject.routes],
-        lifespan=[lifespan, *(subject.lifespan for subject in _LIFESPANS)],
+        lifespan=[lifespan, *(subject.lifespan for subject in _LIFESPANS), _told_of],
         dependencies={
             "database": Provide(_database, sync_to_thread=False),
             "caller": Provide(calling),
@@ -87,13 +96,14 @@ def create_app(database_url: str, settings: Settings) -> Litestar:
             MethodNotAllowedException: insights_api.unrouted,
         },
         before_request=refuse_if_saturated,
-        after_exception=[log_unexpected],
+        after_exception=[log_unexpected, count_refused],
         request_max_body_size=MAX_BODY,
         openapi_config=documents.openapi_config(EXAMPLES),
         logging_config=None,
     )
     app.state.first_segments = {route.path.split("/")[1] for route in app.routes}
-    app.asgi_handler = Front(app.asgi_handler, without_vendor_host, logs=settings.access_log)
+    app.state.front = Front(app.asgi_handler, without_vendor_host, logs=settings.access_log)
+    app.asgi_handler = app.state.front
     return app
 
 
@@ -104,6 +114,20 @@ def openapi_yaml() -> str:
     return yaml.safe_dump(
         app.openapi_schema.to_schema(), sort_keys=False, allow_unicode=True, width=100
     )
+
+
+@asynccontextmanager
+async def _told_of(app: Litestar) -> AsyncIterator[None]:
+    state = app.state
+
+    def tell() -> None:
+        metrics.IN_PROGRESS.set(state.front.in_progress)
+        tell_of_database("serving", state.database)
+        if state.vendor is not None:
+            state.vendor.tell()
+
+    async with told_of("serving", tell):
+        yield
 
 
 def _database(state: State) -> Database:

@@ -4,8 +4,6 @@ Commands import what they need when they run, since every start pays for imports
 """
 
 import asyncio
-import os
-import shutil
 import signal
 import sys
 from typing import TYPE_CHECKING, Any
@@ -22,11 +20,12 @@ from service.errors import ServiceError
 from service.ownership import commands as ownership
 from service.processes.commands import as_json_option, open_database, with_connection
 from service.settings import Settings, is_loopback, load_settings
+from service.status import commands as status
 
 if TYPE_CHECKING:
     from service.processes.serving import Application
 
-_SUBJECTS = (accounts, ownership, certificates, demo)
+_SUBJECTS = (accounts, ownership, certificates, demo, status)
 
 
 class _Commands(click.Group):
@@ -65,9 +64,11 @@ def run(settings: Settings) -> None:
     from service.processes.forks import kept_running
     from service.processes.logs import configure_logs
     from service.processes.serving import free_address, serve
+    from service.processes.shared_metrics import share_metrics
 
     configure_logs(settings.log_format)
     address = free_address(settings.host, settings.port)
+    share_metrics(settings.state_dir)
     with open_database(settings, keep_running=True) as url:
         if not is_loopback(address):
             asyncio.run(_refuse_to_open_the_demo(url, settings.host))
@@ -82,12 +83,6 @@ def run(settings: Settings) -> None:
         if settings.smtp is None:
             outbox = str(settings.state_dir / "outbox")
             _log().warning("no SMTP_URL: emails are written to files", directory=outbox)
-        # The processes merge their metrics here. It must exist before they start.
-        counts = settings.state_dir / "metrics"
-        shutil.rmtree(counts, ignore_errors=True)
-        for directory in (settings.state_dir, counts):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(counts)
         with kept_running(lambda: _work(url, settings)):
             serve(lambda: _application(url, settings), address, settings.port, settings.workers)
 
@@ -128,8 +123,14 @@ def _application(database_url: str, settings: Settings) -> "Application":
 def worker_command(settings: Settings) -> None:
     """Run background jobs until interrupted. “run” does too; any number of workers can run."""
     from service.processes.logs import configure_logs
+    from service.processes.shared_metrics import share_metrics
 
     configure_logs(settings.log_format)
+    try:
+        share_metrics(settings.state_dir)
+    except OSError as error:
+        # It may have nothing else to write there.
+        _log().warning("“status” won't show this worker", why=str(error))
     with open_database(settings, keep_running=True) as url:
         _work(url, settings)
 

@@ -1,10 +1,11 @@
 """What operators' tools ask: whether the process is alive, can answer, and what it has counted."""
 
-from litestar import get
+from litestar import Response, get
 from litestar.openapi.spec import SecurityRequirement
-from litestar.plugins.prometheus import PrometheusController
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from service import __version__
+from service.processes.shared_metrics import exposition
 from service.web.bodies import HttpRequest
 from service.web.documents import problems
 from service.web.front import ALWAYS_ANSWERED
@@ -34,9 +35,11 @@ async def ready(request: HttpRequest) -> dict[str, str]:
     return {"status": "ready"}
 
 
-class _Metrics(PrometheusController):
-    opt = ALWAYS_ANSWERED
-    include_in_schema = False
+@get("/metrics", include_in_schema=False, opt=ALWAYS_ANSWERED)
+async def metrics(request: HttpRequest) -> Response[bytes]:
+    """Return what all processes have counted and have in use, and what the database knows."""
+    known = await request.app.state.readings.metrics()
+    return Response(exposition(known), media_type=CONTENT_TYPE_LATEST)
 
 
-routes = [health, ready, _Metrics]
+routes = [health, ready, metrics]
