@@ -68,6 +68,7 @@ def run(settings: Settings) -> None:
 
     configure_logs(settings.log_format)
     address = free_address(settings.host, settings.port)
+    # Before anything imports the metrics.
     share_metrics(settings.state_dir)
     with open_database(settings, keep_running=True) as url:
         if not is_loopback(address):
