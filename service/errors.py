@@ -347,6 +347,7 @@ _CODES: dict[type[ServiceError], str] = {
     Conflict: "conflict",
     NoLongerOpen: "no_longer_open",
     LimitReached: "limit_reached",
+    CertificateNotFound: "certificate_not_found",
     TooManyCalls: "too_many_calls",
     Forbidden: "forbidden",
     Unauthorized: "unauthorized",

@@ -10,7 +10,29 @@ CREATE TYPE public.pgqueuer_status AS ENUM (
     'failed'
 );
 
-CREATE FUNCTION public.confirmed_owner(viewer_id uuid, host text, covering_names text[], certificate_account_id uuid) RETURNS TABLE(status text, owner_id uuid, owner_name text, covered_by text, verified_at timestamp with time zone)
+CREATE FUNCTION public.accounts_at(at timestamp with time zone) RETURNS TABLE(id uuid, name text)
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT account.id, CASE
+        WHEN accounts_at.at IS NULL THEN account.name
+        ELSE (
+            SELECT called.name FROM account_name AS called
+            WHERE called.account_id = account.id
+              AND is_live(called.started_at, called.ended_at, accounts_at.at)
+        )
+    END
+    FROM account
+    WHERE CASE
+        WHEN accounts_at.at IS NULL THEN account.suspended_at IS NULL
+        ELSE account.created_at <= accounts_at.at AND NOT EXISTS (
+            SELECT FROM account_suspension AS suspended
+            WHERE suspended.account_id = account.id
+              AND is_live(suspended.started_at, suspended.ended_at, accounts_at.at)
+        )
+    END
+$$;
+
+CREATE FUNCTION public.confirmed_owner(viewer_id uuid, host text, covering_names text[], certificate_account_id uuid, at timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS TABLE(status text, owner_id uuid, owner_name text, covered_by text, verified_at timestamp with time zone)
     LANGUAGE sql STABLE ROWS 1
     AS $$
     SELECT
@@ -20,15 +42,16 @@ CREATE FUNCTION public.confirmed_owner(viewer_id uuid, host text, covering_names
         CASE WHEN decided.status = 'named' THEN covering.domain END,
         CASE WHEN decided.status = 'named' THEN covering.verified_at END
     FROM (VALUES (confirmed_owner.host IS NOT NULL)) AS certificate (has_host)
-    LEFT JOIN owner_of_host(confirmed_owner.host, confirmed_owner.covering_names) AS covering
+    LEFT JOIN owner_of_host(
+        confirmed_owner.host, confirmed_owner.covering_names, confirmed_owner.at
+    ) AS covering
         ON certificate.has_host
-    LEFT JOIN account AS owner
-        ON owner.suspended_at IS NULL
-        AND owner.id = CASE
+    LEFT JOIN accounts_at(confirmed_owner.at) AS owner
+        ON owner.id = CASE
             WHEN certificate.has_host THEN covering.owner_id
             ELSE confirmed_owner.certificate_account_id
         END
-    LEFT JOIN live_grant AS shown
+    LEFT JOIN grants_at(confirmed_owner.at) AS shown
         ON shown.owner_id = owner.id AND shown.viewer_id = confirmed_owner.viewer_id
     CROSS JOIN LATERAL (
         SELECT CASE
@@ -118,6 +141,17 @@ END;
 
 $$;
 
+CREATE FUNCTION public.grants_at(at timestamp with time zone) RETURNS TABLE(owner_id uuid, viewer_id uuid, started_at timestamp with time zone)
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT given.owner_id, given.viewer_id, given.started_at
+    FROM visibility_grant AS given
+    JOIN connection
+        ON connection.id = given.connection_id
+        AND is_live(connection.started_at, connection.ended_at, grants_at.at)
+    WHERE is_live(given.started_at, given.ended_at, grants_at.at)
+$$;
+
 CREATE FUNCTION public.has_opted_out(email text, inviter_id uuid, reason text) RETURNS boolean
     LANGUAGE sql STABLE
     AS $$
@@ -127,6 +161,39 @@ CREATE FUNCTION public.has_opted_out(email text, inviter_id uuid, reason text) R
           AND (unwanted.inviter_id IS NULL OR unwanted.inviter_id = has_opted_out.inviter_id)
           AND (has_opted_out.reason <> 'join_account' OR unwanted.covers_joining)
     )
+$$;
+
+CREATE FUNCTION public.is_live(started_at timestamp with time zone, ended_at timestamp with time zone, at timestamp with time zone) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+    SELECT CASE
+        WHEN at IS NULL THEN ended_at IS NULL
+        ELSE started_at <= at AND (ended_at > at) IS NOT FALSE
+    END
+$$;
+
+CREATE FUNCTION public.keep_account_periods() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    at timestamptz := clock_timestamp();
+
+BEGIN
+    IF TG_OP = 'INSERT' OR NEW.name <> OLD.name THEN
+        UPDATE account_name SET ended_at = at WHERE account_id = NEW.id AND ended_at IS NULL;
+        INSERT INTO account_name (account_id, name, started_at) VALUES (
+            NEW.id, NEW.name, CASE WHEN TG_OP = 'INSERT' THEN NEW.created_at ELSE at END
+        );
+    END IF;
+    IF TG_OP = 'UPDATE' AND OLD.suspended_at IS NOT NULL AND NEW.suspended_at IS NULL THEN
+        UPDATE account_suspension SET ended_at = at WHERE account_id = NEW.id AND ended_at IS NULL;
+    END IF;
+    IF NEW.suspended_at IS NOT NULL AND (TG_OP = 'INSERT' OR OLD.suspended_at IS NULL) THEN
+        INSERT INTO account_suspension (account_id, started_at) VALUES (NEW.id, NEW.suspended_at);
+    END IF;
+    RETURN NULL;
+
+END
 $$;
 
 CREATE FUNCTION public.mailbox_of(email text) RETURNS text
@@ -144,15 +211,24 @@ CREATE FUNCTION public.mailbox_of(email text) RETURNS text
     ) AS parts
 $_$;
 
-CREATE FUNCTION public.owner_of_host(host text, covering_names text[]) RETURNS TABLE(owner_id uuid, owner_name text, domain text, verified_at timestamp with time zone)
+CREATE FUNCTION public.owner_of_host(host text, covering_names text[], at timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS TABLE(owner_id uuid, owner_name text, domain text, verified_at timestamp with time zone)
     LANGUAGE sql STABLE ROWS 1
     AS $$
     SELECT owned.owner_id, owned.owner_name, owned.domain, owned.verified_at
-    FROM live_ownership AS owned
+    FROM ownerships_at(owner_of_host.at) AS owned
     WHERE owned.domain = ANY (owner_of_host.covering_names)
       AND (owned.covers_subdomains OR owned.domain = owner_of_host.host)
     ORDER BY length(owned.domain) DESC
     LIMIT 1
+$$;
+
+CREATE FUNCTION public.ownerships_at(at timestamp with time zone) RETURNS TABLE(domain text, covers_subdomains boolean, verified_at timestamp with time zone, owner_id uuid, owner_name text)
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT owned.domain, owned.covers_subdomains, owned.verified_at, owner.id, owner.name
+    FROM ownership AS owned
+    JOIN accounts_at(ownerships_at.at) AS owner ON owner.id = owned.account_id
+    WHERE is_live(owned.started_at, owned.ended_at, ownerships_at.at)
 $$;
 
 CREATE TABLE public.account (
@@ -204,10 +280,25 @@ CREATE TABLE public.account_limit (
     CONSTRAINT account_limit_purchases_check CHECK ((purchases >= 0))
 );
 
+CREATE TABLE public.account_name (
+    account_id uuid NOT NULL,
+    name text NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone,
+    CONSTRAINT account_name_check1 CHECK ((ended_at >= started_at))
+);
+
 CREATE TABLE public.account_reading (
     account_id uuid NOT NULL,
     reading text NOT NULL,
     is_taken boolean DEFAULT false NOT NULL
+);
+
+CREATE TABLE public.account_suspension (
+    account_id uuid NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone,
+    CONSTRAINT account_suspension_check CHECK ((ended_at >= started_at))
 );
 
 CREATE TABLE public.allowance (
@@ -221,7 +312,7 @@ CREATE TABLE public.answer (
     id uuid NOT NULL,
     account_id uuid NOT NULL,
     api_key_id uuid NOT NULL,
-    cert_id text NOT NULL,
+    cert_id text,
     domain text,
     status text,
     owner_account_id uuid,
@@ -229,6 +320,7 @@ CREATE TABLE public.answer (
     covered_by text,
     verified_at timestamp with time zone,
     answered_at timestamp with time zone NOT NULL,
+    as_of timestamp with time zone,
     CONSTRAINT answer_check CHECK (((NOT (status IS DISTINCT FROM 'named'::text)) OR (num_nonnulls(owner_account_id, owner_name, covered_by, verified_at) = 0))),
     CONSTRAINT answer_status_check CHECK ((status = ANY (ARRAY['named'::text, 'verified'::text, 'none'::text, 'not_applicable'::text])))
 );
@@ -430,24 +522,35 @@ CREATE TABLE public.invitation_opt_out (
     CONSTRAINT invitation_opt_out_token_digest_check CHECK ((octet_length(token_digest) = 32))
 );
 
-CREATE TABLE public.visibility_grant (
-    id uuid NOT NULL,
-    connection_id uuid NOT NULL,
-    owner_id uuid NOT NULL,
-    viewer_id uuid NOT NULL,
-    started_at timestamp with time zone NOT NULL,
-    ended_at timestamp with time zone,
-    CONSTRAINT visibility_grant_check CHECK ((ended_at >= started_at)),
-    CONSTRAINT visibility_grant_check1 CHECK ((owner_id <> viewer_id))
-);
-
 CREATE VIEW public.live_grant AS
- SELECT visibility_grant.owner_id,
-    visibility_grant.viewer_id,
-    visibility_grant.started_at
-   FROM (public.visibility_grant
-     JOIN public.connection ON (((connection.id = visibility_grant.connection_id) AND (connection.ended_at IS NULL))))
-  WHERE (visibility_grant.ended_at IS NULL);
+ SELECT owner_id,
+    viewer_id,
+    started_at
+   FROM public.grants_at(NULL::timestamp with time zone) grants_at(owner_id, viewer_id, started_at);
+
+CREATE VIEW public.live_ownership AS
+ SELECT domain,
+    covers_subdomains,
+    verified_at,
+    owner_id,
+    owner_name
+   FROM public.ownerships_at(NULL::timestamp with time zone) ownerships_at(domain, covers_subdomains, verified_at, owner_id, owner_name);
+
+CREATE TABLE public.mail (
+    id uuid NOT NULL,
+    kind text NOT NULL,
+    recipient text NOT NULL,
+    subject_id uuid,
+    params jsonb NOT NULL,
+    state text NOT NULL,
+    error text,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    not_after timestamp with time zone,
+    sent_at timestamp with time zone,
+    CONSTRAINT mail_check CHECK (((state = ANY (ARRAY['sent'::text, 'written'::text])) = (sent_at IS NOT NULL))),
+    CONSTRAINT mail_recipient_check CHECK ((recipient = lower(recipient))),
+    CONSTRAINT mail_state_check CHECK ((state = ANY (ARRAY['queued'::text, 'sending'::text, 'retrying'::text, 'sent'::text, 'written'::text, 'failed'::text, 'cancelled'::text, 'suppressed'::text])))
+);
 
 CREATE TABLE public.ownership (
     id uuid NOT NULL,
@@ -464,32 +567,6 @@ CREATE TABLE public.ownership (
     CONSTRAINT ownership_check1 CHECK (((ended_at IS NULL) = (end_reason IS NULL))),
     CONSTRAINT ownership_claim_check CHECK (((method = 'dns'::text) = (claim_id IS NOT NULL))),
     CONSTRAINT ownership_method_check CHECK ((method = ANY (ARRAY['attested'::text, 'dns'::text])))
-);
-
-CREATE VIEW public.live_ownership AS
- SELECT ownership.domain,
-    ownership.covers_subdomains,
-    ownership.verified_at,
-    account.id AS owner_id,
-    account.name AS owner_name
-   FROM (public.ownership
-     JOIN public.account ON (((account.id = ownership.account_id) AND (account.suspended_at IS NULL))))
-  WHERE (ownership.ended_at IS NULL);
-
-CREATE TABLE public.mail (
-    id uuid NOT NULL,
-    kind text NOT NULL,
-    recipient text NOT NULL,
-    subject_id uuid,
-    params jsonb NOT NULL,
-    state text NOT NULL,
-    error text,
-    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    not_after timestamp with time zone,
-    sent_at timestamp with time zone,
-    CONSTRAINT mail_check CHECK (((state = ANY (ARRAY['sent'::text, 'written'::text])) = (sent_at IS NOT NULL))),
-    CONSTRAINT mail_recipient_check CHECK ((recipient = lower(recipient))),
-    CONSTRAINT mail_state_check CHECK ((state = ANY (ARRAY['queued'::text, 'sending'::text, 'retrying'::text, 'sent'::text, 'written'::text, 'failed'::text, 'cancelled'::text, 'suppressed'::text])))
 );
 
 CREATE TABLE public.pgqueuer (
@@ -608,6 +685,17 @@ CREATE TABLE public.user_session (
     expires_at timestamp with time zone NOT NULL,
     ended_at timestamp with time zone,
     CONSTRAINT user_session_token_digest_check CHECK ((octet_length(token_digest) = 32))
+);
+
+CREATE TABLE public.visibility_grant (
+    id uuid NOT NULL,
+    connection_id uuid NOT NULL,
+    owner_id uuid NOT NULL,
+    viewer_id uuid NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone,
+    CONSTRAINT visibility_grant_check CHECK ((ended_at >= started_at)),
+    CONSTRAINT visibility_grant_check1 CHECK ((owner_id <> viewer_id))
 );
 
 ALTER TABLE ONLY public.pgqueuer ALTER COLUMN id SET DEFAULT nextval('public.pgqueuer_id_seq'::regclass);
@@ -733,9 +821,17 @@ ALTER TABLE ONLY public.user_session
 ALTER TABLE ONLY public.visibility_grant
     ADD CONSTRAINT visibility_grant_pkey PRIMARY KEY (id);
 
+CREATE UNIQUE INDEX account_name_live ON public.account_name USING btree (account_id) WHERE (ended_at IS NULL);
+
+CREATE INDEX account_name_period ON public.account_name USING btree (account_id, started_at);
+
 CREATE INDEX account_reading_taken ON public.account_reading USING btree (reading) WHERE is_taken;
 
 CREATE UNIQUE INDEX account_reading_unique ON public.account_reading USING btree (reading) WHERE (NOT is_taken);
+
+CREATE UNIQUE INDEX account_suspension_live ON public.account_suspension USING btree (account_id) WHERE (ended_at IS NULL);
+
+CREATE INDEX account_suspension_period ON public.account_suspension USING btree (account_id, started_at);
 
 CREATE INDEX api_key_account ON public.api_key USING btree (account_id);
 
@@ -785,6 +881,8 @@ CREATE INDEX ownership_account ON public.ownership USING btree (account_id);
 
 CREATE UNIQUE INDEX ownership_live ON public.ownership USING btree (domain) WHERE (ended_at IS NULL);
 
+CREATE INDEX ownership_period ON public.ownership USING btree (domain, started_at);
+
 CREATE INDEX pgqueuer_ep_ea_idx ON public.pgqueuer USING btree (entrypoint, execute_after) WHERE (status = 'queued'::public.pgqueuer_status);
 
 CREATE INDEX pgqueuer_ep_prio_id_idx ON public.pgqueuer USING btree (entrypoint, priority DESC, id) WHERE (status = 'queued'::public.pgqueuer_status);
@@ -821,7 +919,11 @@ CREATE INDEX visibility_grant_connection ON public.visibility_grant USING btree 
 
 CREATE UNIQUE INDEX visibility_grant_live ON public.visibility_grant USING btree (owner_id, viewer_id) WHERE (ended_at IS NULL);
 
+CREATE INDEX visibility_grant_period ON public.visibility_grant USING btree (owner_id, viewer_id, started_at);
+
 CREATE INDEX visibility_grant_viewer ON public.visibility_grant USING btree (viewer_id) WHERE (ended_at IS NULL);
+
+CREATE TRIGGER account_periods AFTER INSERT OR UPDATE OF name, suspended_at ON public.account FOR EACH ROW EXECUTE FUNCTION public.keep_account_periods();
 
 CREATE TRIGGER certificate_added AFTER INSERT ON public.certificate REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION public.count_certificates();
 
@@ -834,8 +936,14 @@ CREATE TRIGGER tg_pgqueuer_changed AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE 
 ALTER TABLE ONLY public.account_limit
     ADD CONSTRAINT account_limit_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id);
 
+ALTER TABLE ONLY public.account_name
+    ADD CONSTRAINT account_name_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id);
+
 ALTER TABLE ONLY public.account_reading
     ADD CONSTRAINT account_reading_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.account_suspension
+    ADD CONSTRAINT account_suspension_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id);
 
 ALTER TABLE ONLY public.api_key
     ADD CONSTRAINT api_key_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id);

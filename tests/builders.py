@@ -33,7 +33,8 @@ VERIFIED = "ActiveProspect Verified Account"
 TABLES = (
     "domain_evidence", "ownership", "domain_claim", "answer", "retained_certificate",
     "sign_in_link", "invitation_link", "invitation", "mail", "invitation_opt_out", "grant_request",
-    "visibility_grant", "connection", "certificate", "certificate_usage", "account_limit", "event",
+    "visibility_grant", "connection", "certificate", "certificate_usage", "account_limit",
+    "account_name", "account_suspension", "event",
     "idempotent_request", "allowance", "user_session", "membership", "api_key", "app_user",
     "account", "pgqueuer", "pgqueuer_schedules",
 )  # fmt: skip
@@ -103,6 +104,12 @@ class World:
         """Empty every table. With few rows, DELETE is 50 times as fast as TRUNCATE."""
         async with self.database.general.transaction() as connection:
             await connection.execute("; ".join(f"DELETE FROM {table}" for table in TABLES))
+
+    async def instant(self) -> datetime:
+        """An instant between what was done before and what is done next."""
+        (row,) = await self.fetch("SELECT clock_timestamp() AS now")
+        now: datetime = row["now"]
+        return now
 
     async def company(self, name: str | None = None, email: str | None = None) -> Company:
         number = next(_counter)

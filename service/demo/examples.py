@@ -88,7 +88,19 @@ _MEMBER = {
     "role": "admin",
     "since": _AT,
 }
-_ACCOUNT = {"id": _ACCOUNT_ID, "name": HARBOR, "created_at": _AT, "renamed_at": None}
+_ACCOUNT = {
+    "id": _ACCOUNT_ID,
+    "name": HARBOR,
+    "created_at": _AT,
+    "renamed_at": None,
+    "limits": {
+        "calls": 256,
+        "certificates": 1_000_000,
+        "certificate_bytes": 2_000_000_000,
+        "purchases": 10_000,
+    },
+    "used": {"certificates": 12, "certificate_bytes": 9_184, "purchases": 0},
+}
 _IMPORTED = (
     '{"cert_url": "https://cert.trustedform.com/0123456789abcdef0123456789abcdef01234567", '
     '"insights": {"properties": {"domain": "example.com", "created_at": "2026-11-23T10:00:00Z"}}}\n'
@@ -254,6 +266,27 @@ EXAMPLES: dict[str, Example] = {
                 }
             ],
             "next": None,
+        },
+    ),
+    "askAboutMany": Example(
+        request={
+            "items": [{"cert_id": CERTIFICATE}, {"page_url": "https://brightquote.example/auto"}],
+            "properties": ["confirmed_owner"],
+        },
+        response={
+            "as_of": _AT,
+            "results": [
+                {
+                    "cert_id": CERTIFICATE,
+                    "insights": {"properties": {"confirmed_owner": BRIGHT}},
+                    "answer_id": _ANSWER_ID,
+                },
+                {
+                    "page_url": "https://brightquote.example/auto",
+                    "insights": {"properties": {"confirmed_owner": BRIGHT}},
+                    "answer_id": _ANSWER_ID,
+                },
+            ],
         },
     ),
     "health": Example(response={"status": "ok", "version": "0.1.0"}),

@@ -9,6 +9,7 @@ from typing import Annotated, Any, get_args
 
 import msgspec
 from litestar import Litestar, Response, get, post
+from litestar.di import NamedDependency
 from litestar.exceptions import HTTPException
 from litestar.openapi.spec import (
     OpenAPIMediaType,
@@ -19,9 +20,11 @@ from litestar.params import PathParameter
 
 from service.accounts.keys import key_of
 from service.accounts.names import Status
+from service.accounts.records import Caller
 from service.certificates.facts import CERT_ID, MAX_CERT_ID, checked_cert_id, kind_told_by
 from service.errors import (
     InvalidCertificateId,
+    InvalidInput,
     ProductUnavailable,
     Refused,
     SchemaViolation,
@@ -32,6 +35,8 @@ from service.errors import (
     http_status,
     shorten,
 )
+from service.insights import bulk
+from service.insights.bulk import MAX_BULK_BODY, BulkRequest, BulkResponse
 from service.insights.confirmed_owner import check_ready, confirmed_owner
 from service.insights.contract import (
     MALFORMED_ID,
@@ -47,10 +52,17 @@ from service.insights.operations import Operations
 from service.insights.upstream import open_vendor
 from service.postgres import shares
 from service.postgres.batching import NaturalBatcher
-from service.postgres.pools import FOR_ANSWERS
+from service.postgres.pools import FOR_ANSWERS, Database
 from service.processes import metrics
-from service.web.bodies import JSON, HttpRequest, raw_body
-from service.web.documents import closed, documented, inline_schema
+from service.web.bodies import JSON, HttpRequest, json_of, raw_body
+from service.web.documents import (
+    KEYED,
+    closed,
+    documented,
+    inline_schema,
+    json_body,
+    problems,
+)
 from service.web.pages import error_page, not_routed, prefers_page
 
 # Looked up once, because finding a counter by its labels costs more than counting.
@@ -254,6 +266,60 @@ async def validate_certificate_id(
     return Response(msgspec.json.encode(validity), media_type=JSON)
 
 
+@post(
+    "/v1/insights",
+    status_code=200,
+    tags=["Insights"],
+    operation_id="askAboutMany",
+    operation_class=json_body(BulkRequest),
+    security=[{"Basic": []}],
+    request_max_body_size=MAX_BULK_BODY,
+    responses={
+        200: documented(BulkResponse, "A result for each item"),
+        **KEYED,
+        **problems(400, 408, 413, 415, 422),
+    },
+)
+async def ask_about_many(
+    request: HttpRequest, caller: NamedDependency[Caller], database: NamedDependency[Database]
+) -> BulkResponse:
+    """Ask about up to 1,000 certificates or sites, now or as of a past instant.
+
+    An item is a certificate (`cert_id`, `cert_url`) or a site (`host`, `page_url`). Only what is on
+    record is asked, so certificates are answered at any age. Every item gets what it would get
+    alone, and all see the same instant. An item without an answer fails none of the others.
+    """
+    state = request.app.state
+    asked = await json_of(request, BulkRequest)
+    if asked.fetch and asked.as_of is not None:
+        raise InvalidInput(
+            "fetch", "true", "false with as_of: the vendor tells only what is so now"
+        )
+    key = key_of(request.headers.get("authorization"))
+    has_vendor = state.settings.trustedform is not None
+    instant, results = await bulk.answer_many(
+        database,
+        caller,
+        key,
+        asked.items,
+        asked.properties,
+        has_vendor=has_vendor,
+        as_of=asked.as_of,
+    )
+    if asked.fetch and has_vendor:
+        results = await bulk.buy_missing(
+            state.operations,
+            caller,
+            key,
+            asked.items,
+            asked.properties,
+            results,
+            asked.max_purchases,
+        )
+    told = zip(asked.items, results, strict=True)
+    return BulkResponse(instant, [bulk.item_view(*each) for each in told])
+
+
 @asynccontextmanager
 async def lifespan(app: Litestar) -> AsyncIterator[None]:
     """Provide what runs operations; at shutdown, wait until the last of them has ended."""
@@ -281,4 +347,4 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
         await state.operations.drain()
 
 
-routes = [run_operations, validate_certificate_id]
+routes = [run_operations, validate_certificate_id, ask_about_many]

@@ -15,7 +15,7 @@ nearest ancestor whose ownership covers subdomains, never above the registrable 
 account owns nothing.
 
 The table is implemented once, as the SQL functions `confirmed_owner` and `owner_of_host`
-(sql/migrations/0006_decision.sql). Every statement that names an owner joins them. Everything that
+(sql/migrations/0015_as_of.sql). Every statement that names an owner joins them. Everything that
 can change is read in one statement, in one snapshot taken after the call began. The answer is on
 record once that statement has committed. None of it is ever cached.
 """

@@ -39,6 +39,10 @@ class Question(msgspec.Struct, frozen=True):
     `needed` names what must be known; None if there is no vendor to ask. Fingerprints are lowercase
     hex; None if there are none to look for. If `vendor_answers`, the vendor has just answered about
     the certificate, so it hasn't expired, whatever the times on record say.
+
+    The last two fields are for `insert_many_answers` alone. If `at_any_age`, it doesn't matter whether
+    the certificate has expired. A `site` is a host with the names that cover it, asked about without a
+    certificate; `cert_id` is then empty.
     """
 
     answer_id: UUID
@@ -51,6 +55,8 @@ class Question(msgspec.Struct, frozen=True):
     phone_fingerprints: Sequence[str] | None = None
     retain: Labels | None = None
     vendor_answers: bool = False
+    at_any_age: bool = False
+    site: tuple[str, Sequence[str]] | None = None
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -60,7 +66,7 @@ class Answer(msgspec.Struct, frozen=True):
     `known` is set if the vendor has to be asked: for what else is needed if the verdict is
     “incomplete”, and also for the end of the certificate's window if it is “overdue”. If
     `has_lapsed`, `MOVING` properties no longer count as known. `email_match` and `phone_match` are
-    None if nothing was or could be looked for.
+    None if nothing was or could be looked for. `is_past` is whether the certificate's window is over.
     """
 
     answer_id: UUID
@@ -84,6 +90,7 @@ class Answer(msgspec.Struct, frozen=True):
     has_lapsed: bool | None
     email_match: bool | None
     phone_match: bool | None
+    is_past: bool | None
     retained: Labels | None
     previously_retained: bool | None
 
@@ -106,11 +113,7 @@ asked AS (
 
 # What is on record about the certificate: the service's own record if there is one, otherwise the
 # caller's. With a vendor, a record with everything that is needed comes first.
-_HELD = """
-held AS (
-    SELECT asked.*, record.*
-    FROM asked
-    LEFT JOIN LATERAL (
+_RECORD = """(
         SELECT
             true AS is_on_record, certificate.imported_by, certificate.kind, certificate.account_id,
             certificate.host, certificate.covering_names, certificate.suffix_list,
@@ -124,13 +127,28 @@ held AS (
           AND (certificate.imported_by IS NULL OR certificate.imported_by = asked.viewer_id)
         ORDER BY is_enough DESC, certificate.imported_by NULLS FIRST
         LIMIT 1
-    ) AS record ON true
+    )"""
+
+# A site that is asked about without a certificate: as one of whose site only that is known.
+_RECORD_OR_SITE = f"""(
+    {_RECORD} UNION ALL SELECT
+        true, NULL, 'web', NULL, asked.more ->> 'site', string_to_array(asked.more ->> 'names', ','),
+        $7, NULL, NULL, NULL, NULL, jsonb_build_object('domain', asked.more ->> 'site'),
+        NULL, NULL, ARRAY['domain'], NULL, NULL, true
+    WHERE asked.more ? 'site'
+    )"""
+
+_HELD = """
+held AS (
+    SELECT asked.*, record.*
+    FROM asked
+    LEFT JOIN LATERAL {record} AS record ON true
 )"""
 
 # Whether the call can be answered, and if not, why. Computed once, because much depends on it.
 _JUDGED = """
 judged AS MATERIALIZED (
-    SELECT held.*, timing.has_lapsed, CASE
+    SELECT held.*, timing.has_lapsed, timing.is_past, CASE
         WHEN held.viewer_id IS NULL THEN 'unauthorized'
         WHEN held.suspended_at IS NOT NULL THEN 'inactive'
         WHEN held.is_on_record IS NULL THEN 'not_found'
@@ -156,13 +174,18 @@ judged AS MATERIALIZED (
         SELECT coalesce(held.fetched_at >= held.made_at + $9::interval, false) AS is_settled
     ) AS age
     CROSS JOIN LATERAL (
+        SELECT now() >= CASE
+            -- The vendor answered although the end it told was over.
+            WHEN held.expires_at <= held.fetched_at THEN held.fetched_at + $10::interval
+            ELSE coalesce(held.expires_at, held.made_at + $8::interval)
+        END AS is_past
+    ) AS window_of
+    CROSS JOIN LATERAL (
         SELECT
             age.is_settled,
-            now() >= CASE
-                -- The vendor answered although the end it told was over.
-                WHEN held.expires_at <= held.fetched_at THEN held.fetched_at + $10::interval
-                ELSE coalesce(held.expires_at, held.made_at + $8::interval)
-            END AND NOT coalesce(held.more ? 'vendor_answers', false) AS is_over,
+            window_of.is_past,
+            window_of.is_past
+                AND NOT coalesce(held.more ?| ARRAY['vendor_answers', 'at_any_age'], false) AS is_over,
             -- `MOVING` properties may have changed since the vendor told them.
             held.fetched_at < now() - $10::interval AND NOT age.is_settled AS has_lapsed
     ) AS timing
@@ -173,7 +196,7 @@ _TOLD = """
 told AS MATERIALIZED (
     SELECT
         judged.position, judged.answer_id, judged.cert_id, judged.viewer_id, judged.api_key_id,
-        judged.verdict, certificate.kind, certificate.created_at, certificate.expires_at,
+        judged.verdict, judged.is_past, certificate.kind, certificate.created_at, certificate.expires_at,
         certificate.seconds_on_page, certificate.last_event_at, certificate.facts,
         certificate.imported_by, certificate.revision, certificate.host,
         owner.status, owner.owner_id AS owner_account_id, owner.owner_name, owner.covered_by,
@@ -208,7 +231,8 @@ told AS MATERIALIZED (
         CASE
             WHEN judged.kind <> 'web' OR judged.facts -> 'is_masked' = 'true'
                 THEN judged.account_id
-        END
+        END,
+        {as_of}
     ) AS owner ON judged.verdict = 'answered' AND judged.owner_asked
 )"""
 
@@ -216,11 +240,11 @@ _RECORDED = """
 recorded AS (
     INSERT INTO answer (
         id, account_id, api_key_id, cert_id, domain, status,
-        owner_account_id, owner_name, covered_by, verified_at, answered_at
+        owner_account_id, owner_name, covered_by, verified_at, answered_at, as_of
     )
     SELECT
         answer_id, viewer_id, api_key_id, cert_id, host, status,
-        owner_account_id, owner_name, covered_by, verified_at, now()
+        owner_account_id, owner_name, covered_by, verified_at, now(), {as_of}
     FROM told
     WHERE verdict = 'answered'
 )"""
@@ -255,7 +279,7 @@ SELECT
     told.verdict, now(), told.kind, told.created_at, told.expires_at, told.seconds_on_page,
     told.last_event_at, told.facts, told.imported_by, told.revision, told.host, told.status,
     told.owner_account_id, told.owner_name, told.covered_by, told.verified_at, told.known,
-    told.has_lapsed, told.email_match, told.phone_match,
+    told.has_lapsed, told.email_match, told.phone_match, told.is_past,
     retained.answer_id IS NOT NULL, retained.reference, retained.vendor, retained.campaign_id,
     retained.answer_id <> told.answer_id
 FROM told
@@ -266,8 +290,16 @@ LEFT JOIN retained
 ORDER BY told.position
 """
 
-_STEPS = (_ASKED, _HELD, _JUDGED, _TOLD, _RECORDED, _RETAINED)
-_INSERT_ANSWERS = f"WITH {','.join(_STEPS)}{_ANSWERS}"
+
+def _statement(*, record: str, as_of: str) -> str:
+    steps = ",".join((_ASKED, _HELD, _JUDGED, _TOLD, _RECORDED, _RETAINED))
+    return "WITH " + steps.format(record=record, as_of=as_of) + _ANSWERS
+
+
+# One definition of every step, and three statements: the planner makes the least of the common one.
+_INSERT_ANSWERS = _statement(record=_RECORD, as_of="NULL::timestamptz")
+_INSERT_MANY_ANSWERS = _statement(record=_RECORD_OR_SITE, as_of="NULL::timestamptz")
+_INSERT_ANSWERS_AS_OF = _statement(record=_RECORD_OR_SITE, as_of="$12::timestamptz")
 
 
 async def insert_answers(
@@ -277,11 +309,38 @@ async def insert_answers(
 
     Only questions with the verdict “answered” are recorded, with the certificates they retain.
     """
+    return await _insert(connection, _INSERT_ANSWERS, questions, suffix_list)
+
+
+async def insert_many_answers(
+    connection: Connection,
+    questions: Sequence[Question],
+    suffix_list: str,
+    as_of: datetime | None,
+) -> list[Answer]:
+    """Like `insert_answers`, also about sites and at any age; `as_of` a past instant, if given."""
+    if as_of is None:
+        return await _insert(connection, _INSERT_MANY_ANSWERS, questions, suffix_list)
+    return await _insert(connection, _INSERT_ANSWERS_AS_OF, questions, suffix_list, as_of)
+
+
+async def select_record_start(connection: Connection) -> datetime | None:
+    """Return since when the record tells what was so, which is its first event."""
+    return await connection.fetchval("SELECT at FROM event ORDER BY id LIMIT 1")
+
+
+async def _insert(
+    connection: Connection,
+    statement: str,
+    questions: Sequence[Question],
+    suffix_list: str,
+    *as_of: datetime,
+) -> list[Answer]:
     rows = await connection.fetch(
-        _INSERT_ANSWERS,
+        statement,
         [question.answer_id for question in questions],
         [question.key_digest for question in questions],
-        [question.cert_id for question in questions],
+        [question.cert_id or None for question in questions],
         [question.owner_asked for question in questions],
         [question.facts_asked for question in questions],
         [_more(question) for question in questions],
@@ -290,6 +349,7 @@ async def insert_answers(
         SETTLED_AFTER,
         TRUSTED_FOR,
         MOVING,
+        *as_of,
     )
     return [
         Answer(question.answer_id, *_with_labels(row))
@@ -308,6 +368,11 @@ def _more(question: Question) -> str | None:
         more["phones"] = ",".join(question.phone_fingerprints)
     if question.vendor_answers:
         more["vendor_answers"] = True
+    if question.at_any_age:
+        more["at_any_age"] = True
+    if question.site is not None:
+        more["site"], names = question.site
+        more["names"] = ",".join(names)
     if question.retain is not None:
         more["retain"] = question.retain
     return msgspec.json.encode(more).decode() if more else None

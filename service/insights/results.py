@@ -77,7 +77,7 @@ def recorded_body(
         if response.retain.results:
             response.retain.results.stored = "labels"
     if asked.properties is not None:
-        response.insights = _Insights(_properties(asked.properties, answer, left_out))
+        response.insights = _Insights(properties_of(asked.properties, answer, left_out))
         if asked.scans is not None and scanned is not None:
             response.insights.scans = _echo_scans(asked.scans, scanned)
             if scanned.success is False:
@@ -106,7 +106,7 @@ def bought_body(asked: Asked, answer: Answer, bought: Bought) -> bytes:
     if sent.retain is not None and told.retain is not None:
         response.retain = _retained(asked, answer, told.retain.results)
     if asked.properties is not None and bought.has_insights:
-        properties = _properties(asked.properties, answer, bought.left_out)
+        properties = properties_of(asked.properties, answer, bought.left_out)
         response.insights = _Insights(properties)
         if asked.scans is not None and told.insights and told.insights.scans:
             response.insights.scans = msgspec.to_builtins(_echo_scans(asked.scans, UNSET)) | {
@@ -174,7 +174,9 @@ def _echo_scans(sent: ScanParameters, scanned: ScansOutcome | UnsetType) -> Scan
     return scans
 
 
-def _properties(asked: tuple[str, ...], answer: Answer, left_out: Set[str]) -> dict[str, object]:
+def properties_of(
+    asked: tuple[str, ...], answer: Answer, left_out: Set[str] = frozenset()
+) -> dict[str, object]:
     """Return the properties asked for; null if the kind has none or the vendor just left it out."""
     properties: dict[str, object] = dict.fromkeys(asked)
     has = PROPERTIES_OF[answer.kind]

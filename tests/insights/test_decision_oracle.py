@@ -5,9 +5,12 @@ of changes after which the two differ for some viewer and certificate.
 """
 
 import asyncio
+import copy
 import itertools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
 from typing import Any, TypeAlias
 
 import hypothesis.strategies as st
@@ -21,6 +24,8 @@ from hypothesis.stateful import (
 )
 
 from service.accounts.names import told_of_owner
+from service.accounts.records import Caller
+from service.insights import bulk
 from service.insights.asked import asked_of
 from service.insights.confirmed_owner import confirmed_owner
 from service.insights.operations import question_of
@@ -110,6 +115,7 @@ class Decision(RuleBasedStateMachine):
         self.do(self.world.reset())
         self.do(build())
         self.renames = 0
+        self.past: list[tuple[datetime, Oracle]] = []
         self.oracle = Oracle({i: company.name for i, company in enumerate(self.companies)})
         # Start with a busy world: in an empty one, most changes have no effect.
         for owner, host, covers_subdomains in owned:
@@ -198,11 +204,17 @@ class Decision(RuleBasedStateMachine):
     def decision_and_oracle_agree(self) -> None:
         if hasattr(self, "oracle"):
             self.do(self.compare(self.decided))
+            self.past.append((self.do(self.world.instant()), copy.deepcopy(self.oracle)))
 
     def teardown(self) -> None:
-        # Compare over HTTP only once per example: it's ten times slower and decides nothing.
         if hasattr(self, "oracle"):
+            # Compare over HTTP only once per example: it's ten times slower and decides nothing.
             self.do(self.compare(self.answered))
+            self.do(self.compare(self.decided_in_bulk))
+            # Each instant is told as it was then, whatever has happened since.
+            suspended = self.oracle.suspended
+            for at, then in self.past[:: 1 + len(self.past) // 6]:
+                self.do(self.compare(partial(self.decided_in_bulk, as_of=at), then, suspended))
 
     async def decided(self, asked: Sequence[tuple[Company, str]]) -> list[str | None]:
         """The database's decision for each viewer and certificate, in one statement."""
@@ -214,23 +226,51 @@ class Decision(RuleBasedStateMachine):
         answers = await confirmed_owner(self.world.database.answering, questions)
         return [told_of_owner(answer.status, answer.owner_name) for answer in answers]
 
+    async def decided_in_bulk(
+        self, asked: Sequence[tuple[Company, str]], as_of: datetime | None = None
+    ) -> list[str | None]:
+        """The decision as one call about many makes it, for each viewer."""
+        told: list[str | None] = []
+        for viewer, of_viewer in itertools.groupby(asked, key=lambda each: each[0]):
+            items = [bulk.Item(cert_id=cert_id) for _, cert_id in of_viewer]
+            _, results = await bulk.answer_many(
+                self.world.database,
+                Caller(viewer.id, viewer.name, viewer.key_id, None),
+                viewer.key,
+                items,
+                ["confirmed_owner"],
+                has_vendor=False,
+                as_of=as_of,
+            )
+            for result in results:
+                assert isinstance(result, bulk.Told)
+                owner = result.properties["confirmed_owner"]
+                assert owner is None or isinstance(owner, str)
+                told.append(owner)
+        return told
+
     async def answered(self, asked: Sequence[tuple[Company, str]]) -> list[str | None]:
         """The endpoint's answers, requested concurrently."""
         return await asyncio.gather(*itertools.starmap(self.world.confirmed_owner, asked))
 
-    async def compare(self, tell: Tell) -> None:
+    async def compare(
+        self, tell: Tell, oracle: Oracle | None = None, silent: Collection[int] | None = None
+    ) -> None:
+        """Compare what each viewer is told with the oracle's, by default of now.
+
+        The suspended ones are not asked, or else those in `silent`.
+        """
+        oracle = oracle or self.oracle
         asked: list[tuple[Company, str, str | None]] = []
-        for viewer in set(COMPANIES) - self.oracle.suspended:
+        for viewer in set(COMPANIES).difference(oracle.suspended if silent is None else silent):
             for host, cert_id in self.with_domain.items():
-                owner = self.oracle.owner_of(host)
+                owner = oracle.owner_of(host)
                 asked.append(
-                    (self.companies[viewer], cert_id, self.oracle.told(viewer, owner, NO_VERIFIED))
+                    (self.companies[viewer], cert_id, oracle.told(viewer, owner, NO_VERIFIED))
                 )
             for account, cert_id in self.accounted.items():
-                holder = None if account in self.oracle.suspended else account
-                asked.append(
-                    (self.companies[viewer], cert_id, self.oracle.told(viewer, holder, None))
-                )
+                holder = None if account in oracle.suspended else account
+                asked.append((self.companies[viewer], cert_id, oracle.told(viewer, holder, None)))
         told = await tell([(viewer, cert_id) for viewer, cert_id, _ in asked])
         assert told == [expected for _, _, expected in asked]
 

@@ -22,10 +22,14 @@ class Mutant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     breaks: str
 
     def applied_to(self, text: str) -> str:
-        """Apply the edit to the file's text. Raises `ValueError` if that's not possible."""
+        """Apply the edit to the file's text. Raises `ValueError` if that's not possible.
+
+        What would undo a migration never runs, so it stays as it is and doesn't count.
+        """
+        text, undo, rest = text.partition("\n-- migrate: rollback")
         if (found := text.count(self.old)) != 1:
             raise ValueError(f"{self.file}: “{self.breaks}”: its old text is there {found} times")
-        return text.replace(self.old, self.new)
+        return text.replace(self.old, self.new) + undo + rest
 
 
 class Subject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
