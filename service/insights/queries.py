@@ -196,7 +196,7 @@ _TOLD = """
 told AS MATERIALIZED (
     SELECT
         judged.position, judged.answer_id, judged.cert_id, judged.viewer_id, judged.api_key_id,
-        judged.verdict, judged.is_past, certificate.kind, certificate.created_at, certificate.expires_at,
+        judged.verdict, certificate.is_past, certificate.kind, certificate.created_at, certificate.expires_at,
         certificate.seconds_on_page, certificate.last_event_at, certificate.facts,
         certificate.imported_by, certificate.revision, certificate.host,
         owner.status, owner.owner_id AS owner_account_id, owner.owner_name, owner.covered_by,
@@ -222,7 +222,7 @@ told AS MATERIALIZED (
         SELECT
             judged.kind, judged.created_at, judged.expires_at, judged.seconds_on_page,
             judged.last_event_at, judged.imported_by, judged.revision, judged.fingerprints,
-            judged.host, CASE WHEN judged.facts_asked THEN judged.facts END AS facts
+            judged.host, judged.is_past, CASE WHEN judged.facts_asked THEN judged.facts END AS facts
     ) AS certificate ON judged.verdict = 'answered'
     LEFT JOIN LATERAL confirmed_owner(
         judged.viewer_id,
