@@ -296,17 +296,15 @@ async def ask_about_many(
             "fetch", "true", "false with as_of: the vendor tells only what is so now"
         )
     key = key_of(request.headers.get("authorization"))
-    has_vendor = state.settings.trustedform is not None
     instant, results = await bulk.answer_many(
         database,
         caller,
         key,
         asked.items,
         asked.properties,
-        has_vendor=has_vendor,
         as_of=asked.as_of,
     )
-    if asked.fetch and has_vendor:
+    if asked.fetch and state.settings.trustedform is not None:
         results = await bulk.buy_missing(
             state.operations,
             caller,

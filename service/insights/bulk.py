@@ -4,7 +4,7 @@ All of them see one instant: now, or the past one that is asked for.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeAlias
 
@@ -23,11 +23,11 @@ from service.errors import (
     MissingInput,
     ServiceError,
     Unavailable,
+    UnknownInput,
     error_code,
 )
 from service.insights import queries
-from service.insights.asked import Asked, asked_of
-from service.insights.contract import OWNER_PROPERTIES
+from service.insights.contract import OWNER_PROPERTIES, PROPERTIES, PropertyName
 from service.insights.operations import Operations
 from service.insights.queries import Answer, Question
 from service.insights.results import properties_of
@@ -67,7 +67,7 @@ class BulkRequest(Struct, forbid_unknown_fields=True):
     """
 
     items: Annotated[list[Item], Meta(min_length=1, max_length=MAX_ITEMS)]
-    properties: Annotated[list[str], Meta(min_length=1)] = field(
+    properties: Annotated[list[PropertyName], Meta(min_length=1)] = field(
         default_factory=lambda: ["confirmed_owner"]
     )
     as_of: Annotated[datetime, Meta(tz=True)] | None = None
@@ -119,25 +119,22 @@ async def answer_many(
     items: Sequence[Item],
     properties: Sequence[str],
     *,
-    has_vendor: bool,
     as_of: datetime | None = None,
 ) -> tuple[datetime, list[Result]]:
     """Answer about each item, in order, and put the answers on record. Return the instant, too.
 
-    Raises `SchemaViolation` for an unknown property, `InvalidInput` for an instant that is not on
-    record, or `Unavailable`.
+    Raises `UnknownInput` for an unknown property, `InvalidInput` for an instant that is not on record,
+    or `Unavailable`.
     """
-    # The same for all, but what a certificate's id tells.
-    asked = asked_of(
-        "",
-        msgspec.json.encode({"insights": {"properties": properties}}),
-        has_vendor=has_vendor,
-    )
+    for name in properties:
+        if name not in PROPERTIES:
+            raise UnknownInput(name, "property", sorted(PROPERTIES))
+    wanted = tuple(dict.fromkeys(properties))
     results: list[Result | None] = []
     questions: list[Question] = []
     for item in items:
         try:
-            questions.append(_question_of(item, key, asked))
+            questions.append(_question_of(item, key, wanted))
             results.append(None)
         except ServiceError as error:
             results.append(error)
@@ -147,8 +144,7 @@ async def answer_many(
         answers = await queries.insert_many_answers(
             connection, questions, SUFFIX_LIST_VERSION, as_of
         )
-    assert asked.properties is not None
-    told = iter([_result_of(asked.properties, answer) for answer in answers])
+    told = iter([_result_of(wanted, answer) for answer in answers])
     instant = as_of or (answers[0].answered_at if answers else datetime.now(UTC))
     return instant, [next(told) if result is None else result for result in results]
 
@@ -218,7 +214,7 @@ def item_view(asked: Item, result: Result) -> ItemResult:
     return item
 
 
-def _question_of(item: Item, key: str, asked: Asked) -> Question:
+def _question_of(item: Item, key: str, properties: Collection[str]) -> Question:
     """Return the question an item asks. Raises `InvalidInput`."""
     given = [name for name in Item.__struct_fields__ if getattr(item, name) is not None]
     if len(given) != 1:
@@ -234,8 +230,8 @@ def _question_of(item: Item, key: str, asked: Asked) -> Question:
         answer_id=uuid7(),
         key_digest=digest_of(key),
         cert_id=cert_id,
-        owner_asked=asked.asks_for_owner,
-        facts_asked=not OWNER_PROPERTIES.issuperset(asked.properties or ()),
+        owner_asked=not OWNER_PROPERTIES.isdisjoint(properties),
+        facts_asked=not OWNER_PROPERTIES.issuperset(properties),
         at_any_age=True,
         site=site,
     )

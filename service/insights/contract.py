@@ -162,10 +162,13 @@ class ScanParameters(Struct, omit_defaults=True):
     delimiter: Delimiter | None | UnsetType = UNSET
 
 
+PropertyName: TypeAlias = Annotated[str, Meta(extra_json_schema={"enum": sorted(PROPERTIES)})]
+
+
 class InsightsParameters(Struct, omit_defaults=True):
     """The properties to return, and the terms to look for on the recorded page."""
 
-    properties: list[Annotated[str, Meta(extra_json_schema={"enum": sorted(PROPERTIES)})]]
+    properties: list[PropertyName]
     scans: ScanParameters | None = None
 
 

@@ -196,8 +196,8 @@ _TOLD = """
 told AS MATERIALIZED (
     SELECT
         judged.position, judged.answer_id, judged.cert_id, judged.viewer_id, judged.api_key_id,
-        judged.verdict, certificate.is_past, certificate.kind, certificate.created_at, certificate.expires_at,
-        certificate.seconds_on_page, certificate.last_event_at, certificate.facts,
+        judged.verdict, certificate.is_past, certificate.kind, certificate.created_at,
+        certificate.expires_at, certificate.seconds_on_page, certificate.last_event_at, certificate.facts,
         certificate.imported_by, certificate.revision, certificate.host,
         owner.status, owner.owner_id AS owner_account_id, owner.owner_name, owner.covered_by,
         owner.verified_at,

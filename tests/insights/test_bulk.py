@@ -141,7 +141,8 @@ async def test_unknown_property_is_refused_by_name(world: World) -> None:
     response = await post(
         world, await world.company(), [{"host": "a.example"}], properties=["confirmed_ownr"]
     )
-    assert "confirmed_owner" in problem(response, 400)["detail"]
+    refused = problem(response, 422, "confirmed_ownr")
+    assert "is not a property; use age_seconds, " in refused["detail"]
 
 
 @pytest.mark.parametrize("item", [{}, {"host": "a.example", "cert_id": "a" * 40}])

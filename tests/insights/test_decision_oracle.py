@@ -239,7 +239,6 @@ class Decision(RuleBasedStateMachine):
                 viewer.key,
                 items,
                 ["confirmed_owner"],
-                has_vendor=False,
                 as_of=as_of,
             )
             for result in results:
