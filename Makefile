@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 NODE_MODULES := tests/openapi/node_modules
 
-.PHONY: setup run test chromium check npm explore mutants bench openapi schema lock clean
+.PHONY: setup run test chromium check npm explore mutants bench siege openapi schema lock clean
 
 setup: .venv/for-running
 
@@ -56,6 +56,10 @@ mutants: .venv/for-testing
 # Needs wrk: apt-get install wrk
 bench: .venv/for-testing
 	$(BIN)/python -m tests.bench
+
+# Attacks the service, and measures what others feel. `ATTACKS="…"` names some of them.
+siege: .venv/for-testing
+	$(BIN)/python -m tests.siege $(ATTACKS)
 
 openapi: .venv/for-running
 	$(BIN)/confirmed-owner openapi > openapi.yaml
