@@ -93,13 +93,14 @@ def _contains(text: ScanText, term: str, delimiter: str | None) -> bool:
 
 
 def _find(text: str, part: str, at: int) -> int:
-    while at + len(part) <= len(text):
+    while True:
         found = text.find(part, at, at + _PIECE + len(part))
         if found >= 0:
             return found
         at += _PIECE
+        if at + len(part) > len(text):
+            return -1
         _let_others_go_on()
-    return -1
 
 
 def _pieces(text: str) -> Iterator[str]:

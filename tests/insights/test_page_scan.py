@@ -158,6 +158,19 @@ def test_text_in_pieces_is_scanned_like_a_whole_one(recorded: str, term: str) ->
         assert scan(whole, [term]) == found
 
 
+def test_scan_pauses_between_the_pieces_of_a_text_and_not_after_the_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A short text is scanned in the event loop, where each pause would hold up every call."""
+    pauses: list[None] = []
+    monkeypatch.setattr(page_scan, "_let_others_go_on", lambda: pauses.append(None))
+    monkeypatch.setattr(page_scan, "_PIECE", 10)
+    scan(ScanText.of("a" * 10), ["b", "ab"])
+    assert pauses == []
+    scan(ScanText.of("a" * 30), ["b"])
+    assert len(pauses) == 2
+
+
 def test_a_term_given_often_is_looked_for_once_and_told_as_often() -> None:
     text = ScanText.of("a" * 3_000_000)
     started = time.perf_counter()
