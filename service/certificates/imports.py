@@ -8,9 +8,9 @@ another account's answers.
 
 import asyncio
 import codecs
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import IO, Annotated, Any, get_args
+from typing import IO, Annotated, Any, TypeVar, get_args
 from uuid import UUID
 
 import msgspec
@@ -48,6 +48,10 @@ MAX_LINE = 4 * 1024 * 1024
 # Lines that are imported together, in one transaction: so many, or so many bytes.
 _LINES_AT_ONCE = 2000
 _BYTES_AT_ONCE = 1024 * 1024
+# Lines that are worked on, for a millisecond or two, before other calls take their turn.
+_LINES_IN_TURN = 10
+
+_Each = TypeVar("_Each")
 
 
 class _Insights(Struct):
@@ -166,14 +170,11 @@ async def import_lines(
     """
     results: list[LineResult] = []
     understood: list[tuple[LineResult, Incoming]] = []
-    for number, text in lines:
+    async for number, text in _in_turn(lines):
         result = LineResult(number)
         results.append(result)
         with _reporting(result):
             understood.append((result, parse_line(text)))
-        if number % 50 == 0:
-            # Let other calls in this process take their turn.
-            await asyncio.sleep(0)
     imported_by = caller.account_id if caller else None
     accounts = await _accounts(connection, (line for _, line in understood), caller)
     await queries.lock_imports(connection, imported_by)
@@ -186,7 +187,7 @@ async def import_lines(
             connection, [line.cert_id for _, line in understood], imported_by
         )
         changed: dict[str, Certificate] = {}
-        for result, line in understood:
+        async for result, line in _in_turn(understood):
             result.result = UNSET
             with _reporting(result):
                 old = recorded.get(line.cert_id)
@@ -205,6 +206,14 @@ async def import_lines(
         overtaken = changed.keys() - written
         understood = [(result, line) for result, line in understood if line.cert_id in overtaken]
     return results
+
+
+async def _in_turn(lines: Iterable[_Each]) -> AsyncIterator[_Each]:
+    """Yield lines, and let other calls in this process take their turn after every few."""
+    for position, line in enumerate(lines, start=1):
+        yield line
+        if position % _LINES_IN_TURN == 0:
+            await asyncio.sleep(0)
 
 
 class _Room:

@@ -5,13 +5,14 @@ import base64
 import hashlib
 import io
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from service.accounts.accounts import set_limits
-from service.certificates import api
+from service.certificates import api, imports
 from service.certificates.imports import MAX_LINE, LineError, in_groups, numbered_lines
 from tests.builders import NO_VERIFIED, Company, World, meta_id, mobile_id, web_id
 
@@ -771,3 +772,35 @@ def test_groups_are_bounded_in_lines_and_bytes_and_lose_nothing() -> None:
         assert len(group) <= 2000
         assert sum(len(text) for _, text in group) <= 1024 * 1024
     assert len(list(in_groups([(1, b"x" * 3_000_000), (2, b"y")]))) == 2
+
+
+async def test_import_lets_other_calls_go_on_after_every_few_lines(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = 0
+    turns_at: dict[str, list[int]] = {"parse_line": [], "merged": []}
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def noting(name: str) -> Any:
+        real = getattr(imports, name)
+
+        def noted(*arguments: Any) -> Any:
+            turns_at[name].append(turns)
+            return real(*arguments)
+
+        return noted
+
+    for name in turns_at:
+        monkeypatch.setattr(imports, name, noting(name))
+    task = asyncio.create_task(others())
+    domain = {"insights": {"properties": {"domain": "example.com"}}}
+    await world.import_lines(*({"cert_id": web_id(), **domain} for _ in range(100)))
+    task.cancel()
+    for noted in turns_at.values():
+        assert len(noted) == 100
+        assert max(Counter(noted).values()) <= 10
