@@ -3,8 +3,9 @@
 A lone call goes straight through, and no call waits for a timer. Each call gets what it would have
 gotten alone, and every query starts after the calls it serves.
 
-Callers share what there is: a run takes as many items of each as there is room for. One whose
-items held others up is answered apart from them for a while, item by item.
+Callers share what there is: a run takes as many items of each as there is room for. Items that take
+too long are answered apart, one by one, and so is, for a while, all that a caller asks whose items
+held others up.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from service.errors import Overloaded, TookTooLong, Unavailable
 # How long a caller whose items held others up is answered apart, in seconds.
 APART_FOR = 60.0
 
-# Into how many parts a run of one caller's items is split that failed for one of them.
+# Into how many parts a run of one caller's items is split that one of them broke.
 _PARTS = 8
 
 Item = TypeVar("Item")
@@ -85,33 +86,29 @@ class NaturalBatcher(Generic[Item, Result]):
         self._observe(len(batch))
         try:
             results = await self._run([item for _, item, _ in batch])
+        except TookTooLong:
+            await self._answer_slow(batch)
+            return True
         except Exception as error:  # noqa: BLE001 - passed on to the callers
-            if isinstance(error, TookTooLong) and len(batch) == 1:
-                # Once more, where it holds up nobody.
-                self._apart.add(batch[0])
-            elif len(batch) == 1 or _concerns_all(error):
+            if len(batch) == 1 or isinstance(error, Unavailable):
                 _fail(batch, error)
-            else:
-                await self._answer_in_parts(batch)
-            return isinstance(error, TookTooLong)
+                return False
+            # One item broke the run. Splitting isolates it, so that the others get their results.
+            size = -(-len(batch) // _PARTS)
+            for start in range(0, len(batch), size):
+                await self._answer(batch[start : start + size])
+            return False
         _tell(batch, results)
         return False
 
-    async def _answer_apart(self, batch: Sequence[_Entry[Item, Result]]) -> None:
-        try:
-            _tell(batch, await self._run([item for _, item, _ in batch]))
-        except Exception as error:  # noqa: BLE001 - passed on to the callers
-            _fail(batch, error)
-
-    async def _answer_in_parts(self, batch: Sequence[_Entry[Item, Result]]) -> None:
-        """Isolate the item that broke a run or held it up, so that the others get their results."""
+    async def _answer_slow(self, batch: Sequence[_Entry[Item, Result]]) -> None:
+        """Answer each caller's items on their own, and apart from the others those that are slow."""
         callers: dict[Hashable, list[_Entry[Item, Result]]] = {}
         for entry in batch:
             callers.setdefault(entry[0], []).append(entry)
         if len(callers) == 1:
-            size = -(-len(batch) // _PARTS)
-            for start in range(0, len(batch), size):
-                await self._answer(batch[start : start + size])
+            for entry in batch:
+                self._apart.add(entry)
             return
         slow = [
             caller
@@ -122,13 +119,20 @@ class NaturalBatcher(Generic[Item, Result]):
         if len(slow) < len(callers):
             self._slow.update(dict.fromkeys(slow))
 
+    async def _answer_apart(self, batch: Sequence[_Entry[Item, Result]]) -> None:
+        batch = [entry for entry in batch if not entry[2].done()]
+        try:
+            _tell(batch, await self._run([item for _, item, _ in batch]) if batch else ())
+        except Exception as error:  # noqa: BLE001 - passed on to the callers
+            _fail(batch, error)
+
 
 class _Lane(Generic[Item, Result]):
     """Items that wait, by caller, and the tasks that answer them."""
 
     def __init__(
         self,
-        answer: Callable[[Sequence[_Entry[Item, Result]]], Awaitable[object]],
+        answer: Callable[[Sequence[_Entry[Item, Result]]], Awaitable[None]],
         largest: int,
         in_flight: int,
     ) -> None:
@@ -177,11 +181,6 @@ def _fail(batch: Sequence[_Entry[Any, Any]], error: Exception) -> None:
     for _, _, future in batch:
         if not future.done():
             future.set_exception(error)
-
-
-def _concerns_all(error: Exception) -> bool:
-    """Whether no item of a run can be the reason of its failure."""
-    return isinstance(error, Unavailable) and not isinstance(error, TookTooLong)
 
 
 def _give_up(future: "asyncio.Future[Any]") -> None:

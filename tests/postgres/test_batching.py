@@ -212,7 +212,7 @@ async def test_slow_item_of_a_caller_with_many_is_found_in_few_steps() -> None:
     calls = [asyncio.create_task(batcher.ask(n, "one")) for n in range(128)]
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert [n for n, result in enumerate(results) if result != n] == [70]
-    assert [len(batch) for batch in run.batches if 70 in batch] == [128, 16, 2, 1, 1]
+    assert [len(batch) for batch in run.batches if 70 in batch] == [128, 1]
 
 
 async def test_who_held_others_up_is_answered_apart_from_them() -> None:
@@ -235,6 +235,18 @@ async def test_item_that_took_too_long_by_bad_luck_gets_its_result_after_all() -
     run.slow.clear()
     assert await call == 1
     assert run.batches == [[1], [1]]
+
+
+async def test_nobody_waits_while_the_items_of_one_who_held_others_up_take_their_time() -> None:
+    run = Slow(*range(100))
+    batcher = NaturalBatcher(run, in_flight=1)
+    held_up = [asyncio.create_task(batcher.ask(n, "busy")) for n in range(100)]
+    assert await batcher.ask(100, "other") == 100
+    assert await batcher.ask(101, "other") == 101
+    assert [len(batch) for batch in run.batches if len(batch) > 1] == [101, 100]
+    assert not any(call.done() for call in held_up[5:])
+    for call in held_up:
+        call.cancel()
 
 
 @pytest.mark.parametrize("callers", [1, 4])
