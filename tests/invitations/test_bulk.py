@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from service.accounts.accounts import checked_email
 from service.errors import Conflict
-from service.invitations import queries
+from service.invitations import invitations, queries
 from service.invitations.invitations import PER_RECIPIENT
 from tests.builders import World
 from tests.parties import INVITATIONS, MEMBERS, Party, partners, party
@@ -79,3 +80,26 @@ async def test_partner_asked_too_often_amid_others_is_not_asked(world: World) ->
     assert after["requests"] == before["requests"]
     assert len(after["mails"]) == len(before["mails"]) + 1
     assert len(after["events"]) == len(before["events"]) + 1
+
+
+async def test_addresses_that_are_invited_already_are_not_checked_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[str] = []
+
+    def noted(text: str) -> str:
+        checked.append(text)
+        return checked_email(text)
+
+    buyer = await party(world)
+    emails = [f"jo{number}@example.com" for number in range(3)]
+    invited = await buyer.invite(*emails)
+    monkeypatch.setattr(invitations, "checked_email", noted)
+    again = await buyer.invite(" JO0@Example.com ", *emails[1:])
+    assert again.status_code == 200
+    assert [each["id"] for each in again.json()["items"]] == [
+        each["id"] for each in invited.json()["items"]
+    ]
+    assert checked == []
+    mixed = await buyer.invite("\0", "jo@\u212aelvin.example", *emails)
+    assert [each.get("status_code") for each in mixed.json()["items"]] == [422, 201, 200, 200, 200]
