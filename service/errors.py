@@ -348,6 +348,7 @@ _CODES: dict[type[ServiceError], str] = {
     NoLongerOpen: "no_longer_open",
     LimitReached: "limit_reached",
     CertificateNotFound: "certificate_not_found",
+    Refused: "refused",
     TooManyCalls: "too_many_calls",
     Forbidden: "forbidden",
     Unauthorized: "unauthorized",

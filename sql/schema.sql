@@ -364,6 +364,7 @@ CREATE TABLE public.certificate (
     last_event_at timestamp with time zone,
     revision bigint DEFAULT nextval('public.certificate_revision'::regclass) NOT NULL,
     bytes bigint GENERATED ALWAYS AS (((octet_length((facts)::text) + COALESCE(octet_length(page_text), 0)) + (40 * COALESCE(cardinality(fingerprints), 0)))) STORED NOT NULL,
+    is_oversized boolean GENERATED ALWAYS AS (((octet_length((facts)::text) > 65536) OR (COALESCE(cardinality(fingerprints), 0) > 500))) STORED NOT NULL,
     CONSTRAINT certificate_cert_id_check CHECK (((length(cert_id) >= 3) AND (length(cert_id) <= 255))),
     CONSTRAINT certificate_check CHECK ((((host IS NULL) = (covering_names IS NULL)) AND ((host IS NULL) = (suffix_list IS NULL)))),
     CONSTRAINT certificate_kind_check CHECK ((kind = ANY (ARRAY['web'::text, 'mobile'::text, 'meta'::text]))),

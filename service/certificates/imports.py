@@ -46,8 +46,8 @@ from service.web.json_input import invalid_value
 
 MAX_LINE = 4 * 1024 * 1024
 # Lines that are imported together, in one transaction: so many, or so many bytes.
-_LINES_AT_ONCE = 2000
-_BYTES_AT_ONCE = 1024 * 1024
+_LINES_AT_ONCE = 500
+_BYTES_AT_ONCE = 256 * 1024
 # Lines that are worked on, for a millisecond or two, before other calls take their turn.
 _LINES_IN_TURN = 10
 

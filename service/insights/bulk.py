@@ -22,13 +22,12 @@ from service.errors import (
     InvalidInput,
     MissingInput,
     ServiceError,
-    Unavailable,
     UnknownInput,
     error_code,
 )
 from service.insights import queries
 from service.insights.contract import OWNER_PROPERTIES, PROPERTIES, PropertyName
-from service.insights.operations import Operations
+from service.insights.operations import PROBLEMS, Operations
 from service.insights.queries import Answer, Question
 from service.insights.results import properties_of
 from service.ownership.hostname import SUFFIX_LIST_VERSION
@@ -264,14 +263,10 @@ def _site_of(item: Item) -> tuple[str, Sequence[str]]:
 
 
 def _result_of(properties: tuple[str, ...], answer: Answer) -> Result:
-    match answer.verdict:
-        case "answered":
-            told = properties_of(properties, answer)
-            return Told(str(answer.answer_id), told, bool(answer.is_past))
-        case "outdated":
-            return Unavailable("the certificate's domain can't be read now")
-        case _:
-            return CertificateNotFound()
+    if answer.verdict != "answered":
+        return PROBLEMS[answer.verdict]()
+    told = properties_of(properties, answer)
+    return Told(str(answer.answer_id), told, bool(answer.is_past))
 
 
 async def _check_instant(connection: Connection, as_of: datetime) -> None:

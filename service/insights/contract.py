@@ -38,6 +38,7 @@ UNAVAILABLE = "Unavailable product requested"
 RETAIN_UNAVAILABLE = "Unavailable product requested: Retain"
 NO_MATCHES = "No matches found"
 SCANS_UNSUCCESSFUL = "Insights page scans unsuccessful"
+CANT_RUN = "The operations can't be run on this certificate"
 INVALID_ID = "This is an invalid certificate id"
 TOO_OLD = "Certificate is more than 90 days old"
 VALID_ID: dict[Kind, str] = {

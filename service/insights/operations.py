@@ -66,7 +66,8 @@ _TEXTS_KEPT_FOR = 600.0
 
 _OWNER_AND_COLUMNS = OWNER_PROPERTIES | NOT_AMONG_FACTS
 
-_PROBLEMS: dict[str, Callable[[], ServiceError]] = {
+# Why a question has no answer, by its verdict.
+PROBLEMS: dict[str, Callable[[], ServiceError]] = {
     "unauthorized": Unauthorized,
     "inactive": InactiveAccount,
     "not_found": CertificateNotFound,
@@ -75,6 +76,12 @@ _PROBLEMS: dict[str, Callable[[], ServiceError]] = {
     "overdue": CertificateNotFound,
     "not_web": not_a_web_certificate,
     "outdated": partial(Unavailable, "the certificate's domain can't be read now"),
+    "oversized": partial(
+        Unprocessable,
+        contract.CANT_RUN,
+        "more is on record about this certificate than may be; import it again with fewer "
+        "fingerprints, or smaller facts",
+    ),
 }
 
 
@@ -129,7 +136,7 @@ class Operations:
         else:
             answer, bought = await self._with_vendor(self._purchases, caller, question, asked)
         if answer.verdict != "answered":
-            raise _PROBLEMS[answer.verdict]()
+            raise PROBLEMS[answer.verdict]()
         if bought is not None and bought.ran_operations:
             return bought_body(asked, answer, bought), answer
         scanned = None

@@ -12,6 +12,7 @@ costliest scan is that of the most terms in the longest text, and `most_terms` b
 is worked on in pieces, because each step holds the interpreter, and every other call with it.
 """
 
+import re
 import time
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -27,8 +28,11 @@ WILDCARD = "{{*}}"
 # How many characters a scan compares at most, all terms together: a fraction of a second.
 _MOST_COMPARED = 50_000_000
 
-# How many characters are worked on in one step.
+# How many characters are worked on in one step, and the pause between two steps in seconds.
 _PIECE = 50_000
+_PAUSE = 0.0002
+
+_SPACE = re.compile(r"\s")
 
 
 class ScanText(msgspec.Struct, frozen=True):
@@ -107,9 +111,8 @@ def _pieces(text: str) -> Iterator[str]:
     """Yield a text in pieces that end before white space, where nothing combines."""
     start = 0
     while start < len(text):
-        end = start + _PIECE
-        while end < len(text) and not text[end].isspace():
-            end += 1
+        space = _SPACE.search(text, start + _PIECE)
+        end = len(text) if space is None else space.start()
         yield text[start:end]
         start = end
         if end < len(text):
@@ -117,7 +120,8 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def _let_others_go_on() -> None:
-    time.sleep(0)
+    # Long enough for another thread to wake up and take the interpreter.
+    time.sleep(_PAUSE)
 
 
 def _parts(term: str, delimiter: str | None) -> list[str]:

@@ -22,6 +22,7 @@ Verdict: TypeAlias = Literal[
     "incomplete",
     "not_web",
     "outdated",
+    "oversized",
 ]
 
 
@@ -121,7 +122,7 @@ _RECORD = """(
             certificate.last_event_at, certificate.facts, certificate.revision,
             certificate.fingerprints, certificate.known, certificate.fetched_at,
             coalesce(certificate.created_at, certificate.recorded_at) AS made_at,
-            asked.needed <@ certificate.known AS is_enough
+            certificate.is_oversized, asked.needed <@ certificate.known AS is_enough
         FROM certificate
         WHERE certificate.cert_id = asked.cert_id
           AND (certificate.imported_by IS NULL OR certificate.imported_by = asked.viewer_id)
@@ -134,7 +135,7 @@ _RECORD_OR_SITE = f"""(
     {_RECORD} UNION ALL SELECT
         true, NULL, 'web', NULL, asked.more ->> 'site', string_to_array(asked.more ->> 'names', ','),
         $7, NULL, NULL, NULL, NULL, jsonb_build_object('domain', asked.more ->> 'site'),
-        NULL, NULL, ARRAY['domain'], NULL, NULL, true
+        NULL, NULL, ARRAY['domain'], NULL, NULL, false, true
     WHERE asked.more ? 'site'
     )"""
 
@@ -152,6 +153,7 @@ judged AS MATERIALIZED (
         WHEN held.viewer_id IS NULL THEN 'unauthorized'
         WHEN held.suspended_at IS NOT NULL THEN 'inactive'
         WHEN held.is_on_record IS NULL THEN 'not_found'
+        WHEN held.is_oversized THEN 'oversized'
         -- What the caller imported is enough, or it isn't: we buy nothing to add to it.
         WHEN held.imported_by IS NOT NULL AND held.needed IS NOT NULL
             AND (timing.is_over OR NOT held.is_enough) THEN 'not_found'
@@ -197,7 +199,8 @@ told AS MATERIALIZED (
     SELECT
         judged.position, judged.answer_id, judged.cert_id, judged.viewer_id, judged.api_key_id,
         judged.verdict, certificate.is_past, certificate.kind, certificate.created_at,
-        certificate.expires_at, certificate.seconds_on_page, certificate.last_event_at, certificate.facts,
+        certificate.expires_at, certificate.seconds_on_page, certificate.last_event_at,
+        certificate.facts,
         certificate.imported_by, certificate.revision, certificate.host,
         owner.status, owner.owner_id AS owner_account_id, owner.owner_name, owner.covered_by,
         owner.verified_at,

@@ -46,6 +46,7 @@ from service.errors import (
     VendorTimedOut,
 )
 from service.insights.contract import (
+    CANT_RUN,
     INVALID_ID,
     MALFORMED_ID,
     PUBLISHED_ERRORS,
@@ -89,7 +90,7 @@ _Default = TypeVar("_Default")
 _REFUSED: dict[int, tuple[type[Refused], str]] = {
     402: (PaymentRequired, "Account is inactive"),
     405: (NotClaimable, "Certificate is not claimable"),
-    422: (Unprocessable, "The operations can't be run on this certificate"),
+    422: (Unprocessable, CANT_RUN),
 }
 _ERROR = "An unexpected error occurred in one or more of the operations"
 

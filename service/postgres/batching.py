@@ -132,7 +132,7 @@ class _Lane(Generic[Item, Result]):
 
     def __init__(
         self,
-        answer: Callable[[Sequence[_Entry[Item, Result]]], Awaitable[None]],
+        answer: Callable[[Sequence[_Entry[Item, Result]]], Awaitable[object]],
         largest: int,
         in_flight: int,
     ) -> None:

@@ -18,6 +18,11 @@ ALTER TABLE certificate ADD COLUMN bytes bigint NOT NULL GENERATED ALWAYS AS (
         + 40 * coalesce(cardinality(fingerprints), 0)
 ) STORED;
 
+-- Recorded before there were bounds, and too heavy for a statement that many calls share.
+ALTER TABLE certificate ADD COLUMN is_oversized boolean NOT NULL GENERATED ALWAYS AS (
+    octet_length(facts::text) > 65536 OR coalesce(cardinality(fingerprints), 0) > 500
+) STORED;
+
 CREATE TABLE certificate_usage (
     account_id uuid PRIMARY KEY REFERENCES account,
     certificates bigint NOT NULL,
@@ -77,4 +82,4 @@ DROP TRIGGER certificate_changed ON certificate;
 DROP TRIGGER certificate_removed ON certificate;
 DROP FUNCTION count_certificates;
 DROP TABLE certificate_usage, account_limit;
-ALTER TABLE certificate DROP COLUMN bytes;
+ALTER TABLE certificate DROP COLUMN bytes, DROP COLUMN is_oversized;

@@ -769,8 +769,8 @@ def test_groups_are_bounded_in_lines_and_bytes_and_lose_nothing() -> None:
     groups = list(in_groups(lines))
     assert [each for group in groups for each in group] == lines
     for group in groups:
-        assert len(group) <= 2000
-        assert sum(len(text) for _, text in group) <= 1024 * 1024
+        assert len(group) <= 500
+        assert sum(len(text) for _, text in group) <= 256 * 1024
     assert len(list(in_groups([(1, b"x" * 3_000_000), (2, b"y")]))) == 2
 
 
