@@ -17,6 +17,7 @@ from service.accounts import api as accounts_api
 from service.accounts import pages as accounts_pages
 from service.accounts.callers import calling
 from service.accounts.visitors import visiting
+from service.answers import api as answers_api
 from service.certificates import api as certificates_api
 from service.certificates.facts import without_vendor_host
 from service.connections import api as connections_api
@@ -47,6 +48,7 @@ from service.web.problems import (
 
 _ROUTES = (
     insights_api,
+    answers_api,
     certificates_api,
     accounts_api,
     invitations_api,

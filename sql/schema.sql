@@ -834,6 +834,10 @@ CREATE UNIQUE INDEX account_suspension_live ON public.account_suspension USING b
 
 CREATE INDEX account_suspension_period ON public.account_suspension USING btree (account_id, started_at);
 
+CREATE INDEX answer_account ON public.answer USING btree (account_id, id);
+
+CREATE INDEX answer_certificate ON public.answer USING btree (account_id, cert_id);
+
 CREATE INDEX api_key_account ON public.api_key USING btree (account_id);
 
 CREATE INDEX certificate_recorded_at ON public.certificate USING btree (recorded_at);
@@ -909,6 +913,8 @@ CREATE UNIQUE INDEX pgqueuer_statistics_unique_count ON public.pgqueuer_statisti
 CREATE UNIQUE INDEX pgqueuer_unique_dedupe_key ON public.pgqueuer USING btree (dedupe_key) WHERE ((status = ANY (ARRAY['queued'::public.pgqueuer_status, 'picked'::public.pgqueuer_status])) AND (dedupe_key IS NOT NULL));
 
 CREATE INDEX pgqueuer_updated_id_id1_idx ON public.pgqueuer USING btree (updated, id DESC) INCLUDE (id) WHERE (status = 'picked'::public.pgqueuer_status);
+
+CREATE INDEX retained_certificate_time ON public.retained_certificate USING btree (account_id, retained_at, cert_id);
 
 CREATE INDEX sign_in_link_expires_at ON public.sign_in_link USING btree (expires_at);
 

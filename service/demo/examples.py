@@ -41,6 +41,20 @@ _INVITATION = {
     "last_sent_at": _AT,
     "delivery": {"state": "sent"},
 }
+_ANSWER = {
+    "id": _ANSWER_ID,
+    "answered_at": _AT,
+    "as_of": None,
+    "key_id": _KEY_ID,
+    "key_name": "Lead intake",
+    "cert_id": CERTIFICATE,
+    "host": "brightquote.example",
+    "status": "named",
+    "confirmed_owner": BRIGHT,
+    "owner_account_id": _PARTNER_ID,
+    "covered_by": "brightquote.example",
+    "verified_at": _AT,
+}
 _CODE = "activeprospect-domain-verification=kU3dPq0ZrT8wYx2mNvB5hLsJ7gFcA-e_"
 _DOMAIN = {
     "name": "seller.example",
@@ -288,6 +302,23 @@ EXAMPLES: dict[str, Example] = {
                 },
             ],
         },
+    ),
+    "listAnswers": Example(response={"items": [_ANSWER], "next": None}),
+    "getAnswer": Example(parameters={"answer_id": _ANSWER_ID}, response=_ANSWER),
+    "listRetained": Example(
+        response={
+            "items": [
+                {
+                    "cert_id": CERTIFICATE,
+                    "retained_at": _AT,
+                    "reference": "lead 4711",
+                    "vendor": BRIGHT,
+                    "campaign_id": None,
+                    "answer_id": _ANSWER_ID,
+                }
+            ],
+            "next": None,
+        }
     ),
     "health": Example(response={"status": "ok", "version": "0.1.0"}),
     "ready": Example(response={"status": "ready"}),

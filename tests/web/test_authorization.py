@@ -27,7 +27,9 @@ PLACES_IN_LISTS = {"cursor"}
 
 # Resources that nobody has.
 UNKNOWN = {
-    **dict.fromkeys(("key_id", "user_id", "invitation_id", "connection_id", "as"), str(uuid4())),
+    **dict.fromkeys(
+        ("key_id", "user_id", "invitation_id", "connection_id", "as", "answer_id"), str(uuid4())
+    ),
     "cert_id": web_id(),
     "name": "unknown.example",
 }
@@ -38,6 +40,7 @@ ABOUT_RECEIVED = {"acceptInvitation", "declineInvitation"}
 # These are about resources, but answer anyone with a key.
 ANSWER_STRANGERS = {
     "validateCertificateId": "without a vendor, it tells only what the form of the id does",
+    "listAnswers": "the key filters one's own answers, of which none is another's key's",
 }
 
 
@@ -195,6 +198,8 @@ async def stage(world: World, without_dns: None) -> Stage:
     line = {"cert_id": cert_id, "insights": {"properties": {"domain": "lead.example"}}}
     imported = await world.client.post("/v1/certificates", headers=owner.headers, json=line)
     assert imported.status_code == 200, imported.text
+    assert (await world.ask(owner, cert_id)).status_code == 200
+    (answer,) = await world.fetch("SELECT id FROM answer")
     (connected,) = await world.fetch("SELECT id FROM connection")
     (member,) = await world.fetch("SELECT id FROM app_user WHERE email = 'al@owner.example'")
     resources = {
@@ -205,6 +210,7 @@ async def stage(world: World, without_dns: None) -> Stage:
         "invitation_id": sent.id,
         "connection_id": connected["id"],
         "as": connected["id"],
+        "answer_id": answer["id"],
     }
     return Stage(
         world,
@@ -254,9 +260,13 @@ async def test_operation_works_with_a_key_of_the_account_and_with_nothing_else(
 async def test_lists_are_of_ones_own(stage: Stage) -> None:
     """In every list, the owner finds what it has, and the stranger nothing of it."""
     company = stage.owner
-    # No list has certificates.
-    ids = {value for name, value in stage.resources.items() if name != "cert_id"}
-    secrets = ids | {stage.received, str(company.id), company.name, company.email}
+    secrets = {
+        *stage.resources.values(),
+        stage.received,
+        str(company.id),
+        company.name,
+        company.email,
+    }
     unseen = set(secrets)
     for operation in WITH_KEY:
         if operation.method == "GET" and not operation.in_path:

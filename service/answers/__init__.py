@@ -1,0 +1,1 @@
+"""The record of what callers were told, and of what they retained."""

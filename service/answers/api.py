@@ -1,0 +1,205 @@
+"""The management API for the record of answers and of retained certificates."""
+
+from datetime import datetime
+from functools import partial
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import Response, get
+from litestar.di import NamedDependency
+from litestar.params import PathParameter, QueryParameter
+from litestar.response import Stream
+
+from service.accounts.names import Status
+from service.accounts.records import Caller
+from service.answers import queries
+from service.answers.exports import MEDIA_TYPES, Format, exported
+from service.answers.records import AnswerFilters, AnswerView, RetainedFilters, RetainedView
+from service.certificates.facts import Time, checked_cert_id
+from service.errors import InvalidHostname, InvalidInput, NotFound
+from service.ownership.hostname import canonical_host
+from service.postgres.pools import Database
+from service.web.bodies import JSON
+from service.web.documents import KEYED, documented, problems
+from service.web.parameters import IdCursor, Limit, TextCursor, page_of
+
+
+class AnswerList(msgspec.Struct):
+    """Answers, newest first. `next` is the cursor for older ones, or `null`."""
+
+    items: list[AnswerView]
+    next: UUID | None
+
+
+class RetainedList(msgspec.Struct):
+    """Retained certificates, newest first. `next` is the cursor for older ones, or `null`."""
+
+    items: list[RetainedView]
+    next: str | None
+
+
+_AS_TIME = {"format": "date-time"}
+_Since = Annotated[
+    str | None,
+    QueryParameter(name="from", description="At or after this time.", schema_extra=_AS_TIME),
+]
+_Until = Annotated[
+    str | None, QueryParameter(name="to", description="Before this time.", schema_extra=_AS_TIME)
+]
+_Format = Annotated[
+    Format | None,
+    QueryParameter(name="format", description="All of them as a file, not a page of JSON."),
+]
+_Label = Annotated[str | None, QueryParameter(max_length=1000)]
+
+
+@get(
+    "/v1/answers",
+    tags=["Answers"],
+    operation_id="listAnswers",
+    security=[{"Basic": []}],
+    responses={200: documented(AnswerList, "OK"), **KEYED, **problems(400, 422)},
+)
+async def list_answers(
+    caller: NamedDependency[Caller],
+    database: NamedDependency[Database],
+    cert_id: Annotated[str | None, QueryParameter(max_length=255)] = None,
+    host: Annotated[str | None, QueryParameter(max_length=1024)] = None,
+    status: Annotated[Status | None, QueryParameter()] = None,
+    since: _Since = None,
+    until: _Until = None,
+    key_id: Annotated[UUID | None, QueryParameter()] = None,
+    cursor: IdCursor = None,
+    limit: Limit = 50,
+    file_format: _Format = None,
+) -> Response[Any]:
+    """List what your account was told, newest first: who asked, about what, when, and the answer.
+
+    With `format`, you get all of them as one file. Cells that a spreadsheet would compute begin with
+    an apostrophe in CSV.
+    """
+    filters = AnswerFilters(
+        cert_id=None if cert_id is None else checked_cert_id(cert_id),
+        host=None if host is None else _host(host),
+        status=status,
+        since=_time("from", since),
+        until=_time("to", until),
+        key_id=key_id,
+    )
+
+    async def page(after: UUID | None, most: int) -> list[AnswerView]:
+        async with database.general.connection() as connection:
+            return await queries.select_answers(
+                connection, caller.account_id, filters, before=after, limit=most
+            )
+
+    if file_format is not None:
+        return _file(
+            AnswerView, lambda last, most: page(last and last.id, most), file_format, "answers"
+        )
+    found = await page(cursor, limit + 1)
+    return _json(AnswerList(*page_of(found, limit, lambda answer: answer.id)))
+
+
+@get(
+    "/v1/answers/{answer_id:uuid}",
+    tags=["Answers"],
+    operation_id="getAnswer",
+    security=[{"Basic": []}],
+    responses={200: documented(AnswerView, "OK"), **KEYED, **problems(404)},
+)
+async def get_answer(
+    caller: NamedDependency[Caller],
+    database: NamedDependency[Database],
+    answer_id: Annotated[UUID, PathParameter()],
+) -> AnswerView:
+    """Get one answer, as it was told. Its id is in `confirmed_owner_detail`."""
+    async with database.general.connection() as connection:
+        found = await queries.select_answer(connection, caller.account_id, answer_id)
+    if found is None:
+        raise NotFound("answer", str(answer_id))
+    return found
+
+
+@get(
+    "/v1/retained",
+    tags=["Answers"],
+    operation_id="listRetained",
+    security=[{"Basic": []}],
+    responses={200: documented(RetainedList, "OK"), **KEYED, **problems(422)},
+)
+async def list_retained(
+    caller: NamedDependency[Caller],
+    database: NamedDependency[Database],
+    reference: _Label = None,
+    vendor: _Label = None,
+    campaign_id: _Label = None,
+    since: _Since = None,
+    until: _Until = None,
+    cursor: TextCursor = None,
+    limit: Limit = 50,
+    file_format: _Format = None,
+) -> Response[Any]:
+    """List the certificates that your account retained, newest first, by their labels.
+
+    With `format`, you get all of them as one file.
+    """
+    filters = RetainedFilters(
+        reference=reference,
+        vendor=vendor,
+        campaign_id=campaign_id,
+        since=_time("from", since),
+        until=_time("to", until),
+    )
+
+    async def page(after: str | None, most: int) -> list[RetainedView]:
+        async with database.general.connection() as connection:
+            return await queries.select_retained(
+                connection, caller.account_id, filters, before=after, limit=most
+            )
+
+    if file_format is not None:
+        return _file(
+            RetainedView,
+            lambda last, most: page(last and last.cert_id, most),
+            file_format,
+            "retained",
+        )
+    found = await page(cursor, limit + 1)
+    return _json(RetainedList(*page_of(found, limit, lambda each: each.cert_id)))
+
+
+def _file(kind: Any, page: Any, form: Format, name: str) -> Stream:
+    return Stream(
+        partial(exported, kind, page, form),
+        media_type=MEDIA_TYPES[form],
+        headers={"Content-Disposition": f'attachment; filename="{name}.{form}"'},
+    )
+
+
+def _json(body: msgspec.Struct) -> Response[bytes]:
+    return Response(msgspec.json.encode(body), media_type=JSON)
+
+
+def _host(text: str) -> str:
+    """Return a host as answers have it. Raises `InvalidInput`."""
+    try:
+        return canonical_host(text)
+    except InvalidHostname:
+        # Addresses and single labels are on record as they were.
+        return text.strip().lower()
+
+
+def _time(name: str, text: str | None) -> datetime | None:
+    """Return a time in a query (RFC 3339). Raises `InvalidInput`."""
+    if text is None:
+        return None
+    try:
+        # A plus sign that was sent as it is means a space in a query.
+        return msgspec.convert(text.replace(" ", "+"), Time)
+    except msgspec.ValidationError:
+        raise InvalidInput(name, text, "a time such as 2026-07-04T12:00:00Z") from None
+
+
+routes = [list_answers, get_answer, list_retained]
