@@ -58,6 +58,8 @@ async def test_one_failure_of_a_server_that_answers_costs_no_other_call(error: E
     server = Server()
     health = Health(server.probe)
     fail(health, error)
+    with health.watched():
+        pass
     await asyncio.sleep(0)
     with health.watched():
         pass

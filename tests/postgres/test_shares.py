@@ -40,6 +40,19 @@ async def test_many_changes_of_one_account_that_wait_leave_the_others_alone(worl
     assert (await busy.invite("jo1@example.com")).status_code == 201
 
 
+async def test_slow_reads_of_one_account_leave_connections_to_the_others(world: World) -> None:
+    busy, other = await party(world), await party(world)
+    async with world.database.general.transaction() as connection:
+        await connection.execute("LOCK TABLE certificate_usage IN ACCESS EXCLUSIVE MODE")
+        reading = [asyncio.create_task(busy.do("GET", "/v1/account")) for _ in range(20)]
+        await asyncio.sleep(0.1)
+        started = time.monotonic()
+        assert (await other.do("GET", "/v1/account/keys")).status_code == 200
+        assert (await other.invite("jo@example.com")).status_code == 201
+        assert time.monotonic() - started < 1
+    assert {each.status_code for each in await asyncio.gather(*reading)} <= {200, 429}
+
+
 async def test_what_is_done_already_waits_for_no_turn(world: World) -> None:
     company = await party(world)
     emails = [f"jo{number}@example.com" for number in range(5)]
