@@ -45,9 +45,11 @@ npm:
 		echo "The linter of openapi.yaml needs npm. Install it with: sudo apt-get install nodejs npm"; \
 		exit 1; }
 
-# Looks for longer than the tests do: the API's document against the service, and names in disguise.
+# Looks for longer than the tests do: the API's document against the service, the decision against
+# its oracle, and names in disguise.
 explore: .venv/for-testing
-	EXAMPLES=200 DISGUISES=100000 $(BIN)/pytest tests/test_openapi.py tests/accounts/test_names.py
+	EXAMPLES=200 DISGUISES=100000 $(BIN)/pytest tests/test_openapi.py tests/accounts/test_names.py \
+		tests/insights/test_decision_oracle.py
 
 # Breaks one rule after the other, and tells which no test notices.
 mutants: .venv/for-testing

@@ -77,6 +77,10 @@ class Running:
         self.url = url
         self.log = log
 
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
     def stop(self, by: signal.Signals = signal.SIGINT) -> int:
         """Stop the service, and return its exit status."""
         self.process.send_signal(by)

@@ -54,8 +54,10 @@ from service.postgres.pools import Database
 from service.tokens import digest_of
 
 # Texts longer than this many characters are prepared and scanned in threads, this many at a time and
-# one of each account. A call that takes longer than this many seconds to get there fails.
+# one of each account, and so are shorter ones if more is to be compared than that: characters times
+# terms. A call that takes longer than this many seconds to get there fails.
 _LONG_TEXT = 4_000
+_LONG_SCAN = 40_000
 _THREADS = 2
 _LONG_TEXT_DEADLINE = 4.0
 
@@ -223,9 +225,10 @@ class Operations:
                 ready = self._texts[found.revision] = ScanText.of(found.text)
         else:
             length = len(ready.folded)
-        if length is None or length <= _LONG_TEXT:
+        terms = len({*values_of(scans.required), *values_of(scans.forbidden)})
+        if length is None or (length <= _LONG_TEXT and length * terms <= _LONG_SCAN):
             return scan_page(ready, scans)
-        _check_terms(scans, length)
+        _check_terms(terms, length)
         # Not in the event loop, where each search would hold up every other call.
         own = self._scanning.setdefault(caller.account_id, asyncio.Lock())
         try:
@@ -246,9 +249,8 @@ class Operations:
             return await page_text_of(connection, cert_id, answer.imported_by, longest)
 
 
-def _check_terms(scans: ScanParameters, length: int) -> None:
-    terms = {*values_of(scans.required), *values_of(scans.forbidden)}
-    if len(terms) > most_terms(length):
+def _check_terms(terms: int, length: int) -> None:
+    if terms > most_terms(length):
         raise Unprocessable(
             contract.SCANS_UNSUCCESSFUL,
             f"the page’s text has {length} characters, so you can look for at most "

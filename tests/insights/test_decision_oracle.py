@@ -7,6 +7,7 @@ of changes after which the two differ for some viewer and certificate.
 import asyncio
 import copy
 import itertools
+import os
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -42,6 +43,8 @@ HOSTS = {
 }
 CLAIMABLE_WITH_SUBDOMAINS = sorted(set(HOSTS) - {"github.io"})
 COMPANIES = range(3)
+
+EXAMPLES = int(os.environ.get("EXAMPLES", "25"))
 
 Tell: TypeAlias = Callable[[Sequence[tuple[Company, str]]], Awaitable[list[str | None]]]
 
@@ -280,5 +283,5 @@ async def test_endpoint_decides_as_the_oracle_does(world: World) -> None:
     await asyncio.to_thread(
         run_state_machine_as_test,
         machine,
-        settings=settings(max_examples=40, stateful_step_count=20, deadline=None),
+        settings=settings(max_examples=EXAMPLES, stateful_step_count=20, deadline=None),
     )

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,8 +15,9 @@ import psutil
 import pytest
 
 from tests.builders import NO_VERIFIED, VERIFIED, basic, web_id
+from tests.conftest import fresh_database
 from tests.postgres.test_embedded import servers
-from tests.running import COMMAND, as_json, environment, free_port, running
+from tests.running import COMMAND, Running, as_json, environment, free_port, running
 
 
 def set_up(env: dict[str, str]) -> tuple[str, dict[str, str]]:
@@ -88,18 +90,28 @@ def test_killed_service_does_not_block_the_next_on_the_same_port(
         assert httpx.get(f"{service.url}/health").status_code == 200
 
 
-def test_killed_worker_is_replaced(state_dir: Path, tmp_path: Path) -> None:
-    with running(environment(state_dir), tmp_path / "log") as service:
-        (worker,) = service.workers()
-        worker.kill()
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                assert httpx.get(f"{service.url}/ready", timeout=2).status_code == 200
-                break
-            except httpx.TransportError:
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
+@pytest.fixture(scope="module")
+async def served(
+    server_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Running]:
+    """A running service whose database is another's."""
+    directory = tmp_path_factory.mktemp("served")
+    async with fresh_database(server_url) as url:
+        with running(environment(directory, DATABASE_URL=url), directory / "log") as service:
+            yield service
+
+
+async def test_killed_worker_is_replaced(served: Running) -> None:
+    (worker,) = served.workers()
+    worker.kill()
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            assert httpx.get(f"{served.url}/ready", timeout=2).status_code == 200
+            break
+        except httpx.TransportError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
 
 def test_no_tcp_port_but_the_services_own_is_opened(state_dir: Path, tmp_path: Path) -> None:
@@ -115,34 +127,29 @@ def test_no_tcp_port_but_the_services_own_is_opened(state_dir: Path, tmp_path: P
         assert ports == {int(service.url.rpartition(":")[2])}
 
 
-def test_only_http_1_is_spoken_and_only_short_heads_are_read(
-    state_dir: Path, tmp_path: Path
-) -> None:
+async def test_only_http_1_is_spoken_and_only_short_heads_are_read(served: Running) -> None:
     # A connection preface and an empty SETTINGS frame (RFC 9113, section 3.4).
     http_2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04" + b"\x00" * 5
-    with running(environment(state_dir), tmp_path / "log") as service:
-        with httpx.Client(base_url=service.url) as client:
-            assert client.get("/health", headers={"X-Long": "x" * 50_000}).status_code == 200
-            assert client.get("/health", headers={"X-Long": "x" * 70_000}).status_code == 431
-        port = int(service.url.rpartition(":")[2])
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
-            connection.sendall(http_2)
-            answer = connection.recv(1000)
-        assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
+    with httpx.Client(base_url=served.url) as client:
+        assert client.get("/health", headers={"X-Long": "x" * 50_000}).status_code == 200
+        assert client.get("/health", headers={"X-Long": "x" * 70_000}).status_code == 431
+    with socket.create_connection(("127.0.0.1", served.port), timeout=5) as connection:
+        connection.sendall(http_2)
+        answer = connection.recv(1000)
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
 
 
-def test_more_silent_connections_than_requests_at_once_keep_nobody_out(
-    state_dir: Path, tmp_path: Path
+async def test_more_silent_connections_than_requests_at_once_keep_nobody_out(
+    served: Running,
 ) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    with running(environment(state_dir), tmp_path / "log") as service, ExitStack() as stack:
-        port = int(service.url.rpartition(":")[2])
+    with ExitStack() as stack:
         for _ in range(1100):
-            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+            stack.enter_context(socket.create_connection(("127.0.0.1", served.port), timeout=5))
         began = time.monotonic()
-        assert httpx.get(f"{service.url}/health", timeout=5).status_code == 200
-        assert httpx.get(f"{service.url}/ready", timeout=5).status_code == 200
+        assert httpx.get(f"{served.url}/health", timeout=5).status_code == 200
+        assert httpx.get(f"{served.url}/ready", timeout=5).status_code == 200
         assert time.monotonic() - began < 2
 
 

@@ -208,7 +208,9 @@ async def called(world: World, company: Company, method: str, path: str) -> http
     ids = {
         "cert_id": await world.certificate(domain="a.example"),
         "name": "a.example",
-        **dict.fromkeys(("connection_id", "invitation_id", "key_id", "user_id"), str(uuid4())),
+        **dict.fromkeys(
+            ("answer_id", "connection_id", "invitation_id", "key_id", "user_id"), str(uuid4())
+        ),
     }
     return await world.client.request(method, path.format(**ids), headers=company.headers)
 
