@@ -101,7 +101,7 @@ async def served(
             yield service
 
 
-async def test_killed_worker_is_replaced(served: Running) -> None:
+def test_killed_worker_is_replaced(served: Running) -> None:
     (worker,) = served.workers()
     worker.kill()
     deadline = time.monotonic() + 20
@@ -127,7 +127,7 @@ def test_no_tcp_port_but_the_services_own_is_opened(state_dir: Path, tmp_path: P
         assert ports == {int(service.url.rpartition(":")[2])}
 
 
-async def test_only_http_1_is_spoken_and_only_short_heads_are_read(served: Running) -> None:
+def test_only_http_1_is_spoken_and_only_short_heads_are_read(served: Running) -> None:
     # A connection preface and an empty SETTINGS frame (RFC 9113, section 3.4).
     http_2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04" + b"\x00" * 5
     with httpx.Client(base_url=served.url) as client:
@@ -139,7 +139,7 @@ async def test_only_http_1_is_spoken_and_only_short_heads_are_read(served: Runni
     assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
 
 
-async def test_more_silent_connections_than_requests_at_once_keep_nobody_out(
+def test_more_silent_connections_than_requests_at_once_keep_nobody_out(
     served: Running,
 ) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
