@@ -29,25 +29,25 @@ async def take(
     `what` names the limit to the caller. Unless `is_told`, neither its name nor what is left of it is
     told, since it also counts what others do.
     """
-    used = await connection.fetchval(
+    row = await connection.fetchrow(
         """
-        INSERT INTO allowance AS kept (since, what, whose, used)
-        VALUES (date_trunc($4, now(), 'UTC'), $1, $2, 1)
-        ON CONFLICT (since, what, whose) DO UPDATE SET used = kept.used + 1 WHERE kept.used < $3
-        RETURNING used
+        WITH taken AS (
+            INSERT INTO allowance AS kept (since, what, whose, used)
+            VALUES (date_trunc($4, now(), 'UTC'), $1, $2, 1)
+            ON CONFLICT (since, what, whose) DO UPDATE SET used = kept.used + 1
+            WHERE kept.used < $3
+            RETURNING used
+        )
+        SELECT (SELECT used FROM taken), ceil(extract(epoch FROM
+            date_trunc($4, now(), 'UTC') + ('1 ' || $4)::interval - now()))::integer
         """,
         what,
         whose,
         limit,
         per,
     )
-    reset: int = await connection.fetchval(
-        """
-        SELECT ceil(extract(epoch FROM
-            date_trunc($1, now(), 'UTC') + ('1 ' || $1)::interval - now()))::integer
-        """,
-        per,
-    )
+    assert row is not None
+    used, reset = row
     if is_told:
         remaining = 0 if used is None else limit - used
         rate_limits.note(Used(what, limit, _SECONDS[per], remaining, reset))

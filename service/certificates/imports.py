@@ -8,6 +8,7 @@ another account's answers.
 
 import asyncio
 import codecs
+import time
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO, Annotated, Any, TypeVar, get_args
@@ -48,8 +49,8 @@ MAX_LINE = 4 * 1024 * 1024
 # Lines that are imported together, in one transaction: so many, or so many bytes.
 _LINES_AT_ONCE = 500
 _BYTES_AT_ONCE = 256 * 1024
-# Lines that are worked on, for a millisecond or two, before other calls take their turn.
-_LINES_IN_TURN = 10
+# How long lines are worked on before other calls take their turn, in seconds.
+_MOMENT = 0.002
 
 _Each = TypeVar("_Each")
 
@@ -209,11 +210,13 @@ async def import_lines(
 
 
 async def _in_turn(lines: Iterable[_Each]) -> AsyncIterator[_Each]:
-    """Yield lines, and let other calls in this process take their turn after every few."""
-    for position, line in enumerate(lines, start=1):
+    """Yield lines, and let other calls in this process take their turn after a moment's work."""
+    began = time.perf_counter()
+    for line in lines:
         yield line
-        if position % _LINES_IN_TURN == 0:
+        if time.perf_counter() - began > _MOMENT:
             await asyncio.sleep(0)
+            began = time.perf_counter()
 
 
 class _Room:
