@@ -34,10 +34,10 @@ MAX_IMPORT_LINES = 20_000
 # How much of a body is kept in memory while it arrives. The rest waits in a temporary file.
 _IN_MEMORY = 256 * 1024
 
-# How many imports a process takes at the same time, how many of them record a group of lines, which
-# is fewer than the general connections, and how many seconds any of them waits for its turn.
+# How many imports a process takes at the same time, how many of them record a group of lines, and how
+# many seconds any of them waits for its turn. One leaves time for calls to be answered.
 _MOST = 32
-_AT_ONCE = 2
+_AT_ONCE = 1
 _DEADLINE = 5.0
 
 

@@ -57,7 +57,7 @@ from service.tokens import digest_of
 # one of each account, and so are shorter ones if more is to be compared than that: characters times
 # terms. A call that takes longer than this many seconds to get there fails.
 _LONG_TEXT = 4_000
-_LONG_SCAN = 40_000
+_LONG_SCAN = 40_000  # Less than a scan compares before it pauses, which would stop the event loop.
 _THREADS = 2
 _LONG_TEXT_DEADLINE = 4.0
 

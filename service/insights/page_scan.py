@@ -72,11 +72,16 @@ def scan(text: ScanText, terms: Iterable[str], delimiter: str | None = None) -> 
     """Return which of the terms the text contains."""
     result = Found([], [])
     contained: dict[str, bool] = {}
+    compared = 0
     for term in terms:
         if is_blank(term):
             continue
         if term not in contained:
+            if compared >= _PIECE:
+                _let_others_go_on()
+                compared = 0
             contained[term] = _contains(text, term, delimiter)
+            compared += len(text.folded)
         (result.found if contained[term] else result.not_found).append(term)
     return result
 

@@ -44,7 +44,7 @@ HOSTS = {
 CLAIMABLE_WITH_SUBDOMAINS = sorted(set(HOSTS) - {"github.io"})
 COMPANIES = range(3)
 
-EXAMPLES = int(os.environ.get("EXAMPLES", "25"))
+EXAMPLES = int(os.environ.get("EXAMPLES", "20"))
 
 Tell: TypeAlias = Callable[[Sequence[tuple[Company, str]]], Awaitable[list[str | None]]]
 

@@ -165,9 +165,12 @@ def test_scan_pauses_between_the_pieces_of_a_text_and_not_after_the_last(
     pauses: list[None] = []
     monkeypatch.setattr(page_scan, "_let_others_go_on", lambda: pauses.append(None))
     monkeypatch.setattr(page_scan, "_PIECE", 10)
-    scan(ScanText.of("a" * 10), ["b", "ab"])
+    scan(ScanText.of("a" * 5), ["b", "ab"])
     assert pauses == []
     scan(ScanText.of("a" * 30), ["b"])
+    assert len(pauses) == 2
+    pauses.clear()
+    scan(ScanText.of("a" * 5), ["b", "ab", "ac", "ad", "ae"])
     assert len(pauses) == 2
 
 

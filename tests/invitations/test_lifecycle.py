@@ -349,7 +349,7 @@ class Lifecycle(RuleBasedStateMachine):
             assert (begun, over) == (rows_begun, rows_over)
 
 
-@pytest.mark.parametrize("examples", [10])
+@pytest.mark.parametrize("examples", [6])
 async def test_lifecycle_is_what_the_oracle_says(world: World, examples: int) -> None:
     """Hypothesis runs in its own thread, because it blocks until this loop has done each step."""
     Lifecycle.world, Lifecycle.loop = world, asyncio.get_running_loop()
