@@ -54,17 +54,19 @@ class LinkRequest(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 async def request_link(
-    connection: Connection, request: LinkRequest, *, browser: str, network: str
+    connection: Connection, request: LinkRequest, *, browser: str, network: str | None
 ) -> None:
     """Let a job email a sign-in link to the user of an address, if there is one. Needs a transaction.
 
-    `browser` and `network` are where the request comes from. Raises `LimitReached`, for them alone.
+    `browser` and `network`, if known, are where the request comes from. Raises `LimitReached`, for
+    them alone.
     """
     for what, whose, limit in (
         ("sign-in links to this browser", browser, ASKED_BY_BROWSER),
         ("sign-in links to your network", network, ASKED_BY_NETWORK),
     ):
-        await allowance.take(connection, what, whose, limit, per="hour", is_told=False)
+        if whose is not None:
+            await allowance.take(connection, what, whose, limit, per="hour", is_told=False)
     await queue_link(connection, request)
 
 

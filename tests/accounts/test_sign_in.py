@@ -3,12 +3,15 @@
 import asyncio
 import re
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from litestar import Request
 
 from service.accounts import sign_in
 from service.accounts.sign_in import LinkRequest, send_link, sign_out
 from service.tokens import link_token
+from service.web.networks import network_of
 from service.web.pages import Site
 from tests.builders import SECRET, TABLES, World, link_of
 from tests.surfer import ORIGIN, Surfer, send_links, session_with, sign_in_link, signed_in
@@ -211,6 +214,31 @@ async def test_network_that_asks_too_often_is_refused_whatever_the_browser(
         sent = await surfer.send("/sign-in", headers=headers, email="jo@example.com")
         statuses.append(sent.status_code)
     assert statuses == [200, 200, 429, 200]
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "network"),
+    [
+        ("9.9.9.9", "", "9.9.9.0/24"),
+        ("9.9.9.9", "8.8.8.8", "9.9.9.0/24"),
+        ("127.0.0.1", "8.8.8.8", "8.8.8.0/24"),
+        ("10.1.2.3", "1.2.3.4, 8.8.8.8, 192.168.0.7", "8.8.8.0/24"),
+        ("::ffff:9.9.9.9", "", "9.9.9.0/24"),
+        ("2606:4700:1:2::3", "", "2606:4700:1::/48"),
+        ("10.1.2.3", "", None),
+        ("10.1.2.3", "nonsense", None),
+        ("", "8.8.8.8", None),
+    ],
+)
+def test_network_is_the_clients_behind_our_proxy_and_unknown_if_that_tells_none(
+    peer: str, forwarded: str, network: str | None
+) -> None:
+    scope: Any = {
+        "type": "http",
+        "client": (peer, 1),
+        "headers": [(b"x-forwarded-for", forwarded.encode())] if forwarded else [],
+    }
+    assert network_of(Request(scope)) == network
 
 
 async def test_bad_address_is_told_beside_the_form(world: World) -> None:
