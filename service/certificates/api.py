@@ -40,6 +40,9 @@ _MOST = 32
 _AT_ONCE = 1
 _DEADLINE = 5.0
 
+# How many seconds an import rests after each group, so that it leaves the processor to calls.
+_PAUSE = 0.1
+
 
 _NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl", JSON)
 
@@ -105,6 +108,8 @@ async def import_certificates(
             for group in in_groups(numbered_lines(file)):
                 if not items:
                     check_are_lines(group)
+                if items:
+                    await asyncio.sleep(_PAUSE)
                 async with imports.turn(), database.general.transaction() as connection:
                     items += await import_lines(connection, group, caller)
     failed = sum(item.result is msgspec.UNSET for item in items)
