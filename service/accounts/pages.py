@@ -13,7 +13,7 @@ from service.accounts.accounts import checked_email
 from service.accounts.members import account_of_admin, memberships_of
 from service.accounts.records import SignInLink, User
 from service.accounts.sign_in import LinkRequest
-from service.accounts.visitors import Visitor, form_of, go_on, page
+from service.accounts.visitors import Visitor, form_of, go_on, page, user_of
 from service.audit import Actor
 from service.errors import Conflict, InvalidInput, NoLongerOpen, NotFound
 from service.postgres.pools import Connection, Database
@@ -130,9 +130,7 @@ async def show_keys(
     request: HttpRequest, visitor: NamedDependency[Visitor], database: NamedDependency[Database]
 ) -> Page:
     """Show the API keys of the accounts that the user is an admin of."""
-    if visitor.session is None:
-        return go_on(request, "/sign-in?next=/keys")
-    return await _keys(request, visitor, database, visitor.session.user)
+    return await _keys(request, visitor, database, user_of(visitor, "/keys"))
 
 
 @post("/keys", status_code=200)
@@ -141,9 +139,7 @@ async def change_keys(
 ) -> Page:
     """Create a key, which this page shows once, or revoke one."""
     form = await form_of(request, visitor)
-    if visitor.session is None:
-        return go_on(request, "/sign-in?next=/keys")
-    user, name = visitor.session.user, form.get("name", "")
+    user, name = user_of(visitor, "/keys"), form.get("name", "")
     key: str | None = None
     try:
         async with database.general.transaction() as connection:
@@ -169,9 +165,7 @@ async def show_memberships(
     request: HttpRequest, visitor: NamedDependency[Visitor], database: NamedDependency[Database]
 ) -> Page:
     """Show the accounts that the user belongs to."""
-    if visitor.session is None:
-        return go_on(request, "/sign-in?next=/memberships")
-    return await _memberships(request, visitor, database, visitor.session.user)
+    return await _memberships(request, visitor, database, user_of(visitor, "/memberships"))
 
 
 @post("/memberships", status_code=200)
@@ -180,9 +174,7 @@ async def change_memberships(
 ) -> Page:
     """Leave an account, or choose the one whose keys answer invitations to the user."""
     form = await form_of(request, visitor)
-    if visitor.session is None:
-        return go_on(request, "/sign-in?next=/memberships")
-    user = visitor.session.user
+    user = user_of(visitor, "/memberships")
     try:
         account_id = _id_of("account_id", form.get("account_id", ""), "the id of an account")
         async with database.general.transaction() as connection:

@@ -12,12 +12,12 @@ from typing import Any
 import msgspec
 
 from service.accounts import sign_in
-from service.accounts.records import Session
+from service.accounts.records import Session, User
 from service.errors import Forbidden, InvalidInput
 from service.postgres import shares
 from service.tokens import form_token, new_token
 from service.web.bodies import HttpRequest
-from service.web.pages import Page, Site, redirect, rendered
+from service.web.pages import Page, SignInNeeded, Site, redirect, rendered
 
 
 class Visitor(msgspec.Struct, frozen=True):
@@ -37,6 +37,13 @@ async def visiting(request: HttpRequest) -> Visitor:
     if session is not None:
         shares.belongs_to(session.user.id)
     return Visitor(token, is_new=False, session=session)
+
+
+def user_of(visitor: Visitor, path: str) -> User:
+    """Return who is signed in. Raises `SignInNeeded`, which leads to `path` by way of signing in."""
+    if visitor.session is None:
+        raise SignInNeeded(path)
+    return visitor.session.user
 
 
 async def form_of(request: HttpRequest, visitor: Visitor) -> Mapping[str, str]:

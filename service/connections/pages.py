@@ -11,7 +11,7 @@ from litestar.params import PathParameter, QueryParameter
 
 from service.accounts.members import account_of_admin, memberships_of
 from service.accounts.records import Membership
-from service.accounts.visitors import Visitor, form_of, go_on, page
+from service.accounts.visitors import Visitor, form_of, go_on, page, user_of
 from service.audit import Actor
 from service.connections import connections, grants, queries
 from service.connections.records import Partner
@@ -62,8 +62,7 @@ async def show_connection(
     accepted: Annotated[str, QueryParameter()] = "",
 ) -> Page:
     """Show a connection, what each side sees, and how to change that."""
-    if visitor.session is None:
-        return go_on(request, f"/sign-in?next=/connections/{connection_id}")
+    user = user_of(visitor, f"/connections/{connection_id}")
     async with database.general.connection() as connection:
         sides = [
             _Side(
@@ -71,7 +70,7 @@ async def show_connection(
                 partner,
                 await owned_by(connection, account.account_id),
             )
-            for account in await memberships_of(connection, visitor.session.user.id)
+            for account in await memberships_of(connection, user.id)
             if (
                 partner := await queries.select_partner(
                     connection, account.account_id, connection_id
@@ -92,9 +91,7 @@ async def change_connection(
 ) -> Page:
     """Show or hide the account's name, decline a request, or disconnect."""
     form = await form_of(request, visitor)
-    if visitor.session is None:
-        return go_on(request, f"/sign-in?next=/connections/{connection_id}")
-    user = visitor.session.user
+    user = user_of(visitor, f"/connections/{connection_id}")
     async with database.general.transaction() as connection:
         account_id = await account_of_admin(connection, user, form.get("account_id", ""))
         actor = Actor("user", account_id, user.id)

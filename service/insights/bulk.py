@@ -161,11 +161,10 @@ async def buy_missing(
 
     Certificates given twice are bought once. Return the results with those.
     """
-    missing: dict[str, tuple[str, Kind | None]] = {}
+    missing: dict[str, Kind | None] = {}
     for item, result in zip(items, results, strict=True):
         if isinstance(result, CertificateNotFound):
-            cert_id, kind = _certificate_of(item)
-            missing.setdefault(cert_id, (cert_id, kind))
+            missing.setdefault(*_certificate_of(item))
     body = msgspec.json.encode({"insights": {"properties": properties}})
     at_once = asyncio.Semaphore(_BOUGHT_AT_ONCE)
 
@@ -179,14 +178,9 @@ async def buy_missing(
         found = msgspec.json.decode(told)["insights"]["properties"]
         return Told(str(answer.answer_id), found, bool(answer.is_past))
 
-    wanted = list(missing.values())[:most]
-    bought = dict(
-        zip(
-            (cert_id for cert_id, _ in wanted),
-            await asyncio.gather(*(buy(*each) for each in wanted)),
-            strict=True,
-        )
-    )
+    wanted = list(missing.items())[:most]
+    told = await asyncio.gather(*(buy(*each) for each in wanted))
+    bought = {cert_id: result for (cert_id, _), result in zip(wanted, told, strict=True)}
     return [
         bought.get(_certificate_of(item)[0], result)
         if isinstance(result, CertificateNotFound)

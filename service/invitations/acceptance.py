@@ -127,6 +127,7 @@ async def check_attempts(connection: Connection, invitation: Invitation) -> None
     )
     inviter_id = str(invitation.inviter_id)
     if await allowance.used_of(connection, _NAMES_REFUSED, inviter_id) >= NAMES_REFUSED_A_DAY:
+        # At its limit, this raises.
         await count_failed_name(connection, invitation)
 
 

@@ -13,7 +13,7 @@ from service.accounts import sign_in
 from service.accounts.members import belongs_anywhere, find_user, memberships_of
 from service.accounts.records import User
 from service.accounts.sign_in import LinkRequest
-from service.accounts.visitors import Visitor, form_of, go_on, page
+from service.accounts.visitors import Visitor, form_of, go_on, page, user_of
 from service.audit import Actor
 from service.errors import Conflict, Forbidden, InvalidInput, InvalidName, NoLongerOpen
 from service.invitations import acceptance, invitations, opt_outs, queries
@@ -179,10 +179,9 @@ async def show_opt_outs(
     request: HttpRequest, visitor: NamedDependency[Visitor], database: NamedDependency[Database]
 ) -> Page:
     """Show which invitations the user stopped."""
-    if visitor.session is None:
-        return go_on(request, "/sign-in?next=/opt-outs")
+    user = user_of(visitor, "/opt-outs")
     async with database.general.connection() as connection:
-        stopped = await opt_outs.opt_outs_of(connection, visitor.session.user.email)
+        stopped = await opt_outs.opt_outs_of(connection, user.email)
     return page(request, visitor, "opt_outs", stopped=stopped)
 
 
@@ -192,9 +191,7 @@ async def end_opt_out(
 ) -> Page:
     """Allow an inviter's, or everyone's, invitations to the user again."""
     form = await form_of(request, visitor)
-    if visitor.session is None:
-        return go_on(request, "/sign-in?next=/opt-outs")
-    email = visitor.session.user.email
+    email = user_of(visitor, "/opt-outs").email
     async with database.general.transaction() as connection:
         for each in await opt_outs.opt_outs_of(connection, email):
             if str(each.inviter_id or "everyone") == form.get("inviter"):

@@ -4,7 +4,8 @@ from litestar import get, post
 from litestar.di import NamedDependency
 
 from service.accounts.members import account_of_admin, memberships_of
-from service.accounts.visitors import Visitor, form_of, go_on, page
+from service.accounts.records import User
+from service.accounts.visitors import Visitor, form_of, go_on, page, user_of
 from service.audit import Actor
 from service.errors import Conflict, InvalidInput, LimitReached
 from service.ownership import claims, queries
@@ -22,9 +23,7 @@ async def show_domains(
     request: HttpRequest, visitor: NamedDependency[Visitor], database: NamedDependency[Database]
 ) -> Page:
     """Show the domains of all the user's accounts."""
-    if visitor.session is None:
-        return go_on(request, "/sign-in?next=/domains")
-    return await _domains(request, visitor, database)
+    return await _domains(request, visitor, database, user_of(visitor, "/domains"))
 
 
 @post("/domains", status_code=200)
@@ -33,9 +32,7 @@ async def change_domains(
 ) -> Page:
     """Add, verify, or remove a domain, or change whether it covers its subdomains."""
     form = await form_of(request, visitor)
-    if visitor.session is None:
-        return go_on(request, "/sign-in?next=/domains")
-    user, name = visitor.session.user, form.get("name", "")
+    user, name = user_of(visitor, "/domains"), form.get("name", "")
     due = None
     try:
         async with database.general.transaction() as connection:
@@ -56,7 +53,7 @@ async def change_domains(
                 case other:
                     raise InvalidInput("do", other or "", "add, verify, cover, or remove")
     except (InvalidInput, Conflict, LimitReached) as error:
-        return await _domains(request, visitor, database, error=str(error), name=name)
+        return await _domains(request, visitor, database, user, error=str(error), name=name)
     if due is not None:
         await claims.check(database, request.app.state.resolvers, due)
     return go_on(request, "/domains")
@@ -66,11 +63,11 @@ async def _domains(
     request: HttpRequest,
     visitor: Visitor,
     database: Database,
+    user: User,
     *,
     error: str | None = None,
     name: str = "",
 ) -> Page:
-    assert visitor.session is not None
     async with database.general.connection() as connection:
         accounts = [
             (
@@ -79,7 +76,7 @@ async def _domains(
                     connection, account.account_id, after=None, is_verified=None, limit=_SHOWN
                 ),
             )
-            for account in await memberships_of(connection, visitor.session.user.id)
+            for account in await memberships_of(connection, user.id)
         ]
     return page(
         request,

@@ -113,6 +113,19 @@ def error_page(request: HttpRequest, error: Exception) -> Page:
     return page
 
 
+class SignInNeeded(ServiceError):
+    """A page is for who is signed in. `path` is where signing in leads back to."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        super().__init__("sign in first")
+
+
+def _to_sign_in(request: HttpRequest, error: SignInNeeded) -> Page:
+    del request
+    return redirect(f"/sign-in?next={error.path}")
+
+
 def prefers_page(request: HttpRequest) -> bool:
     """Whether a request comes from a browser rather than from a program."""
     return request.accept.best_match([PROBLEM_JSON, "text/html"]) == "text/html"
@@ -129,6 +142,7 @@ def page_router(*handlers: Any) -> Router:
         "/",
         route_handlers=handlers,
         exception_handlers={
+            SignInNeeded: _to_sign_in,
             ServiceError: error_page,
             HTTPException: error_page,
             Exception: error_page,
