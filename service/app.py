@@ -18,6 +18,7 @@ from service.accounts import pages as accounts_pages
 from service.accounts.callers import calling
 from service.accounts.visitors import visiting
 from service.answers import api as answers_api
+from service.batches import api as batches_api
 from service.certificates import api as certificates_api
 from service.certificates.facts import without_vendor_host
 from service.connections import api as connections_api
@@ -49,6 +50,7 @@ from service.web.problems import (
 _ROUTES = (
     insights_api,
     answers_api,
+    batches_api,
     certificates_api,
     accounts_api,
     invitations_api,
@@ -63,7 +65,7 @@ _ROUTES = (
     guides,
     web_pages,
 )
-_LIFESPANS = (accounts_api, insights_api, certificates_api, ownership_api)
+_LIFESPANS = (accounts_api, insights_api, certificates_api, ownership_api, batches_api)
 
 
 def create_app(database_url: str, settings: Settings) -> Litestar:

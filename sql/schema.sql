@@ -196,6 +196,12 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION public.least_id_at(at timestamp with time zone) RETURNS uuid
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$
+    SELECT rpad(lpad(to_hex(floor(extract(epoch FROM at) * 1000)::bigint), 12, '0'), 32, '0')::uuid
+$$;
+
 CREATE FUNCTION public.mailbox_of(email text) RETURNS text
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $_$
@@ -210,6 +216,33 @@ CREATE FUNCTION public.mailbox_of(email text) RETURNS text
             split_part(email, '@', 2) AS domain
     ) AS parts
 $_$;
+
+CREATE FUNCTION public.make_answer_month(month timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    first date := date_trunc('month', month AT TIME ZONE 'UTC');
+    name text := 'answer_' || to_char(first, 'YYYY_MM');
+    since uuid := least_id_at(first::timestamp AT TIME ZONE 'UTC');
+    until uuid := least_id_at((first + interval '1 month') AT TIME ZONE 'UTC');
+
+BEGIN
+    IF to_regclass(name) IS NOT NULL THEN
+        RETURN;
+    END IF;
+    -- Attached once it is made, which lets answers be put on record meanwhile.
+    EXECUTE format('CREATE TABLE %I (LIKE answer INCLUDING ALL)', name);
+    EXECUTE format(
+        'WITH moved AS (DELETE FROM answer_other WHERE id >= %L AND id < %L RETURNING *)
+        INSERT INTO %I SELECT * FROM moved',
+        since, until, name
+    );
+    EXECUTE format(
+        'ALTER TABLE answer ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', name, since, until
+    );
+
+END
+$$;
 
 CREATE FUNCTION public.owner_of_host(host text, covering_names text[], at timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS TABLE(owner_id uuid, owner_name text, domain text, verified_at timestamp with time zone)
     LANGUAGE sql STABLE ROWS 1
@@ -323,6 +356,24 @@ CREATE TABLE public.answer (
     as_of timestamp with time zone,
     CONSTRAINT answer_check CHECK (((NOT (status IS DISTINCT FROM 'named'::text)) OR (num_nonnulls(owner_account_id, owner_name, covered_by, verified_at) = 0))),
     CONSTRAINT answer_status_check CHECK ((status = ANY (ARRAY['named'::text, 'verified'::text, 'none'::text, 'not_applicable'::text])))
+)
+PARTITION BY RANGE (id);
+
+CREATE TABLE public.answer_other (
+    id uuid CONSTRAINT answer_id_not_null NOT NULL,
+    account_id uuid CONSTRAINT answer_account_id_not_null NOT NULL,
+    api_key_id uuid CONSTRAINT answer_api_key_id_not_null NOT NULL,
+    cert_id text,
+    domain text,
+    status text,
+    owner_account_id uuid,
+    owner_name text,
+    covered_by text,
+    verified_at timestamp with time zone,
+    answered_at timestamp with time zone CONSTRAINT answer_answered_at_not_null NOT NULL,
+    as_of timestamp with time zone,
+    CONSTRAINT answer_check CHECK (((NOT (status IS DISTINCT FROM 'named'::text)) OR (num_nonnulls(owner_account_id, owner_name, covered_by, verified_at) = 0))),
+    CONSTRAINT answer_status_check CHECK ((status = ANY (ARRAY['named'::text, 'verified'::text, 'none'::text, 'not_applicable'::text])))
 );
 
 CREATE TABLE public.api_key (
@@ -336,6 +387,79 @@ CREATE TABLE public.api_key (
     CONSTRAINT api_key_digest_check CHECK ((octet_length(digest) = 32)),
     CONSTRAINT api_key_name_check CHECK (((length(name) >= 1) AND (length(name) <= 100)))
 );
+
+CREATE TABLE public.batch (
+    id uuid NOT NULL,
+    account_id uuid NOT NULL,
+    api_key_id uuid NOT NULL,
+    name text,
+    state text NOT NULL,
+    source text NOT NULL,
+    options jsonb NOT NULL,
+    layout jsonb,
+    as_of timestamp with time zone,
+    is_as_of_given boolean NOT NULL,
+    first_answer_id uuid NOT NULL,
+    rows integer,
+    chunks integer,
+    error jsonb,
+    summary jsonb,
+    upload_bytes bigint DEFAULT 0 NOT NULL,
+    upload_sha256 bytea,
+    idempotency_key text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    answering_since timestamp with time zone,
+    ended_at timestamp with time zone,
+    expires_at timestamp with time zone NOT NULL,
+    deleted_at timestamp with time zone,
+    CONSTRAINT batch_check CHECK (((state = ANY (ARRAY['finished'::text, 'failed'::text, 'canceled'::text])) = (ended_at IS NOT NULL))),
+    CONSTRAINT batch_check1 CHECK (((state <> ALL (ARRAY['answering'::text, 'summarizing'::text, 'finished'::text])) OR (as_of IS NOT NULL))),
+    CONSTRAINT batch_chunks_check CHECK ((chunks >= 0)),
+    CONSTRAINT batch_name_check CHECK ((length(name) <= 200)),
+    CONSTRAINT batch_rows_check CHECK ((rows >= 0)),
+    CONSTRAINT batch_source_check CHECK ((source = ANY (ARRAY['upload'::text, 'retained'::text]))),
+    CONSTRAINT batch_state_check CHECK ((state = ANY (ARRAY['uploading'::text, 'reading'::text, 'answering'::text, 'summarizing'::text, 'finished'::text, 'failed'::text, 'canceled'::text]))),
+    CONSTRAINT batch_upload_sha256_check CHECK ((octet_length(upload_sha256) = 32))
+);
+
+CREATE TABLE public.batch_chunk (
+    batch_id uuid NOT NULL,
+    number integer NOT NULL,
+    first_row integer NOT NULL,
+    rows integer NOT NULL,
+    input bytea NOT NULL,
+    told bytea,
+    counts jsonb
+);
+
+ALTER TABLE ONLY public.batch_chunk ALTER COLUMN input SET STORAGE EXTERNAL;
+
+ALTER TABLE ONLY public.batch_chunk ALTER COLUMN told SET STORAGE EXTERNAL;
+
+CREATE TABLE public.batch_format (
+    batch_id uuid NOT NULL,
+    format text NOT NULL,
+    is_complete boolean DEFAULT false NOT NULL,
+    error text
+);
+
+CREATE TABLE public.batch_result (
+    batch_id uuid NOT NULL,
+    format text NOT NULL,
+    number integer NOT NULL,
+    length integer NOT NULL,
+    content bytea NOT NULL
+);
+
+ALTER TABLE ONLY public.batch_result ALTER COLUMN content SET STORAGE EXTERNAL;
+
+CREATE TABLE public.batch_upload (
+    batch_id uuid NOT NULL,
+    number integer NOT NULL,
+    content bytea NOT NULL
+);
+
+ALTER TABLE ONLY public.batch_upload ALTER COLUMN content SET STORAGE EXTERNAL;
 
 CREATE SEQUENCE public.certificate_revision
     START WITH 1
@@ -537,6 +661,34 @@ CREATE VIEW public.live_ownership AS
     owner_name
    FROM public.ownerships_at(NULL::timestamp with time zone) ownerships_at(domain, covers_subdomains, verified_at, owner_id, owner_name);
 
+CREATE TABLE public.log (
+    is_only boolean DEFAULT true NOT NULL,
+    origin text NOT NULL,
+    size bigint DEFAULT 0 NOT NULL,
+    sealed_until timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    CONSTRAINT log_is_only_check CHECK (is_only)
+);
+
+CREATE TABLE public.log_checkpoint (
+    size bigint NOT NULL,
+    note text NOT NULL,
+    made_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE public.log_key (
+    verifier_key text NOT NULL,
+    first_used_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE public.log_tile (
+    level smallint NOT NULL,
+    number bigint NOT NULL,
+    hashes bytea NOT NULL,
+    CONSTRAINT log_tile_hashes_check CHECK (((octet_length(hashes) >= 32) AND (octet_length(hashes) <= 8192)))
+);
+
+ALTER TABLE ONLY public.log_tile ALTER COLUMN hashes SET STORAGE EXTERNAL;
+
 CREATE TABLE public.mail (
     id uuid NOT NULL,
     kind text NOT NULL,
@@ -665,6 +817,13 @@ CREATE TABLE public.retained_certificate (
     answer_id uuid NOT NULL
 );
 
+CREATE TABLE public.sealed_answer (
+    "position" bigint NOT NULL,
+    answer_id uuid NOT NULL,
+    nonce bytea NOT NULL,
+    CONSTRAINT sealed_answer_nonce_check CHECK ((octet_length(nonce) = 16))
+);
+
 CREATE TABLE public.sign_in_link (
     mail_id uuid NOT NULL,
     email text NOT NULL,
@@ -699,6 +858,8 @@ CREATE TABLE public.visibility_grant (
     CONSTRAINT visibility_grant_check1 CHECK ((owner_id <> viewer_id))
 );
 
+ALTER TABLE ONLY public.answer ATTACH PARTITION public.answer_other DEFAULT;
+
 ALTER TABLE ONLY public.pgqueuer ALTER COLUMN id SET DEFAULT nextval('public.pgqueuer_id_seq'::regclass);
 
 ALTER TABLE ONLY public.pgqueuer_schedules ALTER COLUMN id SET DEFAULT nextval('public.pgqueuer_schedules_id_seq'::regclass);
@@ -720,6 +881,9 @@ ALTER TABLE ONLY public.allowance
 ALTER TABLE ONLY public.answer
     ADD CONSTRAINT answer_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.answer_other
+    ADD CONSTRAINT answer_other_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.api_key
     ADD CONSTRAINT api_key_digest_unique UNIQUE (digest);
 
@@ -731,6 +895,24 @@ ALTER TABLE ONLY public.app_user
 
 ALTER TABLE ONLY public.app_user
     ADD CONSTRAINT app_user_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.batch
+    ADD CONSTRAINT batch_answers UNIQUE (first_answer_id);
+
+ALTER TABLE ONLY public.batch_chunk
+    ADD CONSTRAINT batch_chunk_pkey PRIMARY KEY (batch_id, number);
+
+ALTER TABLE ONLY public.batch_format
+    ADD CONSTRAINT batch_format_pkey PRIMARY KEY (batch_id, format);
+
+ALTER TABLE ONLY public.batch
+    ADD CONSTRAINT batch_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.batch_result
+    ADD CONSTRAINT batch_result_pkey PRIMARY KEY (batch_id, format, number);
+
+ALTER TABLE ONLY public.batch_upload
+    ADD CONSTRAINT batch_upload_pkey PRIMARY KEY (batch_id, number);
 
 ALTER TABLE ONLY public.certificate
     ADD CONSTRAINT certificate_unique UNIQUE NULLS NOT DISTINCT (cert_id, imported_by);
@@ -780,6 +962,18 @@ ALTER TABLE ONLY public.invitation_opt_out
 ALTER TABLE ONLY public.invitation
     ADD CONSTRAINT invitation_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.log_checkpoint
+    ADD CONSTRAINT log_checkpoint_pkey PRIMARY KEY (size);
+
+ALTER TABLE ONLY public.log_key
+    ADD CONSTRAINT log_key_pkey PRIMARY KEY (verifier_key);
+
+ALTER TABLE ONLY public.log
+    ADD CONSTRAINT log_pkey PRIMARY KEY (is_only);
+
+ALTER TABLE ONLY public.log_tile
+    ADD CONSTRAINT log_tile_pkey PRIMARY KEY (level, number);
+
 ALTER TABLE ONLY public.mail
     ADD CONSTRAINT mail_pkey PRIMARY KEY (id);
 
@@ -806,6 +1000,12 @@ ALTER TABLE ONLY public.pgqueuer_statistics
 
 ALTER TABLE ONLY public.retained_certificate
     ADD CONSTRAINT retained_certificate_pkey PRIMARY KEY (account_id, cert_id);
+
+ALTER TABLE ONLY public.sealed_answer
+    ADD CONSTRAINT sealed_answer_once UNIQUE (answer_id);
+
+ALTER TABLE ONLY public.sealed_answer
+    ADD CONSTRAINT sealed_answer_pkey PRIMARY KEY ("position");
 
 ALTER TABLE ONLY public.sign_in_link
     ADD CONSTRAINT sign_in_link_pkey PRIMARY KEY (mail_id);
@@ -834,11 +1034,27 @@ CREATE UNIQUE INDEX account_suspension_live ON public.account_suspension USING b
 
 CREATE INDEX account_suspension_period ON public.account_suspension USING btree (account_id, started_at);
 
-CREATE INDEX answer_account ON public.answer USING btree (account_id, id);
+CREATE INDEX answer_account ON ONLY public.answer USING btree (account_id, id);
 
-CREATE INDEX answer_certificate ON public.answer USING btree (account_id, cert_id);
+CREATE INDEX answer_certificate ON ONLY public.answer USING btree (account_id, cert_id);
+
+CREATE INDEX answer_other_account_id_cert_id_idx ON public.answer_other USING btree (account_id, cert_id);
+
+CREATE INDEX answer_other_account_id_id_idx ON public.answer_other USING btree (account_id, id);
+
+CREATE INDEX answer_time ON ONLY public.answer USING brin (answered_at) WITH (pages_per_range='16', autosummarize='on');
+
+CREATE INDEX answer_other_answered_at_idx ON public.answer_other USING brin (answered_at) WITH (pages_per_range='16', autosummarize='on');
 
 CREATE INDEX api_key_account ON public.api_key USING btree (account_id);
+
+CREATE INDEX batch_account ON public.batch USING btree (account_id, id);
+
+CREATE INDEX batch_chunk_open ON public.batch_chunk USING btree (batch_id, number) WHERE (told IS NULL);
+
+CREATE UNIQUE INDEX batch_once ON public.batch USING btree (account_id, idempotency_key);
+
+CREATE INDEX batch_unfinished ON public.batch USING btree (id) WHERE (ended_at IS NULL);
 
 CREATE INDEX certificate_recorded_at ON public.certificate USING btree (recorded_at);
 
@@ -930,6 +1146,14 @@ CREATE INDEX visibility_grant_period ON public.visibility_grant USING btree (own
 
 CREATE INDEX visibility_grant_viewer ON public.visibility_grant USING btree (viewer_id) WHERE (ended_at IS NULL);
 
+ALTER INDEX public.answer_certificate ATTACH PARTITION public.answer_other_account_id_cert_id_idx;
+
+ALTER INDEX public.answer_account ATTACH PARTITION public.answer_other_account_id_id_idx;
+
+ALTER INDEX public.answer_time ATTACH PARTITION public.answer_other_answered_at_idx;
+
+ALTER INDEX public.answer_pkey ATTACH PARTITION public.answer_other_pkey;
+
 CREATE TRIGGER account_periods AFTER INSERT OR UPDATE OF name, suspended_at ON public.account FOR EACH ROW EXECUTE FUNCTION public.keep_account_periods();
 
 CREATE TRIGGER certificate_added AFTER INSERT ON public.certificate REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION public.count_certificates();
@@ -957,6 +1181,24 @@ ALTER TABLE ONLY public.api_key
 
 ALTER TABLE ONLY public.app_user
     ADD CONSTRAINT app_user_answers_by_fkey FOREIGN KEY (id, answers_by) REFERENCES public.membership(user_id, account_id) ON DELETE SET NULL (answers_by);
+
+ALTER TABLE ONLY public.batch
+    ADD CONSTRAINT batch_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id);
+
+ALTER TABLE ONLY public.batch
+    ADD CONSTRAINT batch_api_key_id_fkey FOREIGN KEY (api_key_id) REFERENCES public.api_key(id);
+
+ALTER TABLE ONLY public.batch_chunk
+    ADD CONSTRAINT batch_chunk_batch_id_fkey FOREIGN KEY (batch_id) REFERENCES public.batch(id);
+
+ALTER TABLE ONLY public.batch_format
+    ADD CONSTRAINT batch_format_batch_id_fkey FOREIGN KEY (batch_id) REFERENCES public.batch(id);
+
+ALTER TABLE ONLY public.batch_result
+    ADD CONSTRAINT batch_result_batch_id_fkey FOREIGN KEY (batch_id) REFERENCES public.batch(id);
+
+ALTER TABLE ONLY public.batch_upload
+    ADD CONSTRAINT batch_upload_batch_id_fkey FOREIGN KEY (batch_id) REFERENCES public.batch(id);
 
 ALTER TABLE ONLY public.certificate
     ADD CONSTRAINT certificate_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id);

@@ -16,12 +16,14 @@ _NOISE = re.compile(
     r"^(--.*|SET (?!check_function_bodies).*|SELECT pg_catalog\.set_config.*|\\.*|)\n", re.MULTILINE
 )
 
+_LEFT_OUT = ("_pogo_*", "answer_before", "answer_2*")
+
 
 def dump(url: str) -> str:
-    """A database's schema as SQL, without the migration tool's own tables."""
+    """A database's schema as SQL, without the migration tool's tables and those of single months."""
     program = package() / "pginstall18" / "bin" / "pg_dump"
     dumped = subprocess.run(
-        [program, "--schema-only", "--no-owner", "--exclude-table=_pogo_*", url],
+        [program, "--schema-only", "--no-owner", *(f"--exclude-table={name}" for name in _LEFT_OUT), url],
         check=True,
         capture_output=True,
         text=True,

@@ -1,6 +1,5 @@
 """The management API for the record of answers and of retained certificates."""
 
-from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
@@ -16,13 +15,13 @@ from service.accounts.records import Caller
 from service.answers import queries
 from service.answers.exports import MEDIA_TYPES, Format, exported
 from service.answers.records import AnswerFilters, AnswerView, RetainedFilters, RetainedView
-from service.certificates.facts import Time, checked_cert_id
-from service.errors import InvalidHostname, InvalidInput, NotFound
+from service.certificates.facts import checked_cert_id
+from service.errors import InvalidHostname, NotFound
 from service.ownership.hostname import canonical_host
 from service.postgres.pools import Database
 from service.web.bodies import JSON
 from service.web.documents import KEYED, documented, problems
-from service.web.parameters import IdCursor, Limit, TextCursor, page_of
+from service.web.parameters import IdCursor, Limit, TextCursor, page_of, time_in
 
 
 class AnswerList(msgspec.Struct):
@@ -83,8 +82,8 @@ async def list_answers(
         cert_id=None if cert_id is None else checked_cert_id(cert_id),
         host=None if host is None else _host(host),
         status=status,
-        since=_time("from", since),
-        until=_time("to", until),
+        since=time_in("from", since),
+        until=time_in("to", until),
         key_id=key_id,
     )
 
@@ -149,8 +148,8 @@ async def list_retained(
         reference=reference,
         vendor=vendor,
         campaign_id=campaign_id,
-        since=_time("from", since),
-        until=_time("to", until),
+        since=time_in("from", since),
+        until=time_in("to", until),
     )
 
     async def page(after: str | None, most: int) -> list[RetainedView]:
@@ -189,17 +188,6 @@ def _host(text: str) -> str:
     except InvalidHostname:
         # Addresses and single labels are on record as they were.
         return text.strip().lower()
-
-
-def _time(name: str, text: str | None) -> datetime | None:
-    """Return a time in a query (RFC 3339). Raises `InvalidInput`."""
-    if text is None:
-        return None
-    try:
-        # A plus sign that was sent as it is means a space in a query.
-        return msgspec.convert(text.replace(" ", "+"), Time)
-    except msgspec.ValidationError:
-        raise InvalidInput(name, text, "a time such as 2026-07-04T12:00:00Z") from None
 
 
 routes = [list_answers, get_answer, list_retained]

@@ -20,7 +20,7 @@ MEDIA_TYPES: dict[Format, str] = {
 _AT_ONCE = 1000
 
 # What spreadsheets take for the beginning of a formula, also in full width (OWASP, “CSV Injection”).
-_BEGINS_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+BEGINS_FORMULA = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
 
 async def exported(
@@ -47,7 +47,7 @@ async def exported(
 
 def safe_cell(text: str) -> str:
     """Return a text that no spreadsheet computes: an apostrophe before it makes it text."""
-    return f"'{text}" if text.startswith(_BEGINS_FORMULA) else text
+    return f"'{text}" if text[:1] in BEGINS_FORMULA else text
 
 
 def _values(item: Struct) -> list[object]:

@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
-from uuid import UUID
-from weakref import WeakValueDictionary
 
 import msgspec
 from litestar import Litestar, Response, post
@@ -22,11 +20,12 @@ from service.certificates.imports import (
     in_groups,
     numbered_lines,
 )
-from service.errors import BodyTooLarge, Overloaded, TooManyCalls
+from service.errors import BodyTooLarge, Overloaded
 from service.postgres.pools import Database
 from service.processes import metrics
 from service.web.bodies import JSON, HttpRequest, streamed_body
 from service.web.documents import KEYED, documented, problems
+from service.web.one_each import OneEach
 
 MAX_IMPORT = 16 * 1024 * 1024
 MAX_IMPORT_LINES = 20_000
@@ -35,7 +34,7 @@ MAX_IMPORT_LINES = 20_000
 _IN_MEMORY = 256 * 1024
 
 # How many imports a process takes at the same time, how many of them record a group of lines, and how
-# many seconds any of them waits for its turn. One leaves time for calls to be answered.
+# many seconds any of those waits for its turn. One leaves time for calls to be answered.
 _MOST = 32
 _AT_ONCE = 1
 _DEADLINE = 5.0
@@ -93,7 +92,8 @@ async def import_certificates(
 
     Lines are recorded in groups. If you get a 503, some may be recorded: send them all again.
     """
-    imports: _Imports = request.app.state.imports
+    imports: OneEach = request.app.state.imports
+    turns: asyncio.Semaphore = request.app.state.import_turns
     items: list[LineResult] = []
     async with imports.one_more(caller.account_id):
         with SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
@@ -110,7 +110,7 @@ async def import_certificates(
                     check_are_lines(group)
                 if items:
                     await asyncio.sleep(_PAUSE)
-                async with imports.turn(), database.general.transaction() as connection:
+                async with _turn(turns), database.general.transaction() as connection:
                     items += await import_lines(connection, group, caller)
     failed = sum(item.result is msgspec.UNSET for item in items)
     for result, count in Counter(str(item.result or "failed") for item in items).items():
@@ -122,47 +122,25 @@ async def import_certificates(
     )
 
 
-class _Imports:
-    """The imports of this process: one of each account, and each waiting for its turn."""
-
-    def __init__(self) -> None:
-        self._accounts: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
-        self._turns = asyncio.Semaphore(_AT_ONCE)
-
-    @asynccontextmanager
-    async def one_more(self, account_id: UUID) -> AsyncIterator[None]:
-        """Begin an import. Raises `TooManyCalls` or `Overloaded`."""
-        if len(self._accounts) >= _MOST:
-            raise Overloaded("too many imports are in progress")
-        own = self._accounts.setdefault(account_id, asyncio.Lock())
-        try:
-            async with asyncio.timeout(_DEADLINE):
-                await own.acquire()
-        except TimeoutError:
-            raise TooManyCalls("another import of yours is in progress") from None
-        try:
-            yield
-        finally:
-            own.release()
-
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Wait to record a group of lines. Raises `Overloaded`."""
-        try:
-            async with asyncio.timeout(_DEADLINE):
-                await self._turns.acquire()
-        except TimeoutError:
-            raise Overloaded("too many imports are in progress") from None
-        try:
-            yield
-        finally:
-            self._turns.release()
+@asynccontextmanager
+async def _turn(turns: asyncio.Semaphore) -> AsyncIterator[None]:
+    """Wait to record a group of lines. Raises `Overloaded`."""
+    try:
+        async with asyncio.timeout(_DEADLINE):
+            await turns.acquire()
+    except TimeoutError:
+        raise Overloaded("too many imports are in progress") from None
+    try:
+        yield
+    finally:
+        turns.release()
 
 
 @asynccontextmanager
 async def lifespan(app: Litestar) -> AsyncIterator[None]:
     """Limit how many imports run at once in this process."""
-    app.state.imports = _Imports()
+    app.state.imports = OneEach("import", _MOST)
+    app.state.import_turns = asyncio.Semaphore(_AT_ONCE)
     yield
 
 

@@ -55,6 +55,28 @@ _ANSWER = {
     "covered_by": "brightquote.example",
     "verified_at": _AT,
 }
+_BATCH = {
+    "id": "01a21d50-0000-7000-8000-000000000008",
+    "name": "leads.csv",
+    "of": "upload",
+    "state": "finished",
+    "format": "csv",
+    "column": "cert_url",
+    "asks_about": "certificates",
+    "as_of": _AT,
+    "rows": 5000,
+    "counts": {"named": 1650, "verified": 1900, "none": 1250, "not_applicable": 150, "error": 50},
+    "rows_per_second": 25000.0,
+    "estimated_end": None,
+    "upload_bytes": 734_003,
+    "upload_sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "created_at": _AT,
+    "ended_at": _AT,
+    "expires_at": _LATER,
+    "error": None,
+}
+_UNFINISHED = {**_BATCH, "state": "answering", "ended_at": None, "estimated_end": _AT}
+_COUNTS = {"named": 3, "none": 1}
 _CODE = "activeprospect-domain-verification=kU3dPq0ZrT8wYx2mNvB5hLsJ7gFcA-e_"
 _DOMAIN = {
     "name": "seller.example",
@@ -302,6 +324,31 @@ EXAMPLES: dict[str, Example] = {
                 },
             ],
         },
+    ),
+    "createBatch": Example(
+        request="cert_url\nhttps://cert.trustedform.com/" + CERTIFICATE + "\n", response=_UNFINISHED
+    ),
+    "listBatches": Example(response={"items": [_BATCH], "next": None}),
+    "getBatch": Example(parameters={"batch_id": str(_BATCH["id"])}, response=_BATCH),
+    "cancelBatch": Example(
+        parameters={"batch_id": str(_BATCH["id"])}, response={**_BATCH, "state": "canceled"}
+    ),
+    "deleteBatch": Example(parameters={"batch_id": str(_BATCH["id"])}),
+    "getBatchSummary": Example(
+        parameters={"batch_id": str(_BATCH["id"])},
+        response={
+            "counts": _COUNTS,
+            "domains": [
+                {"domain": "brightquote.example", "status": "named", "rows": 3},
+                {"domain": "unclaimed-offers.example", "status": "none", "rows": 1},
+            ],
+            "columns": [{"name": "vendor", "values": [{"value": "Acme", **_COUNTS}]}],
+            "days": [{"day": "2026-11-27", **_COUNTS}],
+        },
+    ),
+    "getBatchResults": Example(
+        parameters={"batch_id": str(_BATCH["id"])},
+        response="cert_url,confirmed_owner,status,domain,expired,error,answer_id\r\n",
     ),
     "listAnswers": Example(response={"items": [_ANSWER], "next": None}),
     "getAnswer": Example(parameters={"answer_id": _ANSWER_ID}, response=_ANSWER),

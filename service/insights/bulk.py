@@ -6,13 +6,15 @@ All of them see one instant: now, or the past one that is asked for.
 import asyncio
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
+from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 from uuid_utils.compat import uuid7
 
 from service.accounts.records import Caller
+from service.certificates.certificates import refresh_hosts
 from service.certificates.facts import Kind, cert_id_of_url, checked_cert_id
 from service.certificates.hosts import host_of
 from service.certificates.merging import host_columns
@@ -110,6 +112,12 @@ class BulkResponse(Struct):
 Result: TypeAlias = Told | ServiceError
 """What came of one item."""
 
+RowAnswer: TypeAlias = queries.BatchAnswer
+"""What a row of a batch is told about the owner."""
+
+RowQuestion: TypeAlias = tuple[str | None, tuple[str, Sequence[str]] | None]
+"""A certificate's id, or a site's host with the names that cover it."""
+
 
 async def answer_many(
     database: Database,
@@ -139,13 +147,48 @@ async def answer_many(
             results.append(error)
     async with database.general.connection() as connection:
         if as_of is not None:
-            await _check_instant(connection, as_of)
+            await check_instant(connection, as_of)
         answers = await queries.insert_many_answers(
             connection, questions, SUFFIX_LIST_VERSION, as_of
         )
     told = iter([_result_of(wanted, answer) for answer in answers])
     instant = as_of or (answers[0].answered_at if answers else datetime.now(UTC))
     return instant, [next(told) if result is None else result for result in results]
+
+
+async def answer_rows(
+    connection: Connection,
+    account_id: UUID,
+    api_key_id: UUID,
+    answer_ids: Sequence[UUID],
+    questions: Sequence[RowQuestion],
+    as_of: datetime,
+) -> list[RowAnswer | ServiceError]:
+    """Answer the rows of a batch as of an instant, in order, and put the answers on record."""
+    answers: dict[int, RowAnswer] = {}
+    open_ones = list(range(len(questions)))
+    # Again for certificates whose host was found under another suffix list.
+    for _ in range(2):
+        found = await queries.insert_batch_answers(
+            connection,
+            account_id,
+            api_key_id,
+            [answer_ids[position] for position in open_ones],
+            [questions[position][0] for position in open_ones],
+            [questions[position][1] for position in open_ones],
+            SUFFIX_LIST_VERSION,
+            as_of,
+        )
+        answers.update(zip(open_ones, found, strict=True))
+        open_ones = [at for at in open_ones if answers[at].verdict == "outdated"]
+        if not open_ones:
+            break
+        outdated = [questions[position][0] for position in open_ones]
+        await refresh_hosts(connection, [cert_id for cert_id in outdated if cert_id is not None])
+    return [
+        answer if answer.verdict == "answered" else PROBLEMS[answer.verdict]()
+        for _, answer in sorted(answers.items())
+    ]
 
 
 async def buy_missing(
@@ -218,7 +261,11 @@ def _question_of(item: Item, key: str, properties: Collection[str]) -> Question:
     if item.cert_id is not None or item.cert_url is not None:
         cert_id, _ = _certificate_of(item)
     else:
-        site = _site_of(item)
+        site = (
+            site_of("host", item.host)
+            if item.host is not None
+            else site_of("page_url", item.page_url or "")
+        )
     return Question(
         answer_id=uuid7(),
         key_digest=digest_of(key),
@@ -236,15 +283,14 @@ def _certificate_of(item: Item) -> tuple[str, Kind | None]:
     return checked_cert_id(item.cert_id or ""), None
 
 
-def _site_of(item: Item) -> tuple[str, Sequence[str]]:
-    """Return the host of an item about a site, with the names that cover it. Raises `InvalidInput`."""
+def site_of(name: Literal["host", "page_url"], given: str) -> tuple[str, Sequence[str]]:
+    """Return the host that a host or the URL of a page names, with the names that cover it.
+
+    Raises `InvalidInput`, which names `name`.
+    """
     # As if a certificate told it, which knows what people write into such fields.
-    name, facts = (
-        ("host", {"domain": item.host, "is_masked": False})
-        if item.host is not None
-        else ("page_url", {"page_url": item.page_url, "is_masked": False, "is_framed": False})
-    )
-    given = item.host if item.host is not None else item.page_url
+    facts: dict[str, object] = {"is_masked": False, "is_framed": False}
+    facts["domain" if name == "host" else "page_url"] = given
     try:
         host = host_of("web", facts)
     except (InvalidInput, InvalidHostname):
@@ -263,7 +309,7 @@ def _result_of(properties: tuple[str, ...], answer: Answer) -> Result:
     return Told(str(answer.answer_id), told, bool(answer.is_past))
 
 
-async def _check_instant(connection: Connection, as_of: datetime) -> None:
+async def check_instant(connection: Connection, as_of: datetime) -> None:
     """Raise `InvalidInput` unless the record tells what was so at that instant."""
     now = datetime.now(UTC)
     start = await queries.select_record_start(connection)

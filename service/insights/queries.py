@@ -112,6 +112,22 @@ asked AS (
     LEFT JOIN account AS viewer ON viewer.id = api_key.account_id
 )"""
 
+# What the rows of a batch ask, all of them for one account. Its key may have been revoked since.
+_ASKED_BY_BATCH = """
+asked AS (
+    SELECT
+        asked.position, asked.answer_id, asked.cert_id, true AS owner_asked, false AS facts_asked,
+        CASE
+            WHEN asked.site IS NULL THEN jsonb_build_object('at_any_age', true)
+            ELSE jsonb_build_object('at_any_age', true, 'site', asked.site, 'names', asked.names)
+        END AS more,
+        NULL::text[] AS needed,
+        $2::uuid AS api_key_id, viewer.id AS viewer_id, viewer.suspended_at
+    FROM unnest($1::uuid[], $4::text[], $5::text[], $6::text[])
+        WITH ORDINALITY AS asked (answer_id, cert_id, site, names, position)
+    LEFT JOIN account AS viewer ON viewer.id = $3
+)"""
+
 # What is on record about the certificate: the service's own record if there is one, otherwise the
 # caller's. With a vendor, a record with everything that is needed comes first.
 _RECORD = """(
@@ -293,16 +309,30 @@ LEFT JOIN retained
 ORDER BY told.position
 """
 
+_ANSWERS_OF_BATCH = """
+SELECT verdict, host, status, owner_name, is_past, created_at FROM told ORDER BY position
+"""
 
-def _statement(*, record: str, as_of: str) -> str:
-    steps = ",".join((_ASKED, _HELD, _JUDGED, _TOLD, _RECORDED, _RETAINED))
-    return "WITH " + steps.format(record=record, as_of=as_of) + _ANSWERS
+
+_STEPS = (_ASKED, _HELD, _JUDGED, _TOLD, _RECORDED, _RETAINED)
 
 
-# One definition of every step, and three statements: the planner makes the least of the common one.
+def _statement(
+    *, record: str, as_of: str, steps: Sequence[str] = _STEPS, result: str = _ANSWERS
+) -> str:
+    return "WITH " + ",".join(steps).format(record=record, as_of=as_of) + result
+
+
+# One definition of every step, and four statements: the planner makes the least of the common one.
 _INSERT_ANSWERS = _statement(record=_RECORD, as_of="NULL::timestamptz")
 _INSERT_MANY_ANSWERS = _statement(record=_RECORD_OR_SITE, as_of="NULL::timestamptz")
 _INSERT_ANSWERS_AS_OF = _statement(record=_RECORD_OR_SITE, as_of="$12::timestamptz")
+_INSERT_BATCH_ANSWERS = _statement(
+    record=_RECORD_OR_SITE,
+    as_of="$12::timestamptz",
+    steps=(_ASKED_BY_BATCH, _HELD, _JUDGED, _TOLD, _RECORDED),
+    result=_ANSWERS_OF_BATCH,
+)
 
 
 async def insert_answers(
@@ -325,6 +355,49 @@ async def insert_many_answers(
     if as_of is None:
         return await _insert(connection, _INSERT_MANY_ANSWERS, questions, suffix_list)
     return await _insert(connection, _INSERT_ANSWERS_AS_OF, questions, suffix_list, as_of)
+
+
+class BatchAnswer(msgspec.Struct, frozen=True, array_like=True):
+    """What a row of a batch is told. `made_at` is when the certificate was made, if that is known."""
+
+    verdict: Verdict
+    host: str | None
+    status: Status | None
+    owner_name: str | None
+    is_past: bool | None
+    made_at: datetime | None
+
+
+async def insert_batch_answers(
+    connection: Connection,
+    account_id: UUID,
+    api_key_id: UUID,
+    answer_ids: Sequence[UUID],
+    cert_ids: Sequence[str | None],
+    sites: Sequence[tuple[str, Sequence[str]] | None],
+    suffix_list: str,
+    as_of: datetime,
+) -> list[BatchAnswer]:
+    """Decide and record the answers of rows, each about a certificate or a site, as of an instant.
+
+    Like `insert_answers`, but only about the owner, and with no more of each row than that takes.
+    """
+    rows = await connection.fetch(
+        _INSERT_BATCH_ANSWERS,
+        answer_ids,
+        api_key_id,
+        account_id,
+        cert_ids,
+        [None if site is None else site[0] for site in sites],
+        [None if site is None else ",".join(site[1]) for site in sites],
+        suffix_list,
+        LONGEST_WINDOW,
+        SETTLED_AFTER,
+        TRUSTED_FOR,
+        MOVING,
+        as_of,
+    )
+    return [BatchAnswer(*row) for row in rows]
 
 
 async def select_record_start(connection: Connection) -> datetime | None:

@@ -22,6 +22,11 @@ BATCH_SIZE = Histogram(
     "How many calls shared one query.",
     buckets=(1, 2, 4, 8, 16, 32, 64, 128),
 )
+BATCH_ROWS = Counter(
+    "confirmed_owner_batch_rows",
+    "Rows of batches that were answered, by what they were told.",
+    ["result"],
+)
 UPSTREAM = Counter(
     "confirmed_owner_upstream_calls",
     "Calls to the vendor, by HTTP status or other outcome.",

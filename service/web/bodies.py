@@ -30,12 +30,15 @@ async def raw_body(request: HttpRequest, media_types: tuple[str, ...]) -> bytes:
     return body
 
 
-async def streamed_body(request: HttpRequest, media_types: tuple[str, ...]) -> AsyncIterator[bytes]:
-    """Yield a body as it arrives. Raises `UnacceptableBody`."""
+async def streamed_body(
+    request: HttpRequest, media_types: tuple[str, ...] | None
+) -> AsyncIterator[bytes]:
+    """Yield a body as it arrives; of any type, if none are given. Raises `UnacceptableBody`."""
     with _measured(request):
         async for chunk in request.stream():
             if chunk:
-                _check_type(request, media_types)
+                if media_types is not None:
+                    _check_type(request, media_types)
                 yield chunk
 
 

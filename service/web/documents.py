@@ -127,7 +127,9 @@ def _describe(operation: dict[str, Any], example: Example) -> None:
             parameter["example"] = example.parameters[parameter["name"]]
     if example.request is not None:
         for content in operation["requestBody"]["content"].values():
-            content["example"] = example.request
+            is_text = content["schema"].get("type") == "string"
+            if is_text == isinstance(example.request, str):
+                content["example"] = example.request
     status = min(operation["responses"])
     if example.response is not None:
         for content in operation["responses"][status].get("content", {}).values():

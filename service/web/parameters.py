@@ -1,9 +1,11 @@
 """Parameters that requests share, and a check for unknown ones."""
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Annotated, TypeAlias, TypeVar
 from uuid import UUID
 
+import msgspec
 from litestar.handlers import BaseRouteHandler
 from litestar.params import HeaderParameter, QueryParameter
 
@@ -13,6 +15,7 @@ from service.web.idempotency import LONGEST_KEY
 
 _Item = TypeVar("_Item")
 _Cursor = TypeVar("_Cursor")
+_Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 Limit: TypeAlias = Annotated[
     int, QueryParameter(ge=1, le=100, description="The maximum number of items to return.")
@@ -78,3 +81,14 @@ def page_after(
         places = (place for place, each in enumerate(found) if key_of(each) == cursor)
         found = found[next(places, len(found)) + 1 :]
     return page_of(found, limit, key_of)
+
+
+def time_in(name: str, text: str | None) -> datetime | None:
+    """Return a time in a query (RFC 3339); None if there is none. Raises `InvalidInput`."""
+    if text is None:
+        return None
+    try:
+        # A plus sign that was sent as it is means a space in a query.
+        return msgspec.convert(text.replace(" ", "+"), _Time)
+    except msgspec.ValidationError:
+        raise InvalidInput(name, text, "a time such as 2026-07-04T12:00:00Z") from None

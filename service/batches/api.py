@@ -1,0 +1,614 @@
+"""The management API for batches: uploads, progress, results, and summaries."""
+
+import hashlib
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import Litestar, Response, delete, get, post
+from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
+from litestar.params import PathParameter, QueryParameter
+from litestar.response import Stream
+from msgspec import Meta, Struct
+
+from service.accounts.records import Caller
+from service.audit import Actor
+from service.batches import batches, queries
+from service.batches.records import (
+    FORMATS,
+    MAX_UPLOAD,
+    MEDIA_TYPES,
+    Batch,
+    Counts,
+    Fault,
+    Format,
+    Kind,
+    Options,
+    Source,
+    State,
+)
+from service.errors import Conflict, MissingInput, NotFound, UnsupportedMediaType
+from service.postgres.pools import Database
+from service.web import idempotency
+from service.web.bodies import JSON, HttpRequest, json_of, streamed_body
+from service.web.documents import KEYED, documented, inline_schema, problems
+from service.web.one_each import OneEach
+from service.web.parameters import IdCursor, IdempotencyKey, Limit, page_of, time_in
+
+# How many uploads a process takes at the same time.
+_MOST = 32
+
+_PART = 1024 * 1024
+
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_FILE_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+
+Days = Annotated[int, Meta(ge=1, le=3660)]
+
+
+class RetainedBatch(Struct, forbid_unknown_fields=True):
+    """A batch of the certificates that your account has retained, with these labels if given."""
+
+    of: Annotated[str, Meta(pattern="^retained$")]
+    vendor: Annotated[str, Meta(max_length=1000)] | None = None
+    since: Annotated[datetime, Meta(tz=True)] | None = None
+    as_of: Annotated[datetime, Meta(tz=True)] | None = None
+    name: Annotated[str, Meta(max_length=200)] | None = None
+    keep_days: Days = 90
+
+
+class BatchView(Struct):
+    """A batch: what it asks about, how far it is, and for how long it is kept.
+
+    `column` has what is asked about, which `asks_about` tells. All rows are answered `as_of` one
+    instant, which is known once it is `answering`. `estimated_end` is only an estimate. An `error`
+    says why the whole file could not be answered, and where.
+    """
+
+    id: UUID
+    name: str | None
+    of: Source
+    state: State
+    format: Format | None
+    column: str | None
+    asks_about: Kind | None
+    as_of: datetime | None
+    rows: int | None
+    counts: Counts
+    rows_per_second: float | None
+    estimated_end: datetime | None
+    upload_bytes: int
+    upload_sha256: str | None
+    created_at: datetime
+    ended_at: datetime | None
+    expires_at: datetime
+    error: Fault | None
+
+
+class BatchList(Struct):
+    """Batches, newest first. `next` is the cursor for older ones, or `null`."""
+
+    items: list[BatchView]
+    next: UUID | None
+
+
+class Preparing(Struct):
+    """Results that are being made in a format other than the input's. Ask again soon."""
+
+    format: Format
+    state: str = "preparing"
+
+
+class ResultCounts(Struct, omit_defaults=True):
+    """How many rows were told what."""
+
+    named: int = 0
+    verified: int = 0
+    none: int = 0
+    not_applicable: int = 0
+    error: int = 0
+
+
+class DomainRows(Struct):
+    """How many rows are about a domain, and what was told about all of them."""
+
+    domain: str
+    status: str
+    rows: int
+
+
+class ValueCounts(ResultCounts):
+    """How many of the rows with a value in a column were told what."""
+
+    value: str = ""
+
+
+class ColumnSummary(Struct):
+    """A column with few values, and what was told about each."""
+
+    name: str
+    values: list[ValueCounts]
+
+
+class DayCounts(ResultCounts):
+    """How many of a day's rows were told what."""
+
+    day: str = ""
+
+
+class BatchSummary(Struct):
+    """What was told: over all rows, by domain, by each column with at most 50 values, and by day.
+
+    Of each status, the 1,000 domains with the most rows are listed. Days are those of the first
+    column with dates, or else those on which the certificates were made.
+    """
+
+    counts: ResultCounts
+    domains: list[DomainRows]
+    columns: list[ColumnSummary]
+    days: list[DayCounts]
+
+
+@dataclass
+class _Create(Operation):
+    """The request body of `POST /v1/batches`: a file, or what is to be read instead of one."""
+
+    def __post_init__(self) -> None:
+        file = Schema(type=OpenAPIType.STRING)
+        self.request_body = RequestBody(
+            description="A file, as it is: CSV, newline-delimited JSON, Parquet, or .xlsx.",
+            content={
+                "text/csv": OpenAPIMediaType(schema=file),
+                "application/octet-stream": OpenAPIMediaType(schema=file),
+                JSON: OpenAPIMediaType(schema=inline_schema(RetainedBatch)),
+            },
+            required=True,
+        )
+
+
+_Id = Annotated[UUID, PathParameter()]
+_Text = Annotated[str | None, QueryParameter(max_length=300)]
+_AS_TIME = {"format": "date-time"}
+
+
+@post(
+    "/v1/batches",
+    status_code=201,
+    tags=["Batches"],
+    operation_id="createBatch",
+    operation_class=_Create,
+    security=[{"Basic": []}],
+    request_max_body_size=MAX_UPLOAD,
+    responses={
+        201: documented(BatchView, "Created"),
+        **KEYED,
+        **problems(400, 408, 409, 413, 415, 422),
+    },
+)
+async def create_batch(
+    request: HttpRequest,
+    caller: NamedDependency[Caller],
+    database: NamedDependency[Database],
+    name: Annotated[
+        str | None, QueryParameter(max_length=200, description="What you call the file.")
+    ] = None,
+    column: Annotated[
+        str | None,
+        QueryParameter(max_length=300, description="Which column to ask about, if not found."),
+    ] = None,
+    sheet: Annotated[
+        str | None, QueryParameter(max_length=300, description="Which sheet of a spreadsheet.")
+    ] = None,
+    file_format: Annotated[
+        Format | None, QueryParameter(name="format", description="If not told by the content.")
+    ] = None,
+    as_of: Annotated[
+        str | None,
+        QueryParameter(description="A past instant to answer as of.", schema_extra=_AS_TIME),
+    ] = None,
+    keep_days: Annotated[
+        int, QueryParameter(ge=1, le=3660, description="Delete the batch after so many days.")
+    ] = 90,
+    idempotency_key: IdempotencyKey = None,
+) -> Response[bytes]:
+    """Have a file of certificates or sites answered: up to 10 million rows and 2 GB.
+
+    Send the file as the body: CSV or TSV in any common encoding, newline-delimited JSON, Parquet,
+    .xlsx, or one value a line, also with gzip or zstd. The column with certificate ids or URLs, page
+    URLs, or host names is found by its content. Or send JSON to ask about all that you retained.
+    The batch is answered in the background. Look at its state, and get the results when it is
+    finished.
+    """
+    if idempotency_key is not None:
+        idempotency.check_key(idempotency_key)
+    actor = caller.account_id, caller.api_key_id
+    if request.content_type[0] == "multipart/form-data":
+        raise UnsupportedMediaType("send the file itself as the body: curl --data-binary @FILE")
+    if request.content_type[0] == JSON:
+        asked = await json_of(request, RetainedBatch)
+        options = Options(vendor=asked.vendor, since=asked.since)
+        async with database.general.transaction() as connection:
+            batch = None
+            if idempotency_key is not None:
+                await idempotency.lock_key(connection, caller.account_id, idempotency_key)
+                batch = await queries.select_batch_by_key(
+                    connection, caller.account_id, idempotency_key
+                )
+            if batch is None:
+                batch_id = await batches.create(
+                    connection,
+                    *actor,
+                    name=asked.name,
+                    source="retained",
+                    options=options,
+                    as_of=asked.as_of,
+                    kept_for=timedelta(days=asked.keep_days),
+                    idempotency_key=idempotency_key,
+                )
+            else:
+                if batch.source != "retained" or batch.options != options:
+                    raise Conflict("another request already used this Idempotency-Key")
+                batch_id = batch.id
+        return await _created(database, caller, batch_id)
+    uploads: OneEach = request.app.state.uploads
+    async with uploads.one_more(caller.account_id):
+        former = None
+        if idempotency_key is not None:
+            async with database.general.connection() as connection:
+                former = await queries.select_batch_by_key(
+                    connection, caller.account_id, idempotency_key
+                )
+        if former is not None and former.state != "uploading":
+            digest = hashlib.sha256()
+            async for chunk in streamed_body(request, None):
+                digest.update(chunk)
+            if digest.digest() != former.upload_sha256:
+                raise Conflict("another request already used this Idempotency-Key")
+            return await _created(database, caller, former.id)
+        async with database.general.transaction() as connection:
+            if former is not None:
+                # The upload was cut off. This is the same file again.
+                await queries.update_deleted(connection, former.id)
+            batch_id = await batches.create(
+                connection,
+                *actor,
+                name=name,
+                source="upload",
+                options=Options(column=column, sheet=sheet, format=file_format),
+                as_of=time_in("as_of", as_of),
+                kept_for=timedelta(days=keep_days),
+                idempotency_key=idempotency_key,
+            )
+        try:
+            await _upload(request, database, batch_id)
+        except BaseException:
+            async with database.general.connection() as connection:
+                await queries.update_deleted(connection, batch_id)
+            raise
+    return await _created(database, caller, batch_id)
+
+
+async def _upload(request: HttpRequest, database: Database, batch_id: UUID) -> None:
+    """Keep the body in parts as it arrives, and then have it read."""
+    digest = hashlib.sha256()
+    part = bytearray()
+    number = 0
+
+    async def keep() -> None:
+        nonlocal number
+        async with database.general.connection() as connection:
+            await queries.insert_upload(connection, batch_id, number, bytes(part))
+        number += 1
+        part.clear()
+
+    async for chunk in streamed_body(request, None):
+        digest.update(chunk)
+        part += chunk
+        if len(part) >= _PART:
+            await keep()
+    if part:
+        await keep()
+    if not number:
+        raise MissingInput("the body", "is empty: send a file")
+    async with database.general.transaction() as connection:
+        await batches.uploaded(connection, batch_id, digest.digest())
+
+
+async def _created(database: Database, caller: Caller, batch_id: UUID) -> Response[bytes]:
+    view = await _view(database, await _found(database, caller, batch_id))
+    return Response(
+        msgspec.json.encode(view),
+        status_code=201,
+        media_type=JSON,
+        headers={"Location": f"/v1/batches/{batch_id}"},
+    )
+
+
+@get(
+    "/v1/batches",
+    tags=["Batches"],
+    operation_id="listBatches",
+    security=[{"Basic": []}],
+    responses={200: documented(BatchList, "OK"), **KEYED, **problems(422)},
+)
+async def list_batches(
+    caller: NamedDependency[Caller],
+    database: NamedDependency[Database],
+    cursor: IdCursor = None,
+    limit: Limit = 50,
+) -> BatchList:
+    """List your batches, newest first."""
+    async with database.general.connection() as connection:
+        found = await queries.select_batches(
+            connection, caller.account_id, before=cursor, limit=limit + 1
+        )
+        some, following = page_of(found, limit, lambda batch: batch.id)
+        progress = await queries.select_progress(connection, [batch.id for batch in some])
+    return BatchList([_viewed(batch, progress.get(batch.id, {})) for batch in some], following)
+
+
+@get(
+    "/v1/batches/{batch_id:uuid}",
+    tags=["Batches"],
+    operation_id="getBatch",
+    security=[{"Basic": []}],
+    responses={200: documented(BatchView, "OK"), **KEYED, **problems(404)},
+)
+async def get_batch(
+    caller: NamedDependency[Caller], database: NamedDependency[Database], batch_id: _Id
+) -> BatchView:
+    """Get a batch: its state, and what was told about its rows so far."""
+    return await _view(database, await _found(database, caller, batch_id))
+
+
+@post(
+    "/v1/batches/{batch_id:uuid}/cancel",
+    status_code=200,
+    tags=["Batches"],
+    operation_id="cancelBatch",
+    security=[{"Basic": []}],
+    responses={200: documented(BatchView, "OK"), **KEYED, **problems(404, 409)},
+)
+async def cancel_batch(
+    caller: NamedDependency[Caller], database: NamedDependency[Database], batch_id: _Id
+) -> BatchView:
+    """Stop a batch that has not ended. What was answered so far stays on record."""
+    batch = await _found(database, caller, batch_id)
+    async with database.general.transaction() as connection:
+        await batches.cancel(connection, batch)
+    return await _view(database, await _found(database, caller, batch_id))
+
+
+@delete(
+    "/v1/batches/{batch_id:uuid}",
+    tags=["Batches"],
+    operation_id="deleteBatch",
+    security=[{"Basic": []}],
+    responses={204: ResponseSpec(None, description="Deleted"), **KEYED, **problems(404)},
+)
+async def delete_batch(
+    caller: NamedDependency[Caller], database: NamedDependency[Database], batch_id: _Id
+) -> None:
+    """Delete a batch with its file and results. What it was told stays on record as answers."""
+    batch = await _found(database, caller, batch_id)
+    actor = Actor("key", caller.account_id, caller.api_key_id)
+    async with database.general.transaction() as connection:
+        await batches.delete(connection, batch, actor)
+
+
+@get(
+    "/v1/batches/{batch_id:uuid}/summary",
+    tags=["Batches"],
+    operation_id="getBatchSummary",
+    security=[{"Basic": []}],
+    responses={200: documented(BatchSummary, "OK"), **KEYED, **problems(404, 409)},
+)
+async def get_summary(
+    caller: NamedDependency[Caller], database: NamedDependency[Database], batch_id: _Id
+) -> Response[bytes]:
+    """Get what a finished batch was told: over all rows, by domain, by columns, and by day."""
+    batch = await _found(database, caller, batch_id)
+    _check_finished(batch)
+    async with database.general.connection() as connection:
+        summary = await queries.select_summary(connection, batch.id)
+    return Response(summary or b"{}", media_type=JSON)
+
+
+@get(
+    "/v1/batches/{batch_id:uuid}/results",
+    tags=["Batches"],
+    operation_id="getBatchResults",
+    security=[{"Basic": []}],
+    responses={
+        200: ResponseSpec(
+            bytes, description="The file", generate_examples=False, media_type="text/csv"
+        ),
+        202: documented(Preparing, "The file is being made: see Retry-After"),
+        206: ResponseSpec(
+            bytes, description="A part of it", generate_examples=False, media_type="text/csv"
+        ),
+        **KEYED,
+        **problems(404, 409, 416, 422),
+    },
+)
+async def get_results(
+    request: HttpRequest,
+    caller: NamedDependency[Caller],
+    database: NamedDependency[Database],
+    batch_id: _Id,
+    file_format: Annotated[
+        Format | None, QueryParameter(name="format", description="By default, the input's.")
+    ] = None,
+) -> Response[Any]:
+    """Download the results of a finished batch: your columns as they were, and six more.
+
+    Rows are in the order of the input. A download that was cut off continues with `Range`. Cells that
+    a spreadsheet would compute begin with an apostrophe in CSV. A format other than the input's is
+    made first: until then, the response is a 202.
+    """
+    batch = await _found(database, caller, batch_id)
+    _check_finished(batch)
+    assert batch.layout is not None
+    form = file_format or batch.layout.format
+    async with database.general.connection() as connection:
+        made = await queries.select_format(connection, batch.id, form)
+    if made is not None and made[1] is not None:
+        raise Conflict(made[1])
+    if made is None or not made[0]:
+        if made is None:
+            async with database.general.transaction() as connection:
+                await batches.prepare(connection, batch.id, form)
+        return Response(
+            msgspec.json.encode(Preparing(form)),
+            status_code=202,
+            media_type=JSON,
+            headers={"Retry-After": "1"},
+        )
+    async with database.general.connection() as connection:
+        parts = await queries.select_parts(connection, batch.id, form)
+    return _file(request, database, batch, form, parts)
+
+
+def _file(
+    request: HttpRequest,
+    database: Database,
+    batch: Batch,
+    form: Format,
+    parts: list[tuple[int, int]],
+) -> Response[Any]:
+    """Return a file of results, or the range of it that is asked for (RFC 9110, section 14)."""
+    size = sum(length for _, length in parts)
+    tag = f'"{batch.id}.{form}"'
+    headers = {
+        "Accept-Ranges": "bytes",
+        "ETag": tag,
+        "Cache-Control": "private, no-cache",
+        "Content-Disposition": f'attachment; filename="{_file_name(batch, form)}"',
+    }
+    start, end, status = 0, size, 200
+    asked = _RANGE.fullmatch(request.headers.get("range", ""))
+    if asked is not None and any(asked.groups()) and request.headers.get("if-range", tag) == tag:
+        first, last = asked.groups()
+        if first:
+            start, end = int(first), min(size, int(last) + 1 if last else size)
+        else:
+            start = max(0, size - int(last))
+        if start >= end:
+            return Response(b"", status_code=416, headers={"Content-Range": f"bytes */{size}"})
+        status = 206
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+    headers["Content-Length"] = str(end - start)
+    return Stream(
+        partial(_between, database, batch.id, form, parts, start, end),
+        status_code=status,
+        media_type=MEDIA_TYPES[form],
+        headers=headers,
+    )
+
+
+async def _between(
+    database: Database,
+    batch_id: UUID,
+    form: Format,
+    parts: list[tuple[int, int]],
+    start: int,
+    end: int,
+) -> AsyncIterator[bytes]:
+    at = 0
+    for number, length in parts:
+        if at < end and start < at + length:
+            content = await batches.part_of(database, batch_id, form, number)
+            yield content[max(0, start - at) : end - at]
+        at += length
+
+
+def _file_name(batch: Batch, form: Format) -> str:
+    """Return what to call the results, in characters that are safe in a header and in any system."""
+    name = (batch.name or "retained").rpartition("/")[2]
+    for ending in (".gz", ".zst", *(f".{each}" for each in (*FORMATS, "tsv", "txt"))):
+        name = name.removesuffix(ending)
+    return f"{_FILE_NAME.sub('_', name).strip('._') or 'batch'}.checked.{form}"
+
+
+async def _found(database: Database, caller: Caller, batch_id: UUID) -> Batch:
+    async with database.general.connection() as connection:
+        batch = await queries.select_batch(connection, batch_id, caller.account_id)
+    if batch is None:
+        raise NotFound("batch", str(batch_id))
+    return batch
+
+
+def _check_finished(batch: Batch) -> None:
+    if batch.state != "finished":
+        is_under_way = batch.ended_at is None
+        raise Conflict(
+            f"the batch is {batch.state}: ask again when it is finished"
+            if is_under_way
+            else f"the batch has {batch.state}, so it has no results"
+            if batch.state == "failed"
+            else "the batch was canceled, so it has no results"
+        )
+
+
+async def _view(database: Database, batch: Batch) -> BatchView:
+    async with database.general.connection() as connection:
+        progress = await queries.select_progress(connection, [batch.id])
+    return _viewed(batch, progress.get(batch.id, {}))
+
+
+def _viewed(batch: Batch, progress: dict[str, int]) -> BatchView:
+    done = sum(progress.values())
+    rate = end = None
+    if batch.answering_since is not None and done:
+        until = batch.ended_at or datetime.now(UTC)
+        seconds = max(0.001, (until - batch.answering_since).total_seconds())
+        rate = round(done / seconds, 1)
+        if batch.ended_at is None and batch.rows is not None:
+            end = until + timedelta(seconds=(batch.rows - done) * seconds / done)
+    layout = batch.layout
+    return BatchView(
+        id=batch.id,
+        name=batch.name,
+        of=batch.source,
+        state=batch.state,
+        format=layout.format if layout else None,
+        column=layout.columns[layout.asked] if layout else None,
+        asks_about=layout.kind if layout else None,
+        as_of=batch.as_of,
+        rows=batch.rows,
+        counts=Counts(**progress),
+        rows_per_second=rate,
+        estimated_end=end,
+        upload_bytes=batch.upload_bytes,
+        upload_sha256=batch.upload_sha256.hex() if batch.upload_sha256 else None,
+        created_at=batch.created_at,
+        ended_at=batch.ended_at,
+        expires_at=batch.expires_at,
+        error=batch.error,
+    )
+
+
+@asynccontextmanager
+async def lifespan(app: Litestar) -> AsyncIterator[None]:
+    """Limit how many files are uploaded at once to this process."""
+    app.state.uploads = OneEach("upload", _MOST)
+    yield
+
+
+routes = [
+    create_batch,
+    list_batches,
+    get_batch,
+    cancel_batch,
+    delete_batch,
+    get_summary,
+    get_results,
+]

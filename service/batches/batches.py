@@ -1,0 +1,157 @@
+"""What becomes of a batch: it is made, worked on by jobs, read, canceled, and deleted."""
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from backports import zstd
+from uuid_utils.compat import uuid7
+
+from service import audit
+from service.audit import Actor
+from service.batches import queries
+from service.batches.records import Batch, Fault, Format, Options, Source
+from service.errors import Conflict, TooManyCalls
+from service.insights.bulk import check_instant
+from service.postgres.pools import Connection, Database
+from service.processes.queue import enqueue
+
+JOB = "work_on_batch"
+
+# What an account has at most: batches that have not ended, batches, and bytes of uploads.
+MAX_UNFINISHED = 5
+MAX_KEPT = 100
+MAX_BYTES = 20 * 1024**3
+
+# An answer's id counts rows in its last bits (RFC 9562, section 6.2, method 2).
+_ROW_BITS = 24
+
+
+async def create(
+    connection: Connection,
+    account_id: UUID,
+    api_key_id: UUID,
+    *,
+    name: str | None,
+    source: Source,
+    options: Options,
+    as_of: datetime | None,
+    kept_for: timedelta,
+    idempotency_key: str | None = None,
+) -> UUID:
+    """Begin a batch, and return its id. A batch of what is retained can be read at once.
+
+    Raises `Conflict` or `TooManyCalls` if the account has too many, or `InvalidInput` for an instant
+    that is not on record.
+    """
+    kept, unfinished, size = await queries.select_usage(connection, account_id)
+    if unfinished >= MAX_UNFINISHED:
+        raise TooManyCalls(f"you have {unfinished} batches that have not ended, the limit")
+    if kept >= MAX_KEPT or size >= MAX_BYTES:
+        raise Conflict(
+            f"you have {kept} batches of {size:,} bytes: delete some that you don't need"
+        )
+    if as_of is not None:
+        await check_instant(connection, as_of)
+    batch_id = uuid7()
+    first_answer_id = UUID(int=uuid7().int >> _ROW_BITS << _ROW_BITS)
+    await queries.insert_batch(
+        connection,
+        batch_id,
+        first_answer_id,
+        account_id,
+        api_key_id,
+        name=name,
+        source=source,
+        options=options,
+        as_of=as_of,
+        kept_for=kept_for,
+        idempotency_key=idempotency_key,
+    )
+    if source == "retained":
+        await enqueue_work(connection, batch_id)
+    return batch_id
+
+
+async def uploaded(connection: Connection, batch_id: UUID, sha256: bytes) -> None:
+    """Have a batch read whose upload is complete."""
+    await queries.update_uploaded(connection, batch_id, sha256)
+    await enqueue_work(connection, batch_id)
+
+
+async def cancel(connection: Connection, batch: Batch) -> None:
+    """Stop a batch that has not ended. Raises `Conflict` if it has."""
+    stopped = await queries.update_ended(
+        connection,
+        batch.id,
+        state="canceled",
+        formerly=["uploading", "reading", "answering", "summarizing"],
+    )
+    if not stopped and batch.state != "canceled":
+        raise Conflict(f"the batch has {batch.state} already")
+    await enqueue_work(connection, batch.id)
+
+
+async def delete(connection: Connection, batch: Batch, actor: Actor) -> None:
+    """Delete a batch with its results. The answers stay on record."""
+    await queries.update_ended(
+        connection,
+        batch.id,
+        state="canceled",
+        formerly=["uploading", "reading", "answering", "summarizing"],
+    )
+    await queries.update_deleted(connection, batch.id)
+    await audit.record(
+        connection,
+        "batch.deleted",
+        batch.account_id,
+        actor=actor,
+        batch_id=batch.id,
+        name=batch.name,
+        rows=batch.rows,
+    )
+    await enqueue_work(connection, batch.id)
+
+
+async def prepare(connection: Connection, batch_id: UUID, form: Format) -> None:
+    """Have a file of results made."""
+    await queries.insert_format(connection, batch_id, form)
+    await enqueue_work(connection, batch_id)
+
+
+async def enqueue_work(connection: Connection, batch_id: UUID, lanes: int = 1) -> None:
+    """Queue jobs that do what a batch needs next."""
+    # After emails and checks of domains, which are short.
+    await enqueue(connection, JOB, *[str(batch_id).encode()] * lanes, priority=-2)
+
+
+async def fail(database: Database, batch_id: UUID, fault: Fault) -> None:
+    """End a batch that can't be answered."""
+    async with database.general.transaction() as connection:
+        await queries.update_ended(
+            connection,
+            batch_id,
+            state="failed",
+            formerly=["reading", "answering", "summarizing"],
+            error=fault,
+        )
+        await enqueue_work(connection, batch_id)
+
+
+async def part_of(database: Database, batch_id: UUID, form: Format, number: int) -> bytes:
+    """Return a part of a file of results. Raises `Conflict` if the batch was deleted meanwhile."""
+    async with database.general.connection() as connection:
+        content = await queries.select_part(connection, batch_id, form, number)
+    if content is None:
+        raise Conflict("the batch was deleted")
+    return zstd.decompress(content)
+
+
+async def tidy_up(database: Database, abandoned_after: timedelta) -> None:
+    """Queue what was left undone, and end and delete what is over."""
+    fault = Fault("upload_incomplete", "the upload was never completed: upload the file again")
+    async with database.general.transaction() as connection:
+        await queries.update_abandoned(connection, abandoned_after, fault)
+        await queries.update_expired(connection)
+        waiting = await queries.select_unfinished(connection, JOB)
+        for batch_id in {*waiting, *await queries.select_deleted(connection)}:
+            await enqueue_work(connection, batch_id)

@@ -1,0 +1,588 @@
+"""Read files of any common format, a group of rows at a time.
+
+Formats and encodings are told by the content: what people call a file, or declare it to be, is often
+wrong. Errors say where in the file they are, and what to do.
+"""
+
+import codecs
+import csv
+import gzip
+import io
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime, time, timedelta
+from itertools import islice
+from typing import Any, BinaryIO, TextIO
+
+import msgspec
+from backports import zstd
+
+from service.batches.columns import (
+    NoSuchColumn,
+    added_names,
+    find_column,
+    find_dates,
+    kinds_of_value,
+    unique_names,
+)
+from service.batches.contents import (
+    Cells,
+    Columns,
+    Contents,
+    Lines,
+    kinds_of_cells,
+    of_time,
+    text_of,
+    text_of_json,
+)
+from service.batches.records import MAX_ROWS, MAX_UPLOAD, Fault, Format, Layout, Options
+from service.errors import ServiceError
+
+ROWS_AT_ONCE = 5000
+_BYTES_AT_ONCE = 1024 * 1024
+
+# How many rows the column is found by.
+_SAMPLE = 1000
+
+_MAX_COLUMNS = 500
+_MAX_NAME = 300
+_MAX_LINE = 1024 * 1024
+_MAX_ROW = 2 * _MAX_LINE
+# Uncompressed. The library that reads spreadsheets keeps them in memory.
+_MAX_XLSX = 512 * 1024 * 1024
+
+_BLOCK = 1024 * 1024
+
+_DELIMITERS = (",", "\t", ";", "|")
+
+
+class UnreadableFile(ServiceError):
+    """A file that can't be answered as a whole. `fault` says why and where."""
+
+    def __init__(
+        self, code: str, detail: str, *, row: int | None = None, column: str | None = None
+    ) -> None:
+        self.fault = Fault(code, detail, row, column)
+        super().__init__(detail)
+
+
+class Reader:
+    """Reads the rows of one file. `layout` is complete once all groups were read."""
+
+    layout: Layout
+
+    def groups(self) -> Iterator[Contents]:
+        """Yield rows in order, some at a time. Raises `UnreadableFile`."""
+        raise NotImplementedError
+
+
+def reader_of(raw: BinaryIO, options: Options) -> Reader:
+    """Return the reader of an uploaded file, which it keeps open. Raises `UnreadableFile`."""
+    file = _decompressed(raw)
+    head = file.read(8)
+    file.seek(0)
+    if not head:
+        raise UnreadableFile("empty_file", "the file is empty")
+    if head.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
+        raise UnreadableFile(
+            "unreadable_file",
+            "the file has a password, or is an old .xls: save it as .xlsx without a password",
+        )
+    if head.startswith(b"PAR1"):
+        return _read_as("parquet", options, lambda: _ParquetReader(file, options))
+    if head.startswith(b"PK\x03\x04"):
+        return _read_as("xlsx", options, lambda: _XlsxReader(file, options))
+    if options.format in ("parquet", "xlsx"):
+        raise UnreadableFile("unreadable_file", f"the file is not {_CALLED[options.format]}")
+    encoding, is_marked = _encoding_of(file)
+    start = _start_of(file, encoding).lstrip()
+    if options.format == "ndjson" or (options.format is None and start.startswith("{")):
+        if encoding != "utf-8-sig":
+            raise UnreadableFile("unreadable_file", "newline-delimited JSON must be in UTF-8")
+        return _LinesReader(file, options)
+    if options.format is None and start.startswith("["):
+        raise UnreadableFile(
+            "unreadable_file", "this is a JSON array: send one object per line instead"
+        )
+    return _CsvReader(file, encoding, options, is_marked=is_marked)
+
+
+_CALLED: dict[Format, str] = {
+    "csv": "CSV",
+    "ndjson": "newline-delimited JSON",
+    "parquet": "Parquet",
+    "xlsx": "an .xlsx spreadsheet",
+}
+
+
+def _read_as(is_a: Format, options: Options, read: Any) -> Reader:
+    if options.format is not None and options.format != is_a:
+        raise UnreadableFile(
+            "unreadable_file",
+            f"the file is {_CALLED[is_a]}, not {_CALLED[options.format]}",
+        )
+    return read()
+
+
+def _decompressed(raw: BinaryIO) -> BinaryIO:
+    head = raw.read(4)
+    raw.seek(0)
+    opened: Any
+    if head.startswith(b"\x1f\x8b"):
+        opened = gzip.GzipFile(fileobj=raw)
+    elif head == b"\x28\xb5\x2f\xfd":
+        opened = zstd.ZstdFile(raw)
+    else:
+        return raw
+    plain: Any = tempfile.TemporaryFile()  # noqa: SIM115 - its reader keeps it open
+    try:
+        while block := opened.read(_BLOCK):
+            plain.write(block)
+            if plain.tell() > MAX_UPLOAD:
+                raise UnreadableFile("too_large", "the file has more than 2 GB once decompressed")
+    except EOFError:
+        raise UnreadableFile(
+            "unreadable_file", "the compressed file is cut off: upload it again as a whole"
+        ) from None
+    except (OSError, zlib.error, zstd.ZstdError) as error:
+        raise UnreadableFile(
+            "unreadable_file", f"the file can't be decompressed: {error}"
+        ) from None
+    plain.seek(0)
+    return plain
+
+
+def _encoding_of(file: BinaryIO) -> tuple[str, bool]:
+    """Return the encoding of a text, and whether a copy needs a mark to be taken for UTF-8."""
+    head = file.read(4096)
+    for mark, encoding in (
+        (codecs.BOM_UTF8, "utf-8-sig"),
+        (codecs.BOM_UTF32_LE, "utf-32"),
+        (codecs.BOM_UTF16_LE, "utf-16"),
+        (codecs.BOM_UTF16_BE, "utf-16"),
+    ):
+        if head.startswith(mark):
+            _check_decodes(file, encoding)
+            return encoding, True
+    # Most of what tables hold is ASCII, which has a NUL in each pair of bytes in UTF-16.
+    for encoding, zeros in (("utf-16-le", head[1::2]), ("utf-16-be", head[::2])):
+        if len(zeros) > 1 and zeros.count(0) > 0.7 * len(zeros):
+            _check_decodes(file, encoding)
+            return encoding, True
+    if b"\0" in head:
+        raise UnreadableFile(
+            "unreadable_file",
+            "this is no text: upload CSV, newline-delimited JSON, Parquet, or .xlsx",
+        )
+    try:
+        _check_decodes(file, "utf-8-sig")
+    except UnreadableFile:
+        _check_decodes(file, "cp1252")
+        return "cp1252", True
+    return "utf-8-sig", False
+
+
+def _check_decodes(file: BinaryIO, encoding: str) -> None:
+    """Read a whole text, and leave it at its start. Raises `UnreadableFile`."""
+    file.seek(0)
+    decoder = codecs.getincrementaldecoder(encoding)()
+    read = 0
+    try:
+        while block := file.read(_BLOCK):
+            decoder.decode(block)
+            read += len(block)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        raise UnreadableFile(
+            "unreadable_file",
+            f"the text is neither UTF-8, UTF-16, nor Windows-1252: see byte {read + error.start}",
+        ) from None
+    finally:
+        file.seek(0)
+
+
+def _start_of(file: BinaryIO, encoding: str) -> str:
+    """Return how a text starts, with its ends of lines as they are; leave it at its start."""
+    text = io.TextIOWrapper(file, encoding, newline="")
+    start = text.read(_BLOCK // 8)
+    text.detach().seek(0)
+    return start
+
+
+class _CsvReader(Reader):
+    """Reads CSV (RFC 4180), also with other delimiters, or one value a line."""
+
+    def __init__(self, file: BinaryIO, encoding: str, options: Options, *, is_marked: bool) -> None:
+        delimiter = _delimiter_of(io.StringIO(_start_of(file, encoding), newline=""))
+        self._lines = _LimitedLines(io.TextIOWrapper(file, encoding, newline=""))
+        csv.field_size_limit(_MAX_LINE)
+        self._rows = self._read(csv.reader(self._lines, delimiter=delimiter, strict=True))
+        self._before = list(islice(self._rows, _SAMPLE + 1))
+        first = self._before[0] if self._before else []
+        header = None if any(map(kinds_of_value, first)) else first
+        if header is not None:
+            del self._before[0]
+            self._lines.has_header = True
+        if not self._before:
+            raise UnreadableFile(
+                "empty_file",
+                "the file has a header but no rows" if header else "the file has only blank lines",
+            )
+        width = len(header) if header is not None else max(map(len, self._before))
+        names = _checked_names(unique_names(header or [""] * width))
+        rows = [row[:width] for row in self._before]
+        asked, kind = _column(names, rows, options)
+        self.layout = Layout(
+            "csv", names, asked, kind, added_names(names), header, delimiter, is_marked,
+            find_dates(rows, width),
+        )  # fmt: skip
+
+    def groups(self) -> Iterator[Contents]:
+        width = len(self.layout.columns)
+        rows = _chained(self._before, self._rows)
+        while some := _some(rows, self._lines):
+            faults = {
+                at: f"bad_row: the row has {len(row)} cells, but the header has {width}"
+                for at, row in enumerate(some)
+                if len(row) > width
+            }
+            yield Cells(some, faults)
+
+    def _read(self, rows: Any) -> Iterator[list[str]]:
+        while True:
+            try:
+                row = next(rows, None)
+            except csv.Error as error:
+                raise UnreadableFile(
+                    "unreadable_file",
+                    "a quote is not closed, or a quoted cell goes on after its closing quote "
+                    f"({error}): double the quotes inside of cells",
+                    row=self._lines.row,
+                ) from None
+            if row is None:
+                return
+            self._lines.next_row()
+            if row:
+                yield row
+
+
+class _LimitedLines:
+    """The lines of a text, none of which may be so long that it is no line."""
+
+    def __init__(self, text: TextIO) -> None:
+        self._text = text
+        self._in_row = 0
+        self._rows = 0
+        self.has_header = False
+        self.length = 0
+
+    @property
+    def row(self) -> int:
+        """The number of the row that is being read, from 1, without the header."""
+        return max(1, self._rows + 1 - self.has_header)
+
+    def next_row(self) -> None:
+        """Count a row."""
+        self._rows += 1
+        self._in_row = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._text.readline(_MAX_LINE + 1)
+        if not line:
+            raise StopIteration
+        self.length += len(line)
+        self._in_row += len(line)
+        if len(line) > _MAX_LINE or self._in_row > _MAX_ROW:
+            raise UnreadableFile(
+                "unreadable_file",
+                "the row is longer than 1 MB: is a quote not closed?",
+                row=self.row,
+            )
+        return line
+
+
+def _delimiter_of(sample: TextIO) -> str:
+    """Return the delimiter that gives the most columns, the same number in nearly all rows."""
+    best, most = ",", 1
+    for delimiter in _DELIMITERS:
+        sample.seek(0)
+        try:
+            rows = [row for row in islice(csv.reader(sample, delimiter=delimiter), 100) if row]
+        except csv.Error:
+            continue
+        widths = [len(row) for row in rows]
+        width = max(set(widths), key=widths.count, default=1)
+        if width > most and widths.count(width) >= 0.8 * len(widths):
+            best, most = delimiter, width
+    return best
+
+
+class _LinesReader(Reader):
+    """Reads newline-delimited JSON."""
+
+    def __init__(self, file: BinaryIO, options: Options) -> None:
+        self._file = file
+        self._names: dict[str, None] = {}
+        self._kinds: dict[str, set[str]] = {}
+        self._objects = msgspec.json.Decoder(dict[str, msgspec.Raw])
+        self._number = 0
+        self._lines = self._read()
+        self._before = list(islice(self._lines, _SAMPLE))
+        if not self._before:
+            raise UnreadableFile("empty_file", "the file has only blank lines")
+        objects = [values for _, values, _ in self._before]
+        names = list(self._names)
+        rows = [[text_of_json(values.get(name)) for name in names] for values in objects]
+        asked, kind = _column(names, rows, options)
+        self.layout = Layout("ndjson", names, asked, kind, [], dated=find_dates(rows, len(names)))
+
+    def groups(self) -> Iterator[Contents]:
+        lines = _chained(self._before, self._lines)
+        while True:
+            some = []
+            length = 0
+            for line in lines:
+                some.append(line)
+                length += len(line[0])
+                if len(some) == ROWS_AT_ONCE or length >= _BYTES_AT_ONCE:
+                    break
+            if not some:
+                break
+            faults = {at: fault for at, (_, _, fault) in enumerate(some) if fault is not None}
+            yield Lines([line for line, _, _ in some], faults)
+        names = _checked_names(list(self._names))
+        self.layout = msgspec.structs.replace(
+            self.layout,
+            columns=names,
+            added=added_names(names),
+            types=_types([self._kinds[name] for name in names]),
+        )
+
+    def _read(self) -> Iterator[tuple[bytes, dict[str, msgspec.Raw], str | None]]:
+        is_first = True
+        while line := self._file.readline(_MAX_LINE + 1):
+            if len(line) > _MAX_LINE:
+                raise UnreadableFile(
+                    "unreadable_file", "the line is longer than 1 MB", row=self._number + 1
+                )
+            text = line.removeprefix(codecs.BOM_UTF8 if is_first else b"").strip()
+            is_first = False
+            if not text:
+                continue
+            self._number += 1
+            try:
+                values = self._objects.decode(text)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                yield text, {}, f"bad_row: the line is no JSON object: {error}"
+                continue
+            for name, value in values.items():
+                if name not in self._names:
+                    self._names[name] = None
+                    self._kinds[name] = set()
+                    if len(self._names) > _MAX_COLUMNS:
+                        raise UnreadableFile(
+                            "too_many_columns",
+                            f"the file has more than {_MAX_COLUMNS} names",
+                            row=self._number,
+                        )
+                if kind := _kind_of_json(value):
+                    self._kinds[name].add(kind)
+            yield text, values, None
+
+
+def _kind_of_json(value: msgspec.Raw) -> str | None:
+    text = bytes(value)
+    match text[:1]:
+        case b'"' | b"{" | b"[":
+            return "str"
+        case b"t" | b"f":
+            return "bool"
+        case b"n":
+            return None
+        case _:
+            return "int" if text.lstrip(b"-").isdigit() and len(text) < 19 else "float"
+
+
+class _XlsxReader(Reader):
+    """Reads the first sheet of a spreadsheet that has rows, or the one that is named."""
+
+    def __init__(self, file: BinaryIO, options: Options) -> None:
+        import python_calamine
+
+        with _unreadable("the file is no spreadsheet that can be opened", zipfile.BadZipFile):
+            size = sum(part.file_size for part in zipfile.ZipFile(file).infolist())
+        if size > _MAX_XLSX:
+            raise UnreadableFile(
+                "too_large", "the spreadsheet has more than 512 MB unzipped: save it as CSV"
+            )
+        file.seek(0)
+        with _unreadable(
+            "the file is no spreadsheet that can be opened", python_calamine.CalamineError, OSError
+        ):
+            book = python_calamine.load_workbook(file)
+            names = [sheet.name for sheet in book.sheets_metadata]
+            if options.sheet is not None and options.sheet not in names:
+                raise UnreadableFile(
+                    "no_such_sheet", f"there is no sheet “{options.sheet}”; use {', '.join(names)}"
+                )
+            wanted = names if options.sheet is None else [options.sheet]
+            sheets = (book.get_sheet_by_name(name) for name in wanted)
+            sheet = next((sheet for sheet in sheets if sheet.height), None)
+        if sheet is None:
+            raise UnreadableFile("empty_file", "the spreadsheet has no sheet with rows")
+        rows = (row for row in sheet.iter_rows() if any(cell != "" for cell in row))
+        first = next(rows)
+        header = [text_of(cell) for cell in first]
+        if any(map(kinds_of_value, header)):
+            names, self._rows = unique_names([""] * len(first)), _chained([first], rows)
+            has_header = False
+        else:
+            names, self._rows, has_header = unique_names(header), rows, True
+        _checked_names(names)
+        self._before = list(islice(self._rows, _SAMPLE))
+        if not self._before:
+            raise UnreadableFile("empty_file", "the sheet has a header but no rows")
+        texts = [[text_of(cell) for cell in row] for row in self._before]
+        asked, kind = _column(names, texts, options)
+        self._kinds: list[set[str]] = [set() for _ in names]
+        self.layout = Layout(
+            "xlsx", names, asked, kind, added_names(names), header if has_header else None,
+            dated=find_dates(texts, len(names)),
+        )  # fmt: skip
+
+    def groups(self) -> Iterator[Contents]:
+        rows = _chained(self._before, self._rows)
+        while some := [[_spreadsheet_cell(cell) for cell in row] for row in islice(rows, 1000)]:
+            kinds_of_cells(some, self._kinds)
+            yield Cells(some)
+        self.layout = msgspec.structs.replace(self.layout, types=_types(self._kinds))
+
+
+def _spreadsheet_cell(value: Any) -> object:
+    match value:
+        case datetime() | date() | time():
+            return of_time(value)
+        case timedelta():
+            return str(value)
+        case "":
+            return None
+        case _:
+            return value
+
+
+class _ParquetReader(Reader):
+    """Reads Parquet."""
+
+    def __init__(self, file: BinaryIO, options: Options) -> None:
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        self._errors = (pa.ArrowException, OSError)
+        with _unreadable("the Parquet file can't be read", *self._errors):
+            self._parquet = parquet.ParquetFile(file)
+            schema = self._parquet.schema_arrow
+            names = _checked_names(unique_names(schema.names))
+            sample = next(self._parquet.iter_batches(_SAMPLE), None)
+            if sample is not None:
+                sample.validate(full=True)
+        if sample is None or not sample.num_rows:
+            raise UnreadableFile("empty_file", "the file has no rows")
+        columns = [[text_of(value) for value in column.to_pylist()] for column in sample.columns]
+        rows = [list(row) for row in zip(*columns, strict=True)]
+        asked, kind = _column(names, rows, options)
+        self.layout = Layout(
+            "parquet", names, asked, kind, added_names(names),
+            dated=find_dates(rows, len(names)), schema=schema.serialize().to_pybytes(),
+        )  # fmt: skip
+
+    def groups(self) -> Iterator[Contents]:
+        import pyarrow as pa
+
+        batches = self._parquet.iter_batches(ROWS_AT_ONCE)
+        while True:
+            with _unreadable("the Parquet file can't be read", *self._errors):
+                batch = next(batches, None)
+                if batch is None:
+                    return
+                # Texts may be no UTF-8.
+                batch.validate(full=True)
+            at_once = max(
+                1, min(ROWS_AT_ONCE, batch.num_rows * _BYTES_AT_ONCE // (batch.nbytes + 1))
+            )
+            for start in range(0, batch.num_rows, at_once):
+                some = batch.slice(start, at_once)
+                stream = pa.BufferOutputStream()
+                with pa.ipc.new_stream(stream, some.schema) as writer:
+                    writer.write_batch(some)
+                yield Columns(stream.getvalue().to_pybytes(), some.num_rows)
+
+
+@contextmanager
+def _unreadable(what: str, *errors: type[Exception]) -> Iterator[None]:
+    try:
+        yield
+    except errors as error:
+        raise UnreadableFile("unreadable_file", f"{what}: {error}"[:300]) from None
+
+
+def _column(names: Sequence[str], rows: Sequence[Sequence[str]], options: Options) -> Any:
+    try:
+        return find_column(names, rows, options.column)
+    except NoSuchColumn as error:
+        raise UnreadableFile("no_such_column", str(error), column=options.column) from None
+
+
+def _checked_names(names: list[str]) -> list[str]:
+    if len(names) > _MAX_COLUMNS:
+        raise UnreadableFile("too_many_columns", f"the file has more than {_MAX_COLUMNS} columns")
+    for name in names:
+        if len(name) > _MAX_NAME:
+            raise UnreadableFile(
+                "unreadable_file",
+                f"the name of a column is longer than {_MAX_NAME} characters",
+                column=f"{name[:60]}…",
+            )
+    return names
+
+
+def _types(kinds: Sequence[set[str]]) -> list[str]:
+    """Return the one kind of value in each column; text where there are several, or none."""
+    types = []
+    for each in kinds:
+        numbers = each <= {"int", "float"}
+        only = "float" if numbers and len(each) == 2 else next(iter(each), "str")
+        types.append(only if len(each) == 1 or (numbers and each) else "str")
+    return types
+
+
+def _chained(first: list[Any], rest: Iterator[Any]) -> Iterator[Any]:
+    """Yield some items and forget them, then the rest."""
+    while first:
+        some, first[:] = first[:ROWS_AT_ONCE], first[ROWS_AT_ONCE:]
+        yield from some
+    yield from rest
+
+
+def _some(rows: Iterator[list[str]], lines: _LimitedLines) -> list[list[str]]:
+    """Return the next rows: few enough, and not much text."""
+    some = []
+    start = lines.length
+    for row in rows:
+        some.append(row)
+        if len(some) == ROWS_AT_ONCE or lines.length - start >= _BYTES_AT_ONCE:
+            break
+    return some
+
+
+def check_rows(rows: int) -> None:
+    """Check that a file has no more rows than a batch may have. Raises `UnreadableFile`."""
+    if rows > MAX_ROWS:
+        raise UnreadableFile(
+            "too_large", f"the file has more than {MAX_ROWS:,} rows: split it", row=MAX_ROWS + 1
+        )
