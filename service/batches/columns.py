@@ -15,6 +15,8 @@ _MOST_OF_THEM = 0.8
 
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _VENDORS_URL = re.compile(r"(?:https?://)?[a-z]+\.trustedform(?:-\w+)?\.com/", re.IGNORECASE)
+# Nearly all of them, recognized at once: a file may have millions.
+_USUAL = re.compile(r"(?:https://cert\.trustedform\.com/)?([0-9a-f]{40})(?<!0{25})")
 _DATE = re.compile(r"(?:19|20)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])(?:$|[T ])")
 # What spreadsheets make of an id that has only digits, or digits around one “e”.
 _MADE_A_NUMBER = re.compile(r"\d(?:[.,]\d+)?E\+?\d+|\d+(?:\.\d+)?e\+\d+|[1-9]\d{14}0{25}")
@@ -26,6 +28,8 @@ class NoSuchColumn(ServiceError):
 
 def question_of(kind: Kind, value: str) -> RowQuestion:
     """Return what a value asks about. Raises `InvalidInput`."""
+    if kind == "certificates" and (usual := _USUAL.fullmatch(value)):
+        return usual[1], None
     text = value.strip()
     if not text:
         raise MissingInput("the cell", "is empty")

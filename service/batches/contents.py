@@ -85,6 +85,8 @@ def faults(contents: Contents) -> dict[int, str]:
 def column_of(contents: Contents, layout: Layout, position: int) -> list[str]:
     """Return a column as text."""
     match contents:
+        case Cells(rows) if layout.format == "csv":
+            return [row[position] if position < len(row) else "" for row in rows]
         case Cells(rows):
             return [text_of(row[position]) if position < len(row) else "" for row in rows]
         case Lines():

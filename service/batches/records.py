@@ -127,19 +127,21 @@ class Told(Struct, frozen=True, array_like=True):
 
     def added(self, batch: Batch, first_row: int) -> list[tuple[str, ...]]:
         """Return the cells that results add to each row, as in `ADDED`; empty where there is nothing."""
+        # The last six digits of an answer's id count rows.
+        start = str(batch.first_answer_id)[:-6]
+        each = zip(self.statuses, self.owners, self.hosts, self.expired, self.errors, strict=True)
         return [
             (
-                "" if status is None else told_of_owner(status, owner) or "",
-                status or "",
+                told_of_owner(status, owner) or "",
+                status,
                 host or "",
-                "" if status is None else "true" if is_expired else "false",
-                error or "",
-                "" if status is None else str(batch.answer_id(row)),
+                "true" if is_expired else "false",
+                "",
+                f"{start}{row:06x}",
             )
-            for row, (status, owner, host, is_expired, error) in enumerate(
-                zip(self.statuses, self.owners, self.hosts, self.expired, self.errors, strict=True),
-                first_row,
-            )
+            if status is not None
+            else ("", "", host or "", "", error or "", "")
+            for row, (status, owner, host, is_expired, error) in enumerate(each, first_row)
         ]
 
 

