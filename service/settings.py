@@ -80,6 +80,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether `retain` without a vendor is offered. It keeps only labels, not the certificate."""
     facts_retention_days: int | None = None
     """How long facts about certificates are kept; None means forever."""
+    answers_retention_months: int | None = None
+    """How many full months of answers are kept; None means all."""
+    log_signing_key: bytes | None = None
+    """The Ed25519 seed that signs the log of answers; None means one kept in `state_dir`."""
     log_format: LogFormat = "console"
     access_log: bool = True
     """Whether every request leaves a line in the log."""
@@ -108,6 +112,10 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         local_retain=_yes_or_no(environ, "LOCAL_RETAIN", default=False),
         access_log=_yes_or_no(environ, "ACCESS_LOG", default=True),
         facts_retention_days=_whole_number_or_none(environ, "FACTS_RETENTION_DAYS", highest=36_500),
+        answers_retention_months=_whole_number_or_none(
+            environ, "ANSWERS_RETENTION_MONTHS", highest=1200
+        ),
+        log_signing_key=_log_signing_key(environ),
         log_format=_log_format(environ),
     )
 
@@ -238,6 +246,16 @@ def _smtp(environ: Mapping[str, str]) -> Smtp | None:
         user=None if parts.username is None else unquote(parts.username),
         password=None if parts.password is None else unquote(parts.password),
     )
+
+
+def _log_signing_key(environ: Mapping[str, str]) -> bytes | None:
+    text = environ.get("LOG_SIGNING_KEY")
+    if not text:
+        return None
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        # Not repeated, because it is a secret.
+        raise InvalidInput("LOG_SIGNING_KEY", "…", "64 hexadecimal digits: openssl rand -hex 32")
+    return bytes.fromhex(text)
 
 
 def mail_domain(host: str) -> str:

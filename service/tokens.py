@@ -17,16 +17,26 @@ from uuid import UUID
 
 def load_secret(configured: str | None, state_dir: Path) -> bytes:
     """Return the configured secret, or else one that is generated once and kept in `state_dir`."""
+    return configured.encode() if configured is not None else _kept(state_dir, "secret_key")
+
+
+def load_log_signing_key(configured: bytes | None, state_dir: Path) -> bytes:
+    """Return the seed that signs the log: the configured one, or one that is kept in `state_dir`."""
     if configured is not None:
-        return configured.encode()
-    kept = state_dir / "secret_key"
+        return configured
+    return bytes.fromhex(_kept(state_dir, "log_signing_key").decode())
+
+
+def _kept(state_dir: Path, name: str) -> bytes:
+    """Return 64 random hexadecimal digits that are generated once and kept in a file."""
+    kept = state_dir / name
     if not kept.exists():
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         # A file that only this process has, and that no other user can read.
-        descriptor, name = tempfile.mkstemp(dir=state_dir)
+        descriptor, path = tempfile.mkstemp(dir=state_dir)
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(32))
-        made = Path(name)
+        made = Path(path)
         # If several processes start at once, the first wins: a hard link never replaces a file.
         with suppress(FileExistsError):
             kept.hardlink_to(made)

@@ -3,6 +3,7 @@
 import asyncio
 
 from service.accounts import jobs as accounts
+from service.answers import jobs as answers
 from service.batches import jobs as batches
 from service.certificates import jobs as certificates
 from service.invitations import jobs as invitations
@@ -13,7 +14,7 @@ from service.processes.jobs import Jobs, do_jobs
 from service.processes.vitals import tell_of_database, told_of
 from service.settings import Settings
 
-_SUBJECTS = (accounts, batches, certificates, invitations, mail, ownership)
+_SUBJECTS = (accounts, answers, batches, certificates, invitations, mail, ownership)
 
 
 async def work(database_url: str, settings: Settings, stopped: asyncio.Event) -> None:

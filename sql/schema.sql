@@ -665,7 +665,8 @@ CREATE TABLE public.log (
     is_only boolean DEFAULT true NOT NULL,
     origin text NOT NULL,
     size bigint DEFAULT 0 NOT NULL,
-    sealed_until timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    sealed_until timestamp with time zone DEFAULT '1970-01-01 00:00:00+00'::timestamp with time zone NOT NULL,
+    kept_from uuid,
     CONSTRAINT log_is_only_check CHECK (is_only)
 );
 

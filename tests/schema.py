@@ -23,7 +23,13 @@ def dump(url: str) -> str:
     """A database's schema as SQL, without the migration tool's tables and those of single months."""
     program = package() / "pginstall18" / "bin" / "pg_dump"
     dumped = subprocess.run(
-        [program, "--schema-only", "--no-owner", *(f"--exclude-table={name}" for name in _LEFT_OUT), url],
+        [
+            program,
+            "--schema-only",
+            "--no-owner",
+            *(f"--exclude-table={name}" for name in _LEFT_OUT),
+            url,
+        ],
         check=True,
         capture_output=True,
         text=True,

@@ -5,8 +5,9 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from litestar import Response, get
+from litestar import MediaType, Response, get
 from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import PathParameter, QueryParameter
 from litestar.response import Stream
 
@@ -14,14 +15,22 @@ from service.accounts.names import Status
 from service.accounts.records import Caller
 from service.answers import queries
 from service.answers.exports import MEDIA_TYPES, Format, exported
-from service.answers.records import AnswerFilters, AnswerView, RetainedFilters, RetainedView
+from service.answers.merkle import consistency_ranges, hash_of, tiles_for
+from service.answers.records import (
+    AnswerFilters,
+    AnswerView,
+    RetainedFilters,
+    RetainedView,
+    SealedAnswer,
+)
+from service.answers.sealing import receipt_of
 from service.certificates.facts import checked_cert_id
-from service.errors import InvalidHostname, NotFound
+from service.errors import InvalidHostname, InvalidInput, NotFound
 from service.ownership.hostname import canonical_host
 from service.postgres.pools import Database
-from service.web.bodies import JSON
+from service.web.bodies import JSON, HttpRequest
 from service.web.documents import KEYED, documented, problems
-from service.web.parameters import IdCursor, Limit, TextCursor, page_of, time_in
+from service.web.parameters import IdCursor, Limit, TextCursor, check_query, page_of, time_in
 
 
 class AnswerList(msgspec.Struct):
@@ -37,6 +46,17 @@ class RetainedList(msgspec.Struct):
     items: list[RetainedView]
     next: str | None
 
+
+class ConsistencyProof(msgspec.Struct):
+    """The hashes that lead from the root of the first tree to the root of the second."""
+
+    first: int
+    second: int
+    path: list[str]
+
+
+# A batch's answers have ids that count from its first one's.
+MAX_OF_BATCH = 2**24 - 1
 
 _AS_TIME = {"format": "date-time"}
 _Since = Annotated[
@@ -58,7 +78,7 @@ _Label = Annotated[str | None, QueryParameter(max_length=1000)]
     tags=["Answers"],
     operation_id="listAnswers",
     security=[{"Basic": []}],
-    responses={200: documented(AnswerList, "OK"), **KEYED, **problems(400, 422)},
+    responses={200: documented(AnswerList, "OK"), **KEYED, **problems(400, 404, 422)},
 )
 async def list_answers(
     caller: NamedDependency[Caller],
@@ -69,6 +89,7 @@ async def list_answers(
     since: _Since = None,
     until: _Until = None,
     key_id: Annotated[UUID | None, QueryParameter()] = None,
+    batch_id: Annotated[UUID | None, QueryParameter()] = None,
     cursor: IdCursor = None,
     limit: Limit = 50,
     file_format: _Format = None,
@@ -78,6 +99,12 @@ async def list_answers(
     With `format`, you get all of them as one file. Cells that a spreadsheet would compute begin with
     an apostrophe in CSV.
     """
+    first_id = None
+    if batch_id is not None:
+        async with database.general.connection() as connection:
+            first_id = await queries.select_first_of_batch(connection, caller.account_id, batch_id)
+        if first_id is None:
+            raise NotFound("batch", str(batch_id))
     filters = AnswerFilters(
         cert_id=None if cert_id is None else checked_cert_id(cert_id),
         host=None if host is None else _host(host),
@@ -85,6 +112,8 @@ async def list_answers(
         since=time_in("from", since),
         until=time_in("to", until),
         key_id=key_id,
+        first_id=first_id,
+        last_id=None if first_id is None else UUID(int=first_id.int + MAX_OF_BATCH),
     )
 
     async def page(after: UUID | None, most: int) -> list[AnswerView]:
@@ -106,19 +135,24 @@ async def list_answers(
     tags=["Answers"],
     operation_id="getAnswer",
     security=[{"Basic": []}],
-    responses={200: documented(AnswerView, "OK"), **KEYED, **problems(404)},
+    responses={200: documented(SealedAnswer, "OK"), **KEYED, **problems(404)},
 )
 async def get_answer(
     caller: NamedDependency[Caller],
     database: NamedDependency[Database],
     answer_id: Annotated[UUID, PathParameter()],
-) -> AnswerView:
-    """Get one answer, as it was told. Its id is in `confirmed_owner_detail`."""
+) -> SealedAnswer:
+    """Get one answer, as it was told, and its receipt. Its id is in `confirmed_owner_detail`.
+
+    A receipt proves offline that the answer is in the log of all answers. It is there about a minute
+    after the answer, and until then `null`.
+    """
     async with database.general.connection() as connection:
         found = await queries.select_answer(connection, caller.account_id, answer_id)
-    if found is None:
-        raise NotFound("answer", str(answer_id))
-    return found
+        if found is None:
+            raise NotFound("answer", str(answer_id))
+        receipt = await receipt_of(connection, caller.account_id, answer_id)
+    return SealedAnswer(**msgspec.structs.asdict(found), receipt=receipt)
 
 
 @get(
@@ -169,6 +203,87 @@ async def list_retained(
     return _json(RetainedList(*page_of(found, limit, lambda each: each.cert_id)))
 
 
+@get(
+    "/v1/log/checkpoint",
+    tags=["Log"],
+    operation_id="getCheckpoint",
+    media_type=MediaType.TEXT,
+    security=[{}],
+    responses={
+        200: ResponseSpec(
+            str, description="A note", generate_examples=False, media_type="text/plain"
+        ),
+        **problems(404, 429, 503),
+    },
+)
+async def get_checkpoint(database: NamedDependency[Database]) -> str:
+    """Get the latest checkpoint of the log of all answers, signed (C2SP tlog-checkpoint).
+
+    It says how many answers there are, and the root of the tree over them (RFC 9162). It tells
+    nothing of any answer. Keep it to prove later that nothing before it was changed.
+    """
+    async with database.general.connection() as connection:
+        latest = await queries.select_checkpoint(connection)
+    if latest is None:
+        raise NotFound("checkpoint", "latest")
+    return latest[1]
+
+
+@get(
+    "/v1/log/key",
+    tags=["Log"],
+    operation_id="getLogKeys",
+    media_type=MediaType.TEXT,
+    security=[{}],
+    responses={
+        200: ResponseSpec(
+            str, description="Keys", generate_examples=False, media_type="text/plain"
+        ),
+        **problems(404, 429, 503),
+    },
+)
+async def get_log_keys(database: NamedDependency[Database]) -> str:
+    """Get the public keys that checkpoints were signed with, one a line, the latest first.
+
+    They have the form of C2SP signed notes: name, hash, and key.
+    """
+    async with database.general.connection() as connection:
+        found = await queries.select_log_keys(connection)
+    if not found:
+        raise NotFound("key", "latest")
+    return "".join(f"{key}\n" for key in found)
+
+
+@get(
+    "/v1/log/proof",
+    tags=["Log"],
+    operation_id="getConsistencyProof",
+    security=[{}],
+    responses={200: documented(ConsistencyProof, "OK"), **problems(422, 429, 503)},
+)
+async def get_consistency_proof(
+    request: HttpRequest,
+    database: NamedDependency[Database],
+    first: Annotated[int, QueryParameter(ge=1, le=2**53)],
+    second: Annotated[int, QueryParameter(ge=1, le=2**53)],
+) -> ConsistencyProof:
+    """Get the proof that the log of one size begins with the log of a smaller size (RFC 9162).
+
+    Take the sizes from two checkpoints. The hashes are in hexadecimal.
+    """
+    check_query(request)
+    async with database.general.connection() as connection:
+        log = await queries.select_log(connection)
+        size = 0 if log is None else log.size
+        if second > size:
+            raise InvalidInput("second", str(second), f"at most the size of the log, {size}")
+        if first > second:
+            raise InvalidInput("first", str(first), f"at most second, {second}")
+        ranges = consistency_ranges(first, second)
+        tiles = await queries.select_tiles(connection, tiles_for(ranges))
+    return ConsistencyProof(first, second, [hash_of(each, tiles).hex() for each in ranges])
+
+
 def _file(kind: Any, page: Any, form: Format, name: str) -> Stream:
     return Stream(
         partial(exported, kind, page, form),
@@ -190,4 +305,11 @@ def _host(text: str) -> str:
         return text.strip().lower()
 
 
-routes = [list_answers, get_answer, list_retained]
+routes = [
+    list_answers,
+    get_answer,
+    list_retained,
+    get_checkpoint,
+    get_log_keys,
+    get_consistency_proof,
+]

@@ -1,10 +1,15 @@
 """The SQL statements about the record of answers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 from service.accounts.names import told_of_owner
+from service.answers.merkle import Tiles
+from service.answers.receipts import Statement
 from service.answers.records import AnswerFilters, AnswerView, RetainedFilters, RetainedView
 from service.postgres.pools import Connection
 
@@ -45,8 +50,10 @@ async def select_answers(
         AND ($6::timestamptz IS NULL OR answer.answered_at < $6)
         AND ($7::uuid IS NULL OR answer.api_key_id = $7)
         AND ($8::uuid IS NULL OR answer.id < $8)
+        AND ($9::uuid IS NULL OR answer.id >= $9)
+        AND ($10::uuid IS NULL OR answer.id <= $10)
         ORDER BY answer.id DESC
-        LIMIT $9
+        LIMIT $11
         """,
         account_id,
         filters.cert_id,
@@ -56,9 +63,20 @@ async def select_answers(
         filters.until,
         filters.key_id,
         before,
+        filters.first_id,
+        filters.last_id,
         limit,
     )
     return [_answer(row) for row in rows]
+
+
+async def select_first_of_batch(
+    connection: Connection, account_id: UUID, batch_id: UUID
+) -> UUID | None:
+    """Return the id of the first answer that an account's batch can have."""
+    return await connection.fetchval(
+        "SELECT first_answer_id FROM batch WHERE id = $1 AND account_id = $2", batch_id, account_id
+    )
 
 
 async def select_retained(
@@ -103,3 +121,271 @@ def _answer(row: Sequence[Any]) -> AnswerView:
     *asked, status, owner_name, owner_id, covered_by, verified_at = row
     told = None if status is None else told_of_owner(status, owner_name)
     return AnswerView(*[*asked, status, told, owner_id, covered_by, verified_at])
+
+
+_STATEMENTS = """
+SELECT
+    id, account_id, api_key_id, cert_id, domain, status, owner_name, owner_account_id, covered_by,
+    verified_at, answered_at, as_of
+FROM answer
+"""
+
+
+class Log(msgspec.Struct, frozen=True):
+    """The state of the log: what it is called, and how many answers it has."""
+
+    origin: str
+    size: int
+    sealed_until: datetime
+    kept_from: UUID | None
+
+
+async def take_log(connection: Connection, origin: str) -> Log:
+    """Return the log, which no other transaction can change until this one ends. Make it if needed."""
+    await connection.execute("INSERT INTO log (origin) VALUES ($1) ON CONFLICT DO NOTHING", origin)
+    row = await connection.fetchrow(
+        "SELECT origin, size, sealed_until, kept_from FROM log FOR UPDATE"
+    )
+    assert row is not None
+    return Log(*row)
+
+
+async def select_log(connection: Connection) -> Log | None:
+    row = await connection.fetchrow("SELECT origin, size, sealed_until, kept_from FROM log")
+    return None if row is None else Log(*row)
+
+
+async def select_horizon(connection: Connection) -> datetime:
+    """Return an instant before which no further answer can be put on record.
+
+    That is a second ago, or the start of the oldest transaction of this service, if it is older.
+    """
+    return await connection.fetchval(
+        """
+        SELECT least(clock_timestamp() - interval '1 second', min(xact_start))
+        FROM pg_stat_activity
+        WHERE datname = current_database() AND application_name = 'confirmed-owner'
+          AND pid <> pg_backend_pid()
+        """
+    )
+
+
+async def select_unsealed(
+    connection: Connection,
+    since: datetime,
+    until: datetime,
+    after: tuple[datetime, UUID] | None,
+    limit: int,
+) -> list[Statement]:
+    """Return answers given in a time that are not sealed yet, in order, after the one given."""
+    rows = await connection.fetch(
+        _STATEMENTS
+        + """
+        WHERE answered_at >= $1 AND answered_at < $2
+          AND ($3::timestamptz IS NULL OR (answered_at, id) > ($3, $4))
+          AND NOT EXISTS (SELECT FROM sealed_answer AS sealed WHERE sealed.answer_id = answer.id)
+        ORDER BY answered_at, id
+        LIMIT $5
+        """,
+        since,
+        until,
+        *(after or (None, None)),
+        limit,
+    )
+    return [Statement.of(*row) for row in rows]
+
+
+async def select_next_answer(connection: Connection, since: datetime) -> datetime | None:
+    """Return when the next answer was given, at or after an instant."""
+    return await connection.fetchval(
+        "SELECT min(answered_at) FROM answer WHERE answered_at >= $1", since
+    )
+
+
+async def insert_sealed(
+    connection: Connection,
+    first: int,
+    answer_ids: Sequence[UUID],
+    nonces: Sequence[bytes],
+    tiles: Tiles,
+    sealed_until: datetime,
+) -> None:
+    """Add leaves to the log, whose tree then has these tiles."""
+    await connection.execute(
+        """
+        INSERT INTO sealed_answer (position, answer_id, nonce)
+        SELECT $1 + place - 1, answer_id, nonce
+        FROM unnest($2::uuid[], $3::bytea[]) WITH ORDINALITY AS leaf (answer_id, nonce, place)
+        """,
+        first,
+        answer_ids,
+        nonces,
+    )
+    await connection.execute(
+        """
+        INSERT INTO log_tile (level, number, hashes)
+        SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::bytea[])
+        ON CONFLICT (level, number) DO UPDATE SET hashes = excluded.hashes
+        """,
+        [level for level, _ in tiles],
+        [number for _, number in tiles],
+        list(tiles.values()),
+    )
+    await connection.execute(
+        "UPDATE log SET size = $1, sealed_until = $2", first + len(answer_ids), sealed_until
+    )
+
+
+async def update_sealed_until(connection: Connection, sealed_until: datetime) -> None:
+    await connection.execute("UPDATE log SET sealed_until = $1", sealed_until)
+
+
+async def select_tiles(connection: Connection, wanted: Iterable[tuple[int, int]]) -> Tiles:
+    """Return those of the tiles that exist."""
+    tiles = list(wanted)
+    rows = await connection.fetch(
+        """
+        SELECT tile.level, tile.number, tile.hashes
+        FROM unnest($1::smallint[], $2::bigint[]) AS wanted (level, number)
+        JOIN log_tile AS tile ON tile.level = wanted.level AND tile.number = wanted.number
+        """,
+        [level for level, _ in tiles],
+        [number for _, number in tiles],
+    )
+    return {(level, number): hashes for level, number, hashes in rows}
+
+
+async def insert_checkpoint(
+    connection: Connection, size: int, note: str, verifier_key: str
+) -> None:
+    await connection.execute(
+        "INSERT INTO log_checkpoint (size, note) VALUES ($1, $2) ON CONFLICT DO NOTHING", size, note
+    )
+    await connection.execute(
+        "INSERT INTO log_key (verifier_key) VALUES ($1) ON CONFLICT DO NOTHING", verifier_key
+    )
+
+
+async def select_checkpoint(connection: Connection) -> tuple[int, str] | None:
+    """Return the size and the note of the latest checkpoint."""
+    row = await connection.fetchrow(
+        "SELECT size, note FROM log_checkpoint ORDER BY size DESC LIMIT 1"
+    )
+    return None if row is None else tuple(row)
+
+
+async def select_checkpoints(
+    connection: Connection, after: int, limit: int
+) -> list[tuple[int, str]]:
+    """Return the size and note of checkpoints larger than a size, smallest first."""
+    rows = await connection.fetch(
+        "SELECT size, note FROM log_checkpoint WHERE size > $1 ORDER BY size LIMIT $2", after, limit
+    )
+    return [tuple(row) for row in rows]
+
+
+async def select_log_keys(connection: Connection) -> list[str]:
+    """Return the public keys that checkpoints were signed with, the latest first."""
+    rows = await connection.fetch(
+        "SELECT verifier_key FROM log_key ORDER BY first_used_at DESC, verifier_key"
+    )
+    return [row[0] for row in rows]
+
+
+async def select_leaf(
+    connection: Connection, account_id: UUID, answer_id: UUID
+) -> tuple[int, bytes, Statement] | None:
+    """Return where an answer is in the log, its nonce, and what was sealed, if it is sealed."""
+    row = await connection.fetchrow(
+        _STATEMENTS.replace("SELECT", "SELECT sealed.position, sealed.nonce,")
+        + """
+        JOIN sealed_answer AS sealed ON sealed.answer_id = answer.id
+        WHERE answer.account_id = $1 AND answer.id = $2
+        """,
+        account_id,
+        answer_id,
+    )
+    return None if row is None else (row[0], row[1], Statement.of(*row[2:]))
+
+
+class Leaf(msgspec.Struct, frozen=True):
+    """A leaf of the log: its place, and the answer it is about, if that is on record."""
+
+    position: int
+    answer_id: UUID
+    nonce: bytes
+    statement: Statement | None
+
+
+async def select_leaves(connection: Connection, first: int, limit: int) -> list[Leaf]:
+    """Return leaves in order, starting with a place."""
+    rows = await connection.fetch(
+        """
+        SELECT
+            sealed.position, sealed.answer_id, sealed.nonce, answer.id, answer.account_id,
+            answer.api_key_id, answer.cert_id, answer.domain, answer.status, answer.owner_name,
+            answer.owner_account_id, answer.covered_by, answer.verified_at, answer.answered_at,
+            answer.as_of
+        FROM sealed_answer AS sealed
+        LEFT JOIN answer ON answer.id = sealed.answer_id
+        WHERE sealed.position >= $1
+        ORDER BY sealed.position
+        LIMIT $2
+        """,
+        first,
+        limit,
+    )
+    return [
+        Leaf(row[0], row[1], row[2], None if row[3] is None else Statement.of(*row[3:]))
+        for row in rows
+    ]
+
+
+async def select_inserted(connection: Connection, sealed_until: datetime) -> UUID | None:
+    """Return an answer that says it was given before all of those were sealed, and is not."""
+    return await connection.fetchval(
+        """
+        SELECT answer.id FROM answer
+        LEFT JOIN sealed_answer AS sealed ON sealed.answer_id = answer.id
+        WHERE sealed.answer_id IS NULL AND answer.answered_at < $1
+        LIMIT 1
+        """,
+        sealed_until,
+    )
+
+
+async def select_months(connection: Connection) -> list[tuple[str, UUID | None]]:
+    """Return the partitions of answers, and the id that ends each; None for all other answers."""
+    rows = await connection.fetch(
+        """
+        SELECT part.relname, substring(
+            pg_get_expr(part.relpartbound, part.oid) FROM $$TO \\('([0-9a-f-]+)'\\)$$
+        )::uuid
+        FROM pg_inherits JOIN pg_class AS part ON part.oid = inhrelid
+        WHERE inhparent = 'answer'::regclass
+        ORDER BY 2
+        """
+    )
+    return [tuple(row) for row in rows]
+
+
+async def make_months(connection: Connection, months: Sequence[datetime]) -> None:
+    """Make the partitions for the months that these times are in."""
+    await connection.execute("SET LOCAL lock_timeout = '100ms'")
+    for month in months:
+        await connection.execute("SELECT make_answer_month($1)", month)
+
+
+async def drop_month(connection: Connection, partition: str, end: UUID) -> int:
+    """Drop a partition with the answers in it, but not their hashes; return how many there were."""
+    await connection.execute("SET LOCAL lock_timeout = '100ms'")
+    await connection.execute("SET LOCAL statement_timeout = '60s'")
+    count: int = await connection.fetchval(f"SELECT count(*) FROM {partition}", timeout=70)  # noqa: S608
+    await connection.execute(f"DROP TABLE {partition}")
+    await connection.execute("UPDATE log SET kept_from = greatest(kept_from, $1)", end)
+    return count
+
+
+async def least_id_at(connection: Connection, instant: datetime) -> UUID:
+    """Return the least id of an answer given at an instant."""
+    return await connection.fetchval("SELECT least_id_at($1)", instant)

@@ -6,6 +6,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from service.accounts.names import Status
+from service.answers.receipts import Receipt
 
 
 class AnswerView(Struct, frozen=True):
@@ -30,6 +31,12 @@ class AnswerView(Struct, frozen=True):
     verified_at: datetime | None
 
 
+class SealedAnswer(AnswerView, frozen=True, kw_only=True):
+    """An answer, and its receipt once it is sealed, which takes about a minute."""
+
+    receipt: Receipt | None
+
+
 class RetainedView(Struct, frozen=True):
     """A certificate that your account retained, with the labels you gave it."""
 
@@ -50,6 +57,8 @@ class AnswerFilters(Struct, frozen=True, kw_only=True):
     since: datetime | None = None
     until: datetime | None = None
     key_id: UUID | None = None
+    first_id: UUID | None = None
+    last_id: UUID | None = None
 
 
 class RetainedFilters(Struct, frozen=True, kw_only=True):

@@ -55,6 +55,10 @@ _ANSWER = {
     "covered_by": "brightquote.example",
     "verified_at": _AT,
 }
+_CHECKPOINT = (
+    "127.0.0.1:8000/answers\n1\nAfixCE4RfTTnxE6Yiwg+02ODV7Iu6gq13ldRcvgsNjs=\n\n"
+    "— 127.0.0.1:8000/answers CuLBs…\n"
+)
 _BATCH = {
     "id": "01a21d50-0000-7000-8000-000000000008",
     "name": "leads.csv",
@@ -351,7 +355,28 @@ EXAMPLES: dict[str, Example] = {
         response="cert_url,confirmed_owner,status,domain,expired,error,answer_id\r\n",
     ),
     "listAnswers": Example(response={"items": [_ANSWER], "next": None}),
-    "getAnswer": Example(parameters={"answer_id": _ANSWER_ID}, response=_ANSWER),
+    "getAnswer": Example(
+        parameters={"answer_id": _ANSWER_ID},
+        response={
+            **_ANSWER,
+            "receipt": {
+                "statement": '{"answer_id":"01a21d50-0000-7000-8000-000000000007"}',
+                "nonce": "00112233445566778899aabbccddeeff",
+                "leaf_index": 0,
+                "tree_size": 1,
+                "path": [],
+                "checkpoint": _CHECKPOINT,
+            },
+        },
+    ),
+    "getCheckpoint": Example(response=_CHECKPOINT),
+    "getLogKeys": Example(
+        response="127.0.0.1:8000/answers+0ae2c1b3+AfixCE4RfTTnxE6Yiwg+02ODV7Iu6gq13ldRcvgsNjvA\n"
+    ),
+    "getConsistencyProof": Example(
+        parameters={"first": "1", "second": "2"},
+        response={"first": 1, "second": 2, "path": [64 * "0"]},
+    ),
     "listRetained": Example(
         response={
             "items": [

@@ -10,7 +10,9 @@ CREATE TABLE log (
     origin text NOT NULL,
     size bigint NOT NULL DEFAULT 0,
     -- Every answer given before is sealed.
-    sealed_until timestamptz NOT NULL DEFAULT '-infinity'
+    sealed_until timestamptz NOT NULL DEFAULT 'epoch',
+    -- Of answers with ids before this one, only the hashes are kept.
+    kept_from uuid
 );
 
 -- The hashes of the tree, 256 of a level in a row: level 0 has the leaves, level n the roots of full

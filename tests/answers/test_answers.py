@@ -52,7 +52,7 @@ async def test_answer_is_read_as_it_was_told_whatever_happened_since(
         "owner_account_id": str(owner.id),
         "covered_by": "seller.example",
     }
-    assert await viewer.see(f"{ANSWERS}/{answer['id']}") == answer
+    assert await viewer.see(f"{ANSWERS}/{answer['id']}") == {**answer, "receipt": None}
 
 
 async def test_owner_that_was_not_told_is_not_on_record_either(world: World, viewer: Party) -> None:
@@ -224,8 +224,8 @@ async def test_an_accounts_answers_are_found_by_index(world: World, viewer: Part
     await world.fetch(
         """
         INSERT INTO answer (id, account_id, api_key_id, cert_id, answered_at)
-        SELECT gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), lpad(n::text, 40, '0'),
-            now() - $1::interval
+        SELECT overlay(gen_random_uuid()::text PLACING substr(least_id_at(now())::text, 1, 13) FROM 1)::uuid,
+            gen_random_uuid(), gen_random_uuid(), lpad(n::text, 40, '0'), now() - $1::interval
         FROM generate_series(1, 20000) AS n
         """,
         timedelta(days=1),
@@ -236,5 +236,7 @@ async def test_an_accounts_answers_are_found_by_index(world: World, viewer: Part
             f"EXPLAIN SELECT * FROM answer WHERE account_id = '{viewer.id}' {condition}"
             " ORDER BY id DESC LIMIT 50"
         )
-        assert "Index Scan" in "\n".join(row[0] for row in plan)
-        assert "Seq Scan" not in "\n".join(row[0] for row in plan)
+        lines = "\n".join(row[0] for row in plan)
+        assert "Index Scan" in lines
+        # Months without answers have nothing to look for.
+        assert "Seq Scan on answer_before" not in lines

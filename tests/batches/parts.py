@@ -50,9 +50,7 @@ async def answered(world: World, caller: Company, content: bytes, **parameters: 
 
 async def get(world: World, caller: Company, path: str, **parameters: Any) -> httpx.Response:
     """Get something of a batch."""
-    return await world.client.get(
-        f"/v1/batches/{path}", params=parameters, headers=caller.headers
-    )
+    return await world.client.get(f"/v1/batches/{path}", params=parameters, headers=caller.headers)
 
 
 async def results(world: World, caller: Company, batch: Any, **parameters: Any) -> bytes:

@@ -1,0 +1,117 @@
+"""Signed checkpoints of the log, as existing tools and witnesses read them.
+
+A checkpoint says how many answers the log has and which root its tree then has (C2SP
+tlog-checkpoint). It is a note with Ed25519 signatures (C2SP signed-note), and so are the keys.
+"""
+
+import hashlib
+from base64 import b64decode, b64encode
+from binascii import Error as NotBase64
+from collections.abc import Iterable
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from msgspec import Struct
+
+from service.answers.merkle import HASH
+from service.errors import InvalidInput, ServiceError
+
+_ED25519 = b"\1"
+_KEY = 32
+_SIGNED_BY = "— "
+_MAX_NOTE = 10_000
+
+
+class Checkpoint(Struct, frozen=True):
+    """What the log had: `size` answers, in a tree with that root."""
+
+    origin: str
+    size: int
+    root: bytes
+
+
+class UntrustedCheckpoint(ServiceError):
+    """A checkpoint that is no checkpoint, or that no known key has signed. `str()` says which."""
+
+
+class VerifierKey(Struct, frozen=True):
+    """A public key, and the name that it signs as."""
+
+    name: str
+    public: bytes
+
+    @property
+    def id(self) -> bytes:
+        """The first bytes of a hash, which tell signatures of different keys apart."""
+        return hashlib.sha256(self.name.encode() + b"\n" + _ED25519 + self.public).digest()[:4]
+
+    def __str__(self) -> str:
+        return f"{self.name}+{self.id.hex()}+{b64encode(_ED25519 + self.public).decode()}"
+
+
+def parsed_key(text: str) -> VerifierKey:
+    """Return the key that `str()` of it gave. Raises `InvalidInput`."""
+    # A name has no “+”, but base64 may.
+    name, _, rest = text.strip().partition("+")
+    digest, _, encoded = rest.partition("+")
+    try:
+        data = b64decode(encoded, validate=True)
+    except NotBase64:
+        data = b""
+    key = VerifierKey(name, data[1:])
+    if not name or data[:1] != _ED25519 or len(key.public) != _KEY or key.id.hex() != digest:
+        raise InvalidInput("key", text, "a verifier key: NAME+HASH+BASE64")
+    return key
+
+
+class Signer:
+    """Signs checkpoints as `origin` with the key that a seed of 32 bytes makes."""
+
+    def __init__(self, origin: str, seed: bytes) -> None:
+        self._private = Ed25519PrivateKey.from_private_bytes(seed)
+        public = self._private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        self.key = VerifierKey(origin, public)
+
+    def note(self, size: int, root: bytes) -> str:
+        """Return a signed checkpoint."""
+        text = f"{self.key.name}\n{size}\n{b64encode(root).decode()}\n"
+        signature = b64encode(self.key.id + self._private.sign(text.encode())).decode()
+        return f"{text}\n{_SIGNED_BY}{self.key.name} {signature}\n"
+
+
+def opened(note: str, keys: Iterable[VerifierKey]) -> Checkpoint:
+    """Return what a signed checkpoint says, if one of the keys has signed it.
+
+    Raises `UntrustedCheckpoint`.
+    """
+    text, separator, signatures = note.rpartition("\n\n")
+    lines = text.split("\n")
+    if len(note) > _MAX_NOTE or not separator or len(lines) < 3:
+        raise UntrustedCheckpoint("this is no checkpoint")
+    signed = (text + "\n").encode()
+    if not any(_has_signed(key, signed, signatures) for key in keys):
+        raise UntrustedCheckpoint("no key that is known here has signed the checkpoint")
+    origin, size, root = lines[:3]
+    try:
+        decoded = b64decode(root, validate=True)
+    except NotBase64:
+        decoded = b""
+    if not (size.isascii() and size.isdigit()) or len(decoded) != HASH:
+        raise UntrustedCheckpoint("this is no checkpoint")
+    return Checkpoint(origin, int(size), decoded)
+
+
+def _has_signed(key: VerifierKey, signed: bytes, signatures: str) -> bool:
+    for line in signatures.splitlines():
+        name, _, encoded = line.removeprefix(_SIGNED_BY).rpartition(" ")
+        if not line.startswith(_SIGNED_BY) or name != key.name:
+            continue
+        try:
+            data = b64decode(encoded, validate=True)
+            if data[:4] == key.id:
+                Ed25519PublicKey.from_public_bytes(key.public).verify(data[4:], signed)
+                return True
+        except (NotBase64, InvalidSignature):
+            continue
+    return False

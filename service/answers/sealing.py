@@ -1,0 +1,119 @@
+"""Seal answers: add them to the log, which then proves what was told.
+
+One worker at a time does it, every minute. No call waits for it.
+"""
+
+import asyncio
+import os
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from service.answers import queries
+from service.answers.checkpoints import Signer
+from service.answers.merkle import (
+    append,
+    edge_of,
+    hash_of,
+    inclusion_ranges,
+    root_of,
+    tiles_for,
+)
+from service.answers.receipts import NONCE, Receipt, Statement, encoded, sealed
+from service.postgres.pools import Connection, Database
+
+_AT_ONCE = 5000
+
+# How much time is looked at together: as much as has few answers, even of batches.
+_WINDOW = timedelta(seconds=1)
+
+# How far back to look for answers from a clock that was set back.
+_OVERLAP = timedelta(seconds=10)
+
+_FIRST = datetime(1970, 1, 1, tzinfo=UTC)
+
+# How many seconds sealing rests after each group, so that it leaves the database to calls.
+_PAUSE = 0.02
+
+
+async def seal(database: Database, origin: str, seed: bytes) -> int:
+    """Seal all answers that are not sealed yet, and sign a checkpoint; return how many there were."""
+    async with database.general.connection() as connection:
+        horizon = await queries.select_horizon(connection)
+        log = await queries.select_log(connection)
+    count = 0
+    start = _FIRST if log is None else log.sealed_until - _OVERLAP
+    while start < horizon:
+        async with database.general.connection() as connection:
+            following = await queries.select_next_answer(connection, start)
+        if following is None or following >= horizon:
+            break
+        end = min(following + _WINDOW, horizon)
+        count += await _seal_between(database, origin, following, end)
+        start = end
+    await _sign(database, origin, seed, horizon)
+    return count
+
+
+async def _seal_between(database: Database, origin: str, since: datetime, until: datetime) -> int:
+    count = 0
+    after: tuple[datetime, UUID] | None = None
+    while True:
+        async with database.general.transaction() as connection:
+            log = await queries.take_log(connection, origin)
+            some = await queries.select_unsealed(connection, since, until, after, _AT_ONCE)
+            if some:
+                await _append(connection, log, some)
+        count += len(some)
+        if len(some) < _AT_ONCE:
+            return count
+        after = some[-1].answered_at, some[-1].answer_id
+        await asyncio.sleep(_PAUSE)
+
+
+async def _append(connection: Connection, log: queries.Log, answers: list[Statement]) -> None:
+    random = os.urandom(NONCE * len(answers))
+    nonces = [random[at : at + NONCE] for at in range(0, len(random), NONCE)]
+    leaves = [sealed(encoded(each), nonce) for each, nonce in zip(answers, nonces, strict=True)]
+    edge = await queries.select_tiles(connection, edge_of(log.size))
+    await queries.insert_sealed(
+        connection,
+        log.size,
+        [each.answer_id for each in answers],
+        nonces,
+        append(edge, log.size, leaves),
+        max(log.sealed_until, answers[-1].answered_at),
+    )
+
+
+async def _sign(database: Database, origin: str, seed: bytes, horizon: datetime) -> None:
+    """Sign what the log has now, unless that was signed already."""
+    async with database.general.transaction() as connection:
+        log = await queries.take_log(connection, origin)
+        await queries.update_sealed_until(connection, max(log.sealed_until, horizon))
+        latest = await queries.select_checkpoint(connection)
+        if log.size == 0 or (latest is not None and latest[0] >= log.size):
+            return
+        edge = await queries.select_tiles(connection, tiles_for([(0, log.size)]))
+        signer = Signer(log.origin, seed)
+        note = signer.note(log.size, root_of(log.size, edge))
+        await queries.insert_checkpoint(connection, log.size, note, str(signer.key))
+
+
+async def receipt_of(connection: Connection, account_id: UUID, answer_id: UUID) -> Receipt | None:
+    """Return the receipt of an account's answer, once it is sealed."""
+    found = await queries.select_leaf(connection, account_id, answer_id)
+    checkpoint = await queries.select_checkpoint(connection)
+    if found is None or checkpoint is None or found[0] >= checkpoint[0]:
+        return None
+    position, nonce, statement = found
+    size, note = checkpoint
+    ranges = inclusion_ranges(position, size)
+    tiles = await queries.select_tiles(connection, tiles_for(ranges))
+    return Receipt(
+        statement=encoded(statement).decode(),
+        nonce=nonce.hex(),
+        leaf_index=position,
+        tree_size=size,
+        path=[hash_of(each, tiles).hex() for each in ranges],
+        checkpoint=note,
+    )
