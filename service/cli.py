@@ -15,6 +15,7 @@ import msgspec
 from service import __version__
 from service.accounts import commands as accounts
 from service.answers import commands as answers
+from service.batches import commands as batches
 from service.certificates import commands as certificates
 from service.demo import commands as demo
 from service.errors import ServiceError
@@ -26,7 +27,7 @@ from service.status import commands as status
 if TYPE_CHECKING:
     from service.processes.serving import Application
 
-_SUBJECTS = (accounts, ownership, certificates, answers, demo, status)
+_SUBJECTS = (accounts, ownership, certificates, batches, answers, demo, status)
 
 
 class _Commands(click.Group):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def load_demo(settings: Settings, as_json: bool) -> None:
     """Load a few demo companies, and show who sees whose name. Their API keys are public: don't use
     them in production. Loading again only renews the certificates."""
-    from service.demo import demo
+    from service.demo import demo, leads
 
     demo.check_host(settings.host)
 
@@ -27,12 +27,15 @@ def load_demo(settings: Settings, as_json: bool) -> None:
         return await demo.load(connection, settings.public_url)
 
     loaded = in_transaction(settings, work)
+    file = settings.state_dir / leads.FILE
+    settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    leads.write(file)
     if as_json:
         click.echo(msgspec.json.encode(loaded))
     else:
         from rich.console import Console
 
-        demo.show(loaded, Console())
+        demo.show(loaded, file, Console())
 
 
 commands = [load_demo]

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import UUID
 
 import msgspec
@@ -21,6 +22,7 @@ from service.certificates.hosts import host_of
 from service.certificates.imports import import_lines
 from service.connections.connections import connect
 from service.connections.grants import grant
+from service.demo import leads
 from service.errors import Conflict, InactiveAccount, Unauthorized
 from service.ownership.ownerships import attest
 from service.postgres.pools import Connection
@@ -45,6 +47,7 @@ _ROLES = {
 
 # This event distinguishes a database with the demo from one with other companies.
 _LOADED = "demo.loaded"
+_LEADS_LOADED = "demo.leads_loaded"
 
 # Owner, domain, and whether its subdomains are covered.
 _DOMAINS = (
@@ -195,6 +198,9 @@ async def load(connection: Connection, url: str) -> Demo:
             )
         await _load_companies(connection)
         await audit.record(connection, _LOADED)
+    if not await audit.happened(connection, _LEADS_LOADED):
+        await leads.load(connection)
+        await audit.record(connection, _LEADS_LOADED)
     lines = [(number, _line(number, sample)) for number, sample in enumerate(_SAMPLES, start=1)]
     await import_lines(connection, lines)
     # Found by key, revoked or not, since a company may have been renamed.
@@ -244,8 +250,8 @@ def check_host(host: str) -> None:
         )
 
 
-def show(demo: Demo, console: Console) -> None:
-    """Print who sees what, and how to call the service."""
+def show(demo: Demo, file: Path, console: Console) -> None:
+    """Print who sees what, how to call the service, and how to check the file of leads."""
     table = Table(title="Who sees what", show_lines=True)
     table.add_column("Certificate", width=30, overflow="fold")
     table.add_column("Owner, and who is told its name", width=20)
@@ -274,6 +280,16 @@ def show(demo: Demo, console: Console) -> None:
             highlight=False,
             markup=False,
         )
+    if file.is_relative_to(Path.cwd()):
+        file = file.relative_to(Path.cwd())
+    console.print(f"\nCheck {leads.ROWS:,} leads at once:\n")
+    console.print(
+        f"CONFIRMED_OWNER_API_KEY={key} CONFIRMED_OWNER_URL={demo.url} "
+        f".venv/bin/confirmed-owner check {file} --html report.html",
+        soft_wrap=True,
+        highlight=False,
+        markup=False,
+    )
 
 
 def _key(name: str) -> str:
