@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader
@@ -39,7 +40,7 @@ def _file(checked: Checked) -> dict[str, Any]:
     unowned = [each for each in summary["domains"] if each["status"] == "none"]
     vendors = vendors_in(summary)
     return {
-        "name": checked.file,
+        "name": Path(checked.file).name if checked.output else "Standard input",
         "batch": batch,
         "as_of": datetime.fromisoformat(batch["as_of"]),
         "shares": [(name, batch["counts"][name], batch["counts"][name] / rows) for name in RESULTS],
