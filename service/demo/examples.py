@@ -330,7 +330,9 @@ EXAMPLES: dict[str, Example] = {
         },
     ),
     "createBatch": Example(
-        request="cert_url\nhttps://cert.trustedform.com/" + CERTIFICATE + "\n", response=_UNFINISHED
+        request="cert_url\nhttps://cert.trustedform.com/" + CERTIFICATE + "\n",
+        otherwise={"of": "retained", "vendor": BRIGHT},
+        response=_UNFINISHED,
     ),
     "listBatches": Example(response={"items": [_BATCH], "next": None}),
     "getBatch": Example(parameters={"batch_id": str(_BATCH["id"])}, response=_BATCH),

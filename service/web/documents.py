@@ -32,6 +32,8 @@ class Example(msgspec.Struct, frozen=True):
     parameters: Mapping[str, str] = {}
     request: object = None
     response: object = None
+    otherwise: object = None
+    """The request as JSON, where `request` is text."""
 
 
 def documented(body: type, what: str) -> ResponseSpec:
@@ -128,8 +130,8 @@ def _describe(operation: dict[str, Any], example: Example) -> None:
     if example.request is not None:
         for content in operation["requestBody"]["content"].values():
             is_text = content["schema"].get("type") == "string"
-            if is_text == isinstance(example.request, str):
-                content["example"] = example.request
+            sent = (example.request, example.otherwise)
+            content["example"] = next(each for each in sent if isinstance(each, str) == is_text)
     status = min(operation["responses"])
     if example.response is not None:
         for content in operation["responses"][status].get("content", {}).values():

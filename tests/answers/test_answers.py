@@ -224,7 +224,8 @@ async def test_an_accounts_answers_are_found_by_index(world: World, viewer: Part
     await world.fetch(
         """
         INSERT INTO answer (id, account_id, api_key_id, cert_id, answered_at)
-        SELECT overlay(gen_random_uuid()::text PLACING substr(least_id_at(now())::text, 1, 13) FROM 1)::uuid,
+        SELECT
+            (substr(least_id_at(now())::text, 1, 14) || substr(gen_random_uuid()::text, 15))::uuid,
             gen_random_uuid(), gen_random_uuid(), lpad(n::text, 40, '0'), now() - $1::interval
         FROM generate_series(1, 20000) AS n
         """,

@@ -1,6 +1,6 @@
 """A batch answers every row of a file as one call would, as of one instant."""
 
-from tests.batches.parts import answered, results, rows
+from tests.batches.parts import answered, rows
 from tests.builders import NO_VERIFIED, VERIFIED, World, web_id
 
 
@@ -31,5 +31,3 @@ async def test_csv_comes_back_with_its_columns_as_they_were_and_six_more(world: 
         response = await world.client.get(f"/v1/answers/{row['answer_id']}", headers=buyer.headers)
         assert response.json()["confirmed_owner"] == row["confirmed_owner"]
         assert response.json()["as_of"] == batch["as_of"]
-    for form in ("ndjson", "parquet", "xlsx"):
-        print(form, (await results(world, buyer, batch, format=form))[:300])

@@ -17,6 +17,8 @@ import yaml
 from service.accounts import keys
 from service.accounts.keys import new_key
 from service.ownership import claims
+from tests.answers.test_log import sealed
+from tests.batches.parts import answered, upload
 from tests.builders import Company, World, basic, by, member_of, web_id
 from tests.surfer import ORIGIN
 
@@ -28,7 +30,8 @@ PLACES_IN_LISTS = {"cursor"}
 # Resources that nobody has.
 UNKNOWN = {
     **dict.fromkeys(
-        ("key_id", "user_id", "invitation_id", "connection_id", "as", "answer_id"), str(uuid4())
+        ("key_id", "user_id", "invitation_id", "connection_id", "as", "answer_id", "batch_id"),
+        str(uuid4()),
     ),
     "cert_id": web_id(),
     "name": "unknown.example",
@@ -37,10 +40,12 @@ UNKNOWN = {
 # These are about an invitation that the account received, and the others about one that it sent.
 ABOUT_RECEIVED = {"acceptInvitation", "declineInvitation"}
 
+# This is about a batch that has not ended, and the others about one that has.
+ABOUT_UNFINISHED = {"cancelBatch"}
+
 # These are about resources, but answer anyone with a key.
 ANSWER_STRANGERS = {
     "validateCertificateId": "without a vendor, it tells only what the form of the id does",
-    "listAnswers": "the key filters one's own answers, of which none is another's key's",
 }
 
 
@@ -54,6 +59,7 @@ class Operation:
     needs_key: bool
     in_path: tuple[str, ...]
     in_query: tuple[str, ...]
+    required: dict[str, str]
     filters: tuple[dict[str, str], ...]
     statuses: frozenset[int]
     media_type: str | None
@@ -82,6 +88,11 @@ def operation(path: str, method: str, described: Any) -> Operation:
             and "uuid" in str(each["schema"])
             and each["name"] not in PLACES_IN_LISTS
         ),
+        required={
+            each["name"]: each["example"]
+            for each in parameters
+            if each["in"] == "query" and each["required"]
+        },
         filters=tuple(
             {each["name"]: value}
             for each in parameters
@@ -119,6 +130,7 @@ class Stage:
     session: str
     resources: dict[str, str]
     received: str
+    unfinished: str
 
     async def call(
         self, operation: Operation, headers: dict[str, str], resources: dict[str, str] | None = None
@@ -127,6 +139,8 @@ class Stage:
         named = dict(self.resources if resources is None else resources)
         if resources is None and operation.id in ABOUT_RECEIVED:
             named["invitation_id"] = self.received
+        if resources is None and operation.id in ABOUT_UNFINISHED:
+            named["batch_id"] = self.unfinished
         body = (
             {"content": operation.body.encode()}
             if isinstance(operation.body, str)
@@ -136,14 +150,16 @@ class Stage:
         return await self.world.client.request(
             operation.method,
             operation.path.format_map(named),
-            params={name: named[name] for name in operation.in_query},
+            params=operation.required | {name: named[name] for name in operation.in_query},
             headers={**media_type, **headers},
             **cast("Any", body),
         )
 
     def without_ids(self, response: httpx.Response) -> str:
         text = response.text
-        for value in (*self.resources.values(), self.received, *UNKNOWN.values()):
+        for value in (
+            *self.resources.values(), self.received, self.unfinished, *UNKNOWN.values()
+        ):  # fmt: skip
             text = text.replace(value, "…")
         return text
 
@@ -181,7 +197,10 @@ class Stage:
 
 
 @pytest.fixture
-async def stage(world: World, without_dns: None) -> Stage:
+async def stage(world: World, without_dns: None, request: pytest.FixtureRequest) -> Stage:
+    # Batches and seals take time, and few operations are about them.
+    callspec = getattr(request.node, "callspec", None)
+    about = "" if callspec is None else callspec.params["operation"].path
     owner, partner, inviter = [await world.company() for _ in range(3)]
     stranger, suspended = await world.company(), await world.company()
     await world.suspend(suspended)
@@ -202,6 +221,14 @@ async def stage(world: World, without_dns: None) -> Stage:
     (answer,) = await world.fetch("SELECT id FROM answer")
     (connected,) = await world.fetch("SELECT id FROM connection")
     (member,) = await world.fetch("SELECT id FROM app_user WHERE email = 'al@owner.example'")
+    batch_id, unfinished = uuid4(), uuid4()
+    if not about or "batch_id" in about or "answers" in about:
+        file = cert_id.encode()
+        batch_id = (await answered(world, owner, file))["id"]
+        unfinished = (await upload(world, owner, file)).json()["id"]
+    if "/log/" in about:
+        assert (await world.ask(owner, cert_id)).status_code == 200
+        await sealed(world)
     resources = {
         "cert_id": cert_id,
         "name": "owner.example",
@@ -211,6 +238,7 @@ async def stage(world: World, without_dns: None) -> Stage:
         "connection_id": connected["id"],
         "as": connected["id"],
         "answer_id": answer["id"],
+        "batch_id": batch_id,
     }
     return Stage(
         world,
@@ -221,6 +249,7 @@ async def stage(world: World, without_dns: None) -> Stage:
         await world.session(owner.email),
         {name: str(value) for name, value in resources.items()},
         received=str(received.id),
+        unfinished=str(unfinished),
     )
 
 
@@ -297,4 +326,4 @@ async def test_examples_are_of_every_parameter_and_no_other(stage: Stage) -> Non
     named = {name for each in OPERATIONS for name in (*each.in_path, *each.in_query)}
     assert named == set(stage.resources) == set(UNKNOWN)
     ids = {each.id for each in OPERATIONS}
-    assert ids.issuperset(ABOUT_RECEIVED | ANSWER_STRANGERS.keys())
+    assert ids.issuperset(ABOUT_RECEIVED | ABOUT_UNFINISHED | ANSWER_STRANGERS.keys())
