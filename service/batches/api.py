@@ -22,6 +22,7 @@ from msgspec import Meta, Struct
 from service.accounts.records import Caller
 from service.audit import Actor
 from service.batches import batches, queries
+from service.batches.batches import Asked
 from service.batches.records import (
     FORMATS,
     MAX_UPLOAD,
@@ -229,97 +230,75 @@ async def create_batch(
     """
     if idempotency_key is not None:
         idempotency.check_key(idempotency_key)
-    actor = caller.account_id, caller.api_key_id
     if request.content_type[0] == "multipart/form-data":
         raise UnsupportedMediaType("send the file itself as the body: curl --data-binary @FILE")
     if request.content_type[0] == JSON:
-        asked = await json_of(request, RetainedBatch)
-        options = Options(vendor=asked.vendor, since=asked.since)
+        sent = await json_of(request, RetainedBatch)
+        asked = Asked(
+            name=sent.name,
+            source="retained",
+            options=Options(vendor=sent.vendor, since=sent.since),
+            as_of=sent.as_of,
+            kept_for=timedelta(days=sent.keep_days),
+            idempotency_key=idempotency_key,
+        )
         async with database.general.transaction() as connection:
-            batch = None
-            if idempotency_key is not None:
-                await idempotency.lock_key(connection, caller.account_id, idempotency_key)
-                batch = await queries.select_batch_by_key(
-                    connection, caller.account_id, idempotency_key
-                )
-            if batch is None:
-                batch_id = await batches.create(
-                    connection,
-                    *actor,
-                    name=asked.name,
-                    source="retained",
-                    options=options,
-                    as_of=asked.as_of,
-                    kept_for=timedelta(days=asked.keep_days),
-                    idempotency_key=idempotency_key,
-                )
-            else:
-                if batch.source != "retained" or batch.options != options:
-                    raise Conflict("another request already used this Idempotency-Key")
-                batch_id = batch.id
+            batch_id = await batches.create_once(connection, caller, asked)
         return await _created(database, caller, batch_id)
+    asked = Asked(
+        name=name,
+        source="upload",
+        options=Options(column=column, sheet=sheet, format=file_format),
+        as_of=time_in("as_of", as_of),
+        kept_for=timedelta(days=keep_days),
+        idempotency_key=idempotency_key,
+    )
     uploads: OneEach = request.app.state.uploads
     async with uploads.one_more(caller.account_id):
-        former = None
-        if idempotency_key is not None:
-            async with database.general.connection() as connection:
-                former = await queries.select_batch_by_key(
-                    connection, caller.account_id, idempotency_key
-                )
-        if former is not None and former.state != "uploading":
-            digest = hashlib.sha256()
-            async for chunk in streamed_body(request, None):
-                digest.update(chunk)
-            if digest.digest() != former.upload_sha256:
-                raise Conflict("another request already used this Idempotency-Key")
-            return await _created(database, caller, former.id)
         async with database.general.transaction() as connection:
-            if former is not None:
-                # The upload was cut off. This is the same file again.
-                await queries.update_deleted(connection, former.id)
-            batch_id = await batches.create(
-                connection,
-                *actor,
-                name=name,
-                source="upload",
-                options=Options(column=column, sheet=sheet, format=file_format),
-                as_of=time_in("as_of", as_of),
-                kept_for=timedelta(days=keep_days),
-                idempotency_key=idempotency_key,
-            )
-        try:
-            await _upload(request, database, batch_id)
-        except BaseException:
-            async with database.general.connection() as connection:
-                await queries.update_deleted(connection, batch_id)
-            raise
+            batch_id = await batches.create_once(connection, caller, asked)
+        await _upload(request, database, await _found(database, caller, batch_id))
     return await _created(database, caller, batch_id)
 
 
-async def _upload(request: HttpRequest, database: Database, batch_id: UUID) -> None:
-    """Keep the body in parts as it arrives, and then have it read."""
+async def _upload(request: HttpRequest, database: Database, batch: Batch) -> None:
+    """Keep the body in parts as it arrives, and then have it read.
+
+    A file that was uploaded before under the same key is only compared.
+    """
     digest = hashlib.sha256()
+    if batch.state != "uploading":
+        async for chunk in streamed_body(request, None):
+            digest.update(chunk)
+        if digest.digest() != batch.upload_sha256:
+            raise Conflict("another request already used this Idempotency-Key")
+        return
     part = bytearray()
     number = 0
 
     async def keep() -> None:
         nonlocal number
         async with database.general.connection() as connection:
-            await queries.insert_upload(connection, batch_id, number, bytes(part))
+            await queries.insert_upload(connection, batch.id, number, bytes(part))
         number += 1
         part.clear()
 
-    async for chunk in streamed_body(request, None):
-        digest.update(chunk)
-        part += chunk
-        if len(part) >= _PART:
+    try:
+        async for chunk in streamed_body(request, None):
+            digest.update(chunk)
+            part += chunk
+            if len(part) >= _PART:
+                await keep()
+        if part:
             await keep()
-    if part:
-        await keep()
-    if not number:
-        raise MissingInput("the body", "is empty: send a file")
-    async with database.general.transaction() as connection:
-        await batches.uploaded(connection, batch_id, digest.digest())
+        if not number:
+            raise MissingInput("the body", "is empty: send a file")
+        async with database.general.transaction() as connection:
+            await batches.uploaded(connection, batch.id, digest.digest())
+    except BaseException:
+        async with database.general.connection() as connection:
+            await queries.update_deleted(connection, batch.id)
+        raise
 
 
 async def _created(database: Database, caller: Caller, batch_id: UUID) -> Response[bytes]:

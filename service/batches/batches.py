@@ -4,9 +4,11 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from backports import zstd
+from msgspec import Struct
 from uuid_utils.compat import uuid7
 
 from service import audit
+from service.accounts.records import Caller
 from service.audit import Actor
 from service.batches import queries
 from service.batches.records import Batch, Fault, Format, Options, Source
@@ -14,6 +16,7 @@ from service.errors import Conflict, TooManyCalls
 from service.insights.bulk import check_instant
 from service.postgres.pools import Connection, Database
 from service.processes.queue import enqueue
+from service.web import idempotency
 
 JOB = "work_on_batch"
 
@@ -26,48 +29,73 @@ MAX_BYTES = 20 * 1024**3
 _ROW_BITS = 24
 
 
-async def create(
-    connection: Connection,
-    account_id: UUID,
-    api_key_id: UUID,
-    *,
-    name: str | None,
-    source: Source,
-    options: Options,
-    as_of: datetime | None,
-    kept_for: timedelta,
-    idempotency_key: str | None = None,
-) -> UUID:
+class Asked(Struct, frozen=True, kw_only=True):
+    """What a caller wants answered, as of when, and how long it is to be kept."""
+
+    name: str | None
+    source: Source
+    options: Options
+    as_of: datetime | None
+    kept_for: timedelta
+    idempotency_key: str | None
+
+
+async def create_once(connection: Connection, caller: Caller, asked: Asked) -> UUID:
+    """Begin a batch, and return its id: that of the former one if its key was used before.
+
+    An upload that was cut off begins again. Raises what `create` raises, or `Conflict` if something
+    else was asked under that key.
+    """
+    if asked.idempotency_key is not None:
+        await idempotency.lock_key(connection, caller.account_id, asked.idempotency_key)
+        former = await queries.select_batch_by_key(
+            connection, caller.account_id, asked.idempotency_key
+        )
+        if former is not None:
+            was_asked = (
+                former.source,
+                former.options,
+                former.as_of if former.is_as_of_given else None,
+            )
+            if was_asked != (asked.source, asked.options, asked.as_of):
+                raise Conflict("another request already used this Idempotency-Key")
+            if former.state != "uploading":
+                return former.id
+            await queries.update_deleted(connection, former.id)
+    return await create(connection, caller, asked)
+
+
+async def create(connection: Connection, caller: Caller, asked: Asked) -> UUID:
     """Begin a batch, and return its id. A batch of what is retained can be read at once.
 
     Raises `Conflict` or `TooManyCalls` if the account has too many, or `InvalidInput` for an instant
     that is not on record.
     """
-    kept, unfinished, size = await queries.select_usage(connection, account_id)
+    kept, unfinished, size = await queries.select_usage(connection, caller.account_id)
     if unfinished >= MAX_UNFINISHED:
         raise TooManyCalls(f"you have {unfinished} batches that have not ended, the limit")
     if kept >= MAX_KEPT or size >= MAX_BYTES:
         raise Conflict(
             f"you have {kept} batches of {size:,} bytes: delete some that you don't need"
         )
-    if as_of is not None:
-        await check_instant(connection, as_of)
+    if asked.as_of is not None:
+        await check_instant(connection, asked.as_of)
     batch_id = uuid7()
     first_answer_id = UUID(int=uuid7().int >> _ROW_BITS << _ROW_BITS)
     await queries.insert_batch(
         connection,
         batch_id,
         first_answer_id,
-        account_id,
-        api_key_id,
-        name=name,
-        source=source,
-        options=options,
-        as_of=as_of,
-        kept_for=kept_for,
-        idempotency_key=idempotency_key,
+        caller.account_id,
+        caller.api_key_id,
+        name=asked.name,
+        source=asked.source,
+        options=asked.options,
+        as_of=asked.as_of,
+        kept_for=asked.kept_for,
+        idempotency_key=asked.idempotency_key,
     )
-    if source == "retained":
+    if asked.source == "retained":
         await enqueue_work(connection, batch_id)
     return batch_id
 
