@@ -55,9 +55,9 @@ explore: .venv/for-testing
 mutants: .venv/for-testing
 	$(BIN)/python -m tests.mutants
 
-# Needs wrk: apt-get install wrk
+# Needs wrk: apt-get install wrk. `PARTS="bulk batch"` measures only those.
 bench: .venv/for-testing
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench $(PARTS)
 
 # Attacks the service, and measures what others feel. `ATTACKS="…"` names some of them.
 siege: .venv/for-testing

@@ -2,7 +2,8 @@
 
 Each measurement runs wrk for a few seconds with 1, 16, and 64 connections. The endpoint and the
 bare handlers take turns for several rounds, and the medians are compared. Every request asks about
-a new certificate. The results go to STATE_DIR/bench.json.
+a new certificate. The results go to STATE_DIR/bench.json. Arguments name parts: upstream, dns,
+single, bulk, batch.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ from service.ownership.hostname import SUFFIX_LIST_VERSION
 from service.postgres.embedded import embedded_postgres
 from service.settings import load_settings
 from service.tokens import digest_of
-from tests.bench import dns, upstream
+from tests.bench import batch, dns, upstream
 from tests.bench.processes import serving
 from tests.builders import basic
 from tests.running import environment, running
@@ -63,6 +64,20 @@ INSERT INTO visibility_grant (id, connection_id, owner_id, viewer_id, started_at
 """
 
 
+# What to measure: all of it, or what the command names.
+PARTS = set(sys.argv[1:]) or {"upstream", "dns", "single", "bulk", "batch"}
+
+
+async def account_of(url: str, key: str) -> str:
+    connection = await asyncpg.connect(url)
+    account = await connection.fetchval(
+        "SELECT account_id::text FROM api_key WHERE digest = $1", digest_of(key)
+    )
+    await connection.close()
+    assert isinstance(account, str)
+    return account
+
+
 async def fill(url: str, key: str) -> None:
     """Half of the domains are owned, half of the owners are connected, half of those are named."""
     connection = await asyncpg.connect(url)
@@ -73,6 +88,10 @@ async def fill(url: str, key: str) -> None:
         VALUES (gen_random_uuid(), md5('account 0')::uuid, $1)
         """,
         digest_of(key),
+    )
+    # As if all of it had been there for a while: the record begins with the first event.
+    await connection.execute(
+        "INSERT INTO event (at, actor, action, detail) VALUES (now(), 'operator', 'filled', '{}')"
     )
     await connection.execute("VACUUM ANALYZE")
     await connection.close()
@@ -123,8 +142,8 @@ def compare(service: str, bare: str, load: Load, console: Console) -> dict[str, 
     return figures
 
 
-def single(console: Console) -> dict[str, dict[str, float]]:
-    """Measure calls that ask about one known certificate each."""
+def filled(console: Console) -> dict[str, Any]:
+    """Measure calls about one certificate, about many, and batches, with many on record."""
     key = new_key()
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
         state = Path(directory) / "state"
@@ -142,7 +161,23 @@ def single(console: Console) -> dict[str, dict[str, float]]:
         bare = stack.enter_context(
             serving("tests.bench.bare", Path(directory) / "bare.log", sample.content.decode())
         )
-        return compare(service.url, bare, Load(key), console)
+        figures: dict[str, Any] = {}
+        if "single" in PARTS:
+            figures["single"] = compare(service.url, bare, Load(key), console)
+            report(figures["single"], console)
+        if "bulk" in PARTS:
+            console.log("bulk calls")
+            figures["bulk"] = batch.measure_bulk(service, key, CERTIFICATES)
+            console.print(figures["bulk"])
+        if "batch" in PARTS:
+            console.log("a batch, and the same with psql")
+            with embedded_postgres(state) as url:
+                account = asyncio.run(account_of(url, key))
+                figures["batch"] = batch.measure_batch(
+                    service, url, account, key, Path(directory), CERTIFICATES
+                )
+            console.print(figures["batch"])
+        return figures
 
 
 def main() -> None:
@@ -150,16 +185,19 @@ def main() -> None:
     if shutil.which("wrk") is None:
         sys.exit("make bench needs wrk: apt-get install wrk")
     output = load_settings().state_dir / "bench.json"
-    console.log("calls to a vendor that takes 50 ms")
-    behind = upstream.measure()
-    console.print(behind)
-    console.log("checks of domains against a local DNS server")
-    checks = dns.measure()
-    console.print(checks)
-    figures = single(console)
-    report(figures, console)
+    figures: dict[str, Any] = {}
+    if "upstream" in PARTS:
+        console.log("calls to a vendor that takes 50 ms")
+        figures["upstream"] = upstream.measure()
+        console.print(figures["upstream"])
+    if "dns" in PARTS:
+        console.log("checks of domains against a local DNS server")
+        figures["dns"] = dns.measure()
+        console.print(figures["dns"])
+    if not PARTS.isdisjoint(("single", "bulk", "batch")):
+        figures |= filled(console)
     everything: dict[str, Any] = msgspec.json.decode(output.read_bytes()) if output.exists() else {}
-    everything |= {"single": figures, "upstream": behind, "dns": checks}
+    everything |= figures
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_bytes(msgspec.json.format(msgspec.json.encode(everything)))
     console.log(f"written to {output}")
