@@ -17,6 +17,7 @@ _URL = re.compile(r"https?://", re.IGNORECASE)
 _VENDORS_URL = re.compile(r"(?:https?://)?[a-z]+\.trustedform(?:-\w+)?\.com/", re.IGNORECASE)
 # Nearly all of them, recognized at once: a file may have millions.
 _USUAL = re.compile(r"(?:https://cert\.trustedform\.com/)?([0-9a-f]{40})(?<!0{25})")
+_FRACTION = re.compile(r"0\.\d*")
 _DATE = re.compile(r"(?:19|20)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])(?:$|[T ])")
 # What spreadsheets make of an id that has only digits, or digits around one “e”.
 _MADE_A_NUMBER = re.compile(r"\d(?:[.,]\d+)?E\+?\d+|\d+(?:\.\d+)?e\+\d+|[1-9]\d{14}0{25}")
@@ -53,6 +54,9 @@ def _site(text: str) -> tuple[str, Sequence[str]]:
 def kinds_of_value(value: str) -> set[Kind]:
     """Return what a value looks like: a certificate, a page's URL, or a host below a known suffix."""
     kinds: set[Kind] = set()
+    if _FRACTION.fullmatch(value.strip()):
+        # A score, although ids may begin like that.
+        return kinds
     for kind in ("certificates", "pages", "hosts"):
         is_url = _URL.match(value.strip()) is not None
         if kind != "certificates" and is_url != (kind == "pages"):
@@ -61,7 +65,10 @@ def kinds_of_value(value: str) -> set[Kind]:
             cert_id, site = question_of(kind, value)
         except ServiceError:
             continue
-        if cert_id is not None or (site is not None and has_known_suffix(site[0])):
+        # “id”, “name”, and “CA” are top-level domains too, and nobody's site.
+        if cert_id is not None or (
+            site is not None and "." in site[0] and has_known_suffix(site[0])
+        ):
             kinds.add(kind)
     return kinds
 
@@ -94,13 +101,32 @@ def find_column(
     if wanted is not None:
         # Its owner knows best what it is: each of its values gets an answer or an error.
         values = [row[positions[0]] for row in rows if positions[0] < len(row)]
-        has_urls = any(_URL.match(value) and not _VENDORS_URL.match(value) for value in values)
-        has_hosts = any("hosts" in kinds_of_value(value) for value in values)
-        return positions[0], "pages" if has_urls else "hosts" if has_hosts else "certificates"
+        looks = [kinds_of_value(value) for value in values]
+        often = {kind: sum(kind in each for each in looks) for kind in fitting}
+        return positions[0], max(often, key=lambda kind: often[kind])
     raise NoSuchColumn(
         "no column has certificate ids, certificate URLs, page URLs, or host names in most of its "
         f"rows; name the column, one of {_listed(names)}"
     )
+
+
+def is_header(first: Sequence[str], below: Sequence[Sequence[str]], wanted: str | None) -> bool:
+    """Return whether the first row of a table names its columns, and isn't a row like those below."""
+    if wanted is not None and wanted in unique_names(first):
+        return True
+    of_first = [kinds_of_value(name) for name in first]
+    if any(kinds - {"hosts"} for kinds in of_first):
+        return False
+    if not any(of_first):
+        return True
+    # “lead.site” could be a host. It is one among hosts, unless other columns have better.
+    of_below = [
+        set[Kind]().union(*(kinds_of_value(row[at]) for row in below[:100] if at < len(row)))
+        for at in range(len(first))
+    ]
+    if any(kinds - {"hosts"} for kinds in of_below):
+        return True
+    return bool(below) and not any(map(set.intersection, of_first, of_below))
 
 
 def find_dates(rows: Sequence[Sequence[str]], columns: int) -> int | None:

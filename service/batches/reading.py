@@ -25,7 +25,7 @@ from service.batches.columns import (
     added_names,
     find_column,
     find_dates,
-    kinds_of_value,
+    is_header,
     unique_names,
 )
 from service.batches.contents import (
@@ -220,12 +220,14 @@ class _CsvReader(Reader):
         self._lines = _LimitedLines(io.TextIOWrapper(file, encoding, newline=""))
         csv.field_size_limit(_MAX_LINE)
         self._rows = self._read(csv.reader(self._lines, delimiter=delimiter, strict=True))
-        self._before = list(islice(self._rows, _SAMPLE + 1))
-        first = self._before[0] if self._before else []
-        header = None if any(map(kinds_of_value, first)) else first
+        first = next(self._rows, [])
+        # So that errors have the right row, although the rows below may tell otherwise.
+        self._lines.has_header = is_header(first, [], options.column)
+        self._before = [first, *islice(self._rows, _SAMPLE)] if first else []
+        header = first if is_header(first, self._before[1:], options.column) else None
+        self._lines.has_header = header is not None
         if header is not None:
-            del self._before[0]
-            self._lines.has_header = True
+            del self._before[:1]
         if not self._before:
             raise UnreadableFile(
                 "empty_file",
@@ -437,22 +439,21 @@ class _XlsxReader(Reader):
         if sheet is None:
             raise UnreadableFile("empty_file", "the spreadsheet has no sheet with rows")
         rows = (row for row in sheet.iter_rows() if any(cell != "" for cell in row))
-        first = next(rows)
-        header = [text_of(cell) for cell in first]
-        if any(map(kinds_of_value, header)):
-            names, self._rows = unique_names([""] * len(first)), _chained([first], rows)
-            has_header = False
-        else:
-            names, self._rows, has_header = unique_names(header), rows, True
-        _checked_names(names)
-        self._before = list(islice(self._rows, _SAMPLE))
+        self._rows = rows
+        self._before = list(islice(rows, _SAMPLE + 1))
+        if not self._before:
+            raise UnreadableFile("empty_file", "the sheet has only empty cells")
+        texts = [[text_of(cell) for cell in row] for row in self._before]
+        header = texts[0] if is_header(texts[0], texts[1:], options.column) else None
+        if header is not None:
+            del self._before[0], texts[0]
+        names = _checked_names(unique_names([""] * len(texts[0]) if header is None else header))
         if not self._before:
             raise UnreadableFile("empty_file", "the sheet has a header but no rows")
-        texts = [[text_of(cell) for cell in row] for row in self._before]
         asked, kind = _column(names, texts, options)
         self._kinds: list[set[str]] = [set() for _ in names]
         self.layout = Layout(
-            "xlsx", names, asked, kind, added_names(names), header if has_header else None,
+            "xlsx", names, asked, kind, added_names(names), header,
             dated=find_dates(texts, len(names)),
         )  # fmt: skip
 
