@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, Protocol
 
 import msgspec
 
-from service.answers.exports import BEGINS_FORMULA
+from service.answers.exports import BEGINS_FORMULA, safe_cell
 from service.batches.contents import (
     Columns,
     Contents,
@@ -45,7 +45,8 @@ def start_of(form: Format, layout: Layout) -> bytes:
         return b""
     mark = "\ufeff" if layout.is_marked else ""
     header = layout.header if layout.header is not None else layout.columns
-    return (mark + _csv([[*header, *layout.added]], layout.delimiter)).encode()
+    names = [safe_cell(name) for name in [*header, *layout.added]]
+    return (mark + _csv([names], layout.delimiter)).encode()
 
 
 def rows_of(form: Format, batch: Batch, first_row: int, contents: Contents, told: Told) -> bytes:
