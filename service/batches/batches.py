@@ -162,6 +162,8 @@ async def fail(database: Database, batch_id: UUID, fault: Fault) -> None:
             formerly=["reading", "answering", "summarizing"],
             error=fault,
         )
+        # Otherwise the same job would fail, and be queued, for ever.
+        await queries.update_wanted(connection, batch_id, fault.detail)
         await enqueue_work(connection, batch_id)
 
 

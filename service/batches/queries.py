@@ -439,6 +439,18 @@ async def update_format(
     )
 
 
+async def update_wanted(connection: Connection, batch_id: UUID, error: str) -> None:
+    """Note why the files of results that are wanted and not made yet can't be made."""
+    await connection.execute(
+        """
+        UPDATE batch_format SET error = $2
+        WHERE batch_id = $1 AND NOT is_complete AND error IS NULL
+        """,
+        batch_id,
+        error,
+    )
+
+
 async def select_format(
     connection: Connection, batch_id: UUID, form: Format
 ) -> tuple[bool, str | None] | None:

@@ -312,9 +312,12 @@ async def _write_rows(database: Database, batch: Batch, form: Format) -> None:
 async def _write_file(database: Database, batch: Batch, form: Format) -> None:
     with tempfile.TemporaryFile() as file:
         writer = writer_of(form, file, batch)
-        async for first_row, contents, told in _answered(database, batch.id):
-            await asyncio.to_thread(writer.add, first_row, contents, told)
-        await asyncio.to_thread(writer.close)
+        try:
+            async for first_row, contents, told in _answered(database, batch.id):
+                await asyncio.to_thread(writer.add, first_row, contents, told)
+        finally:
+            # Otherwise, the file in which it keeps rows would stay.
+            await asyncio.to_thread(writer.close)
         file.seek(0)
         number = 0
         while part := file.read(_PART):
