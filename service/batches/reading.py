@@ -8,14 +8,14 @@ import codecs
 import csv
 import gzip
 import io
-import tempfile
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta
 from itertools import islice
-from typing import Any, BinaryIO, TextIO
+from typing import IO, Any, BinaryIO, TextIO
 
 import msgspec
 from backports import zstd
@@ -54,6 +54,16 @@ _MAX_ROW = 2 * _MAX_LINE
 # Uncompressed. The library that reads spreadsheets keeps them in memory.
 _MAX_XLSX = 512 * 1024 * 1024
 
+# Also those that are empty, between others.
+_MAX_CELLS = 25_000_000
+_CELL = re.compile(rb"<(?:\w+:)?(?:c|row)\s")
+_PLACE = re.compile(
+    _CELL.pattern + rb"(?:[^<>]*?\s)?r\s*=\s*[\"']([A-Za-z]{0,8})([0-9]{1,12})[\"']"
+)
+
+# For example, of a part that is compressed in a way that is unknown, or encrypted.
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+
 _BLOCK = 1024 * 1024
 
 _DELIMITERS = (",", "\t", ";", "|")
@@ -79,9 +89,12 @@ class Reader:
         raise NotImplementedError
 
 
-def reader_of(raw: BinaryIO, options: Options) -> Reader:
-    """Return the reader of an uploaded file, which it keeps open. Raises `UnreadableFile`."""
-    file = _decompressed(raw)
+def reader_of(raw: BinaryIO, spare: BinaryIO, options: Options) -> Reader:
+    """Return the reader of an uploaded file. Raises `UnreadableFile`.
+
+    An empty file is needed for what is decompressed. Both have to stay open while it is read.
+    """
+    file = _decompressed(raw, spare)
     head = file.read(8)
     file.seek(0)
     if not head:
@@ -127,7 +140,7 @@ def _read_as(is_a: Format, options: Options, read: Any) -> Reader:
     return read()
 
 
-def _decompressed(raw: BinaryIO) -> BinaryIO:
+def _decompressed(raw: BinaryIO, plain: BinaryIO) -> BinaryIO:
     head = raw.read(4)
     raw.seek(0)
     opened: Any
@@ -137,7 +150,6 @@ def _decompressed(raw: BinaryIO) -> BinaryIO:
         opened = zstd.ZstdFile(raw)
     else:
         return raw
-    plain: Any = tempfile.TemporaryFile()  # noqa: SIM115 - its reader keeps it open
     try:
         while block := opened.read(_BLOCK):
             plain.write(block)
@@ -417,24 +429,29 @@ class _XlsxReader(Reader):
     def __init__(self, file: BinaryIO, options: Options) -> None:
         import python_calamine
 
-        with _unreadable("the file is no spreadsheet that can be opened", zipfile.BadZipFile):
-            size = sum(part.file_size for part in zipfile.ZipFile(file).infolist())
-        if size > _MAX_XLSX:
-            raise UnreadableFile(
-                "too_large", "the spreadsheet has more than 512 MB unzipped: save it as CSV"
-            )
+        with _unreadable("the file is no spreadsheet that can be opened", *_ZIP_ERRORS):
+            book = zipfile.ZipFile(file)
+            parts = book.infolist()
+            size = sum(part.file_size for part in parts)
+            if size > _MAX_XLSX:
+                raise UnreadableFile(
+                    "too_large", "the spreadsheet has more than 512 MB unzipped: save it as CSV"
+                )
+            for part in parts:
+                with book.open(part) as content:
+                    _check_extent(content)
         file.seek(0)
         with _unreadable(
             "the file is no spreadsheet that can be opened", python_calamine.CalamineError, OSError
         ):
-            book = python_calamine.load_workbook(file)
-            names = [sheet.name for sheet in book.sheets_metadata]
+            workbook = python_calamine.load_workbook(file)
+            names = [sheet.name for sheet in workbook.sheets_metadata]
             if options.sheet is not None and options.sheet not in names:
                 raise UnreadableFile(
                     "no_such_sheet", f"there is no sheet “{options.sheet}”; use {', '.join(names)}"
                 )
             wanted = names if options.sheet is None else [options.sheet]
-            sheets = (book.get_sheet_by_name(name) for name in wanted)
+            sheets = (workbook.get_sheet_by_name(name) for name in wanted)
             sheet = next((sheet for sheet in sheets if sheet.height), None)
         if sheet is None:
             raise UnreadableFile("empty_file", "the spreadsheet has no sheet with rows")
@@ -463,6 +480,35 @@ class _XlsxReader(Reader):
             kinds_of_cells(some, self._kinds)
             yield Cells(some)
         self.layout = msgspec.structs.replace(self.layout, types=_types(self._kinds))
+
+
+def _check_extent(part: IO[bytes]) -> None:
+    """Check that the cells of a sheet are not so far apart that all between them fill the memory.
+
+    The library that reads spreadsheets makes a cell of every place between the first and the last.
+    Raises `UnreadableFile`.
+    """
+    columns = rows = 0
+    rest = b""
+    while block := part.read(_BLOCK):
+        text = rest + block
+        # A tag may go on in the next block.
+        rest = text[max(0, text.rfind(b"<")) :]
+        if len(rest) > _BLOCK:
+            if _CELL.match(rest):
+                raise UnreadableFile("unreadable_file", "the spreadsheet is damaged: save it again")
+            rest = b""
+        for letters, digits in set(_PLACE.findall(text)):
+            column = 0
+            for letter in letters.upper():
+                column = 26 * column + letter - 64
+            columns, rows = max(columns, column), max(rows, int(digits))
+        if columns * rows > _MAX_CELLS:
+            raise UnreadableFile(
+                "too_large",
+                f"the sheet has cells up to row {rows:,} and column {columns:,}, too many with those "
+                "between: delete the cells that stand alone, or save it as CSV",
+            )
 
 
 def _spreadsheet_cell(value: Any) -> object:

@@ -69,11 +69,11 @@ async def work_on(database: Database, batch_id: UUID) -> None:
 
 
 async def _read(database: Database, batch: Batch) -> None:
-    with tempfile.TemporaryFile() as file:
-        try:
+    try:
+        with tempfile.TemporaryFile() as file, tempfile.TemporaryFile() as spare:
             if batch.source == "upload":
                 await _copy_upload(database, batch.id, file)
-                reader = await asyncio.to_thread(reader_of, file, batch.options)
+                reader = await asyncio.to_thread(reader_of, file, spare, batch.options)
                 groups = _in_thread(reader)
             else:
                 reader = Reader()
@@ -86,9 +86,9 @@ async def _read(database: Database, batch: Batch) -> None:
                 async with database.general.connection() as connection:
                     await queries.insert_chunk(connection, batch.id, number, rows, some, content)
                 number, rows = number + 1, rows + some
-        except UnreadableFile as error:
-            await fail(database, batch.id, error.fault)
-            return
+    except UnreadableFile as error:
+        await fail(database, batch.id, error.fault)
+        return
     async with database.general.transaction() as connection:
         if await queries.update_read(connection, batch.id, reader.layout, rows, number):
             await enqueue_work(connection, batch.id, LANES)
