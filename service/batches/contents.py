@@ -4,8 +4,10 @@ Text and spreadsheets are kept as cells, newline-delimited JSON as its lines, an
 that results have every input column as it was.
 """
 
+from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, time
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
@@ -93,7 +95,7 @@ def column_of(contents: Contents, layout: Layout, position: int) -> list[str]:
             name = layout.columns[position]
             return [text_of_json(values.get(name)) for values in objects_of(contents)]
         case Columns():
-            return [text_of(value) for value in batch_of(contents).column(position).to_pylist()]
+            return [text_of(value) for value in values_of(batch_of(contents).column(position))]
 
 
 def cells_of(contents: Contents, layout: Layout) -> list[list[Any]]:
@@ -108,7 +110,7 @@ def cells_of(contents: Contents, layout: Layout) -> list[list[Any]]:
                 for values in objects_of(contents)
             ]
         case Columns():
-            columns = [column.to_pylist() for column in batch_of(contents).columns]
+            columns = map(values_of, batch_of(contents).columns)
             return [list(row) for row in zip(*columns, strict=True)]
 
 
@@ -144,6 +146,42 @@ def batch_of(columns: Columns) -> "pyarrow.RecordBatch":
         return reader.read_next_batch()
 
 
+def values_of(column: "pyarrow.Array") -> list[Any]:
+    """Return the values of a column in Arrow; bytes as text."""
+    import pyarrow as pa
+
+    try:
+        values = column.to_pylist()
+    except (ValueError, OverflowError):
+        # Python's times have no nanoseconds, and its years end at 9999.
+        values = column.cast(_without_times(column.type)).to_pylist()
+    kinds = pa.types
+    if (
+        kinds.is_binary(column.type)
+        or kinds.is_large_binary(column.type)
+        or kinds.is_binary_view(column.type)
+        or kinds.is_fixed_size_binary(column.type)
+    ):
+        return [None if value is None else text_of(value) for value in values]
+    return values
+
+
+def _without_times(kind: "pyarrow.DataType") -> "pyarrow.DataType":
+    """Return a type of Arrow that has texts for dates and times, also in lists and structures."""
+    import pyarrow as pa
+
+    if pa.types.is_temporal(kind):
+        # Arrow writes no durations, but counts them.
+        return pa.int64() if pa.types.is_duration(kind) else pa.string()
+    if pa.types.is_map(kind):
+        return pa.map_(_without_times(kind.key_type), _without_times(kind.item_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([each.with_type(_without_times(each.type)) for each in kind])
+    if pa.types.is_list(kind):
+        return pa.list_(_without_times(kind.value_type))
+    return kind
+
+
 def text_of(value: object) -> str:
     """Return a value as people write it in a cell."""
     match value:
@@ -159,8 +197,14 @@ def text_of(value: object) -> str:
             return value.isoformat()
         case int() | float():
             return str(value)
+        case bytes():
+            try:
+                return value.decode()
+            except UnicodeDecodeError:
+                return b64encode(value).decode()
         case _:
-            return msgspec.json.encode(value, enc_hook=str).decode()
+            plain = msgspec.to_builtins(value, enc_hook=str)
+            return plain if isinstance(plain, str) else msgspec.json.encode(plain).decode()
 
 
 def text_of_json(raw: msgspec.Raw | None) -> str:
@@ -174,9 +218,25 @@ def text_of_json(raw: msgspec.Raw | None) -> str:
 
 
 def _json_value(raw: msgspec.Raw | None) -> object:
-    """Return a JSON value as a cell: objects and arrays stay JSON."""
+    """Return a JSON value as a cell: objects, arrays, and numbers beyond a double stay JSON."""
     text = b"null" if raw is None else bytes(raw)
-    return text.decode() if text[:1] in b"{[" else msgspec.json.decode(text)
+    is_text = text[:1] in b"{[" or (text[:1] not in b'"tfn' and kind_of_number(text) == "str")
+    return text.decode() if is_text else msgspec.json.decode(text)
+
+
+def kind_of_number(text: bytes) -> str:
+    """Return which kind of column holds a JSON number as it is; a "long" is no double."""
+    digits = text.lstrip(b"-")
+    if digits.isdigit():
+        return "int" if len(digits) < 16 else "long" if len(digits) < 19 else "str"
+    # Doubles hold any 15 digits.
+    if len(digits) < 16 and b"e" not in digits.lower():
+        return "float"
+    try:
+        exact = Decimal(repr(float(text))) == Decimal(text.decode())
+    except ArithmeticError:
+        exact = False
+    return "float" if exact else "str"
 
 
 def kinds_of_cells(rows: Sequence[Sequence[Any]], kinds: list[set[str]]) -> None:

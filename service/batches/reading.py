@@ -33,10 +33,12 @@ from service.batches.contents import (
     Columns,
     Contents,
     Lines,
+    kind_of_number,
     kinds_of_cells,
     of_time,
     text_of,
     text_of_json,
+    values_of,
 )
 from service.batches.records import MAX_ROWS, MAX_UPLOAD, Fault, Format, Layout, Options
 from service.errors import ServiceError
@@ -420,7 +422,7 @@ def _kind_of_json(value: msgspec.Raw) -> str | None:
         case b"n":
             return None
         case _:
-            return "int" if text.lstrip(b"-").isdigit() and len(text) < 19 else "float"
+            return kind_of_number(text)
 
 
 class _XlsxReader(Reader):
@@ -476,9 +478,9 @@ class _XlsxReader(Reader):
 
     def groups(self) -> Iterator[Contents]:
         rows = _chained(self._before, self._rows)
-        while some := [[_spreadsheet_cell(cell) for cell in row] for row in islice(rows, 1000)]:
+        while some := list(islice(rows, 1000)):
             kinds_of_cells(some, self._kinds)
-            yield Cells(some)
+            yield Cells([[_spreadsheet_cell(cell) for cell in row] for row in some])
         self.layout = msgspec.structs.replace(self.layout, types=_types(self._kinds))
 
 
@@ -540,7 +542,7 @@ class _ParquetReader(Reader):
                 sample.validate(full=True)
         if sample is None or not sample.num_rows:
             raise UnreadableFile("empty_file", "the file has no rows")
-        columns = [[text_of(value) for value in column.to_pylist()] for column in sample.columns]
+        columns = [[text_of(value) for value in values_of(column)] for column in sample.columns]
         rows = [list(row) for row in zip(*columns, strict=True)]
         asked, kind = _column(names, rows, options)
         self.layout = Layout(
@@ -602,9 +604,12 @@ def _types(kinds: Sequence[set[str]]) -> list[str]:
     """Return the one kind of value in each column; text where there are several, or none."""
     types = []
     for each in kinds:
-        numbers = each <= {"int", "float"}
-        only = "float" if numbers and len(each) == 2 else next(iter(each), "str")
-        types.append(only if len(each) == 1 or (numbers and each) else "str")
+        if each and each <= {"int", "long"}:
+            types.append("int")
+        elif each and each <= {"int", "float"}:
+            types.append("float")
+        else:
+            types.append(next(iter(each)) if len(each) == 1 else "str")
     return types
 
 

@@ -231,6 +231,9 @@ class _XlsxWriter:
                     sheet.write_boolean(at, column, value)
                 case int() | float() if abs(value) <= _MAX_EXACT:
                     sheet.write_number(at, column, value)
+                # Sheets have no earlier ones.
+                case datetime() | date() if value.year < 1900:
+                    self._write_text(at, column, text_of(value))
                 case datetime():
                     naive = value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
                     sheet.write_datetime(at, column, naive, self._of_time[datetime])
