@@ -191,12 +191,39 @@ def _encoding_of(file: BinaryIO) -> tuple[str, bool]:
             "unreadable_file",
             "this is no text: upload CSV, newline-delimited JSON, Parquet, or .xlsx",
         )
+    if _is_in_utf_8(file):
+        return "utf-8-sig", False
+    _check_decodes(file, "cp1252")
+    return "cp1252", True
+
+
+def _is_in_utf_8(file: BinaryIO) -> bool:
+    """Return whether a whole text is in UTF-8; leave it at its start.
+
+    Raises `UnreadableFile` if it is only up to some character: in Windows-1252, what came before
+    would be other characters than meant, without anybody noticing.
+    """
+    file.seek(0)
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    line, is_ascii = 1, True
     try:
-        _check_decodes(file, "utf-8-sig")
-    except UnreadableFile:
-        _check_decodes(file, "cp1252")
-        return "cp1252", True
-    return "utf-8-sig", False
+        while block := file.read(_BLOCK):
+            text = decoder.decode(block)
+            is_ascii = is_ascii and text.isascii()
+            line += block.count(b"\n")
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        before = error.object[: error.start]
+        line += before.count(b"\n")
+        if is_ascii and before.isascii():
+            return False
+        raise UnreadableFile(
+            "unreadable_file",
+            f"line {line} is not in UTF-8, but the text before it is: save the whole file as UTF-8",
+        ) from None
+    finally:
+        file.seek(0)
+    return True
 
 
 def _check_decodes(file: BinaryIO, encoding: str) -> None:
