@@ -77,7 +77,8 @@ class UnreadableFile(ServiceError):
     def __init__(
         self, code: str, detail: str, *, row: int | None = None, column: str | None = None
     ) -> None:
-        self.fault = Fault(code, detail, row, column)
+        # PostgreSQL's JSON has no NUL.
+        self.fault = Fault(code, detail.replace("\0", "\ufffd"), row, column)
         super().__init__(detail)
 
 
@@ -287,10 +288,11 @@ class _CsvReader(Reader):
         width = len(self.layout.columns)
         rows = _chained(self._before, self._rows)
         while some := _some(rows, self._lines):
+            # Empty cells after the last column are no cells: spreadsheets write them.
             faults = {
                 at: f"bad_row: the row has {len(row)} cells, but the header has {width}"
                 for at, row in enumerate(some)
-                if len(row) > width
+                if len(row) > width and any(row[width:])
             }
             yield Cells(some, faults)
 
@@ -382,6 +384,8 @@ class _LinesReader(Reader):
         objects = [values for _, values, _ in self._before]
         names = list(self._names)
         rows = [[text_of_json(values.get(name)) for name in names] for values in objects]
+        if not names and (fault := self._before[0][2]) is not None:
+            raise UnreadableFile("unreadable_file", fault.removeprefix("bad_row: "), row=1)
         asked, kind = _column(names, rows, options)
         self.layout = Layout("ndjson", names, asked, kind, [], dated=find_dates(rows, len(names)))
 
@@ -617,7 +621,11 @@ def _column(names: Sequence[str], rows: Sequence[Sequence[str]], options: Option
 def _checked_names(names: list[str]) -> list[str]:
     if len(names) > _MAX_COLUMNS:
         raise UnreadableFile("too_many_columns", f"the file has more than {_MAX_COLUMNS} columns")
-    for name in names:
+    for number, name in enumerate(names, 1):
+        if "\0" in name:
+            raise UnreadableFile(
+                "unreadable_file", f"the name of column {number} has a NUL character: rename it"
+            )
         if len(name) > _MAX_NAME:
             raise UnreadableFile(
                 "unreadable_file",
