@@ -34,6 +34,9 @@ _ROW_GROUP = 50_000
 # A column with more values than that in a whole batch is in no summary.
 MAX_VALUES = 50
 
+# Nor is one with a longer value, so that a summary stays one.
+_MAX_VALUE = 200
+
 
 class UnwritableFormat(ServiceError):
     """The results don't fit into the format. `str()` says why, and what to do."""
@@ -263,7 +266,7 @@ def tally_of(layout: Layout, contents: Contents, told: Told) -> Tally:
     results: list[str] = [status or "error" for status in told.statuses]
     by_column = zip(*texts_of(contents, layout), strict=True)
     columns: dict[str, dict[str, dict[str, int]] | None] = {
-        name: _by_value(values, results) if len(set(values)) <= MAX_VALUES else None
+        name: _by_value(values, results) if _are_few(set(values)) else None
         for position, (name, values) in enumerate(zip(layout.columns, by_column, strict=True))
         if position != layout.asked
     }
@@ -272,11 +275,16 @@ def tally_of(layout: Layout, contents: Contents, told: Told) -> Tally:
     )
 
 
+def _are_few(values: set[str]) -> bool:
+    return len(values) <= MAX_VALUES and all(len(value) <= _MAX_VALUE for value in values)
+
+
 def _by_value(values: Sequence[str], results: Sequence[str]) -> dict[str, dict[str, int]]:
     by_value: dict[str, dict[str, int]] = {}
     for (value, result), number in Counter(zip(values, results, strict=True)).items():
         # PostgreSQL's JSON has no NUL.
-        by_value.setdefault(value.replace("\0", "\ufffd"), {})[result] = number
+        counts = by_value.setdefault(value.replace("\0", "\ufffd"), {})
+        counts[result] = counts.get(result, 0) + number
     return by_value
 
 
