@@ -23,6 +23,10 @@ _DATE = re.compile(r"(?:19|20)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])(?:$
 _MADE_A_NUMBER = re.compile(r"\d(?:[.,]\d+)?E\+?\d+|\d+(?:\.\d+)?e\+\d+|[1-9]\d{14}0{25}")
 
 
+# Too large to be an amount of anything, so it was an id.
+_WAS_AN_ID = re.compile(r"\d(?:[.,]\d+)?E\+?[2-9]\d")
+
+
 class NoSuchColumn(ServiceError):
     """The column to ask about can't be told. `detail` says what to do."""
 
@@ -54,6 +58,8 @@ def _site(text: str) -> tuple[str, Sequence[str]]:
 def kinds_of_value(value: str) -> set[Kind]:
     """Return what a value looks like: a certificate, a page's URL, or a host below a known suffix."""
     kinds: set[Kind] = set()
+    if _WAS_AN_ID.fullmatch(value.strip()):
+        return {"certificates"}
     if _FRACTION.fullmatch(value.strip()):
         # A score, although ids may begin like that.
         return kinds

@@ -415,6 +415,12 @@ async def insert_result(
     )
 
 
+async def delete_results(connection: Connection, batch_id: UUID, form: Format) -> None:
+    await connection.execute(
+        "DELETE FROM batch_result WHERE batch_id = $1 AND format = $2", batch_id, form
+    )
+
+
 async def insert_format(connection: Connection, batch_id: UUID, form: Format) -> None:
     """Note that a file of results is wanted."""
     await connection.execute(

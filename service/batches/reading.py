@@ -40,7 +40,15 @@ from service.batches.contents import (
     text_of_json,
     values_of,
 )
-from service.batches.records import MAX_ROWS, MAX_UPLOAD, Fault, Format, Layout, Options
+from service.batches.records import (
+    MAX_ROWS,
+    MAX_UPLOAD,
+    Fault,
+    Format,
+    Kind,
+    Layout,
+    Options,
+)
 from service.errors import ServiceError
 
 ROWS_AT_ONCE = 5000
@@ -65,6 +73,9 @@ _PLACE = re.compile(
 
 # For example, of a part that is compressed in a way that is unknown, or encrypted.
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+
+# Of Parquet, uncompressed.
+_MAX_ROW_GROUP = 1024 * 1024 * 1024
 
 _BLOCK = 1024 * 1024
 
@@ -270,15 +281,12 @@ class _CsvReader(Reader):
         self._lines.has_header = header is not None
         if header is not None:
             del self._before[:1]
-        if not self._before:
-            raise UnreadableFile(
-                "empty_file",
-                "the file has a header but no rows" if header else "the file has only blank lines",
-            )
+        if not self._before and not any(name.strip() for name in header or []):
+            raise UnreadableFile("empty_file", "the file has only blank lines")
         width = len(header) if header is not None else max(map(len, self._before))
         names = _checked_names(unique_names(header or [""] * width))
         rows = [row[:width] for row in self._before]
-        asked, kind = _column(names, rows, options)
+        asked, kind = _column(names, rows, options) if rows else _named(names, options)
         self.layout = Layout(
             "csv", names, asked, kind, added_names(names), header, delimiter, is_marked,
             find_dates(rows, width),
@@ -498,9 +506,7 @@ class _XlsxReader(Reader):
         if header is not None:
             del self._before[0], texts[0]
         names = _checked_names(unique_names([""] * len(texts[0]) if header is None else header))
-        if not self._before:
-            raise UnreadableFile("empty_file", "the sheet has a header but no rows")
-        asked, kind = _column(names, texts, options)
+        asked, kind = _column(names, texts, options) if texts else _named(names, options)
         self._kinds: list[set[str]] = [set() for _ in names]
         self.layout = Layout(
             "xlsx", names, asked, kind, added_names(names), header,
@@ -557,7 +563,10 @@ def _spreadsheet_cell(value: Any) -> object:
 
 
 class _ParquetReader(Reader):
-    """Reads Parquet."""
+    """Reads Parquet.
+
+    Few bytes can stand for very many, so texts are read as a dictionary, and unfolded in slices.
+    """
 
     def __init__(self, file: BinaryIO, options: Options) -> None:
         import pyarrow as pa
@@ -565,17 +574,20 @@ class _ParquetReader(Reader):
 
         self._errors = (pa.ArrowException, OSError)
         with _unreadable("the Parquet file can't be read", *self._errors):
-            self._parquet = parquet.ParquetFile(file)
-            schema = self._parquet.schema_arrow
-            names = _checked_names(unique_names(schema.names))
-            sample = next(self._parquet.iter_batches(_SAMPLE), None)
-            if sample is not None:
-                sample.validate(full=True)
-        if sample is None or not sample.num_rows:
-            raise UnreadableFile("empty_file", "the file has no rows")
-        columns = [[text_of(value) for value in values_of(column)] for column in sample.columns]
-        rows = [list(row) for row in zip(*columns, strict=True)]
-        asked, kind = _column(names, rows, options)
+            plain = parquet.ParquetFile(file)
+            schema = plain.schema_arrow
+            texts = [
+                field.name for field in schema if pa.types.is_string(field.type)
+                or pa.types.is_large_string(field.type) or pa.types.is_binary(field.type)
+            ]  # fmt: skip
+            self._parquet = parquet.ParquetFile(file, read_dictionary=texts, pre_buffer=False)
+            self._at_once = self._rows_at_once()
+            self._schema = schema
+            names = self._names = _checked_names(unique_names(schema.names))
+            if not names:
+                raise UnreadableFile("empty_file", "the file has no columns")
+            rows = self._sample()
+        asked, kind = _column(names, rows, options) if rows else _named(names, options)
         self.layout = Layout(
             "parquet", names, asked, kind, added_names(names),
             dated=find_dates(rows, len(names)), schema=schema.serialize().to_pybytes(),
@@ -584,7 +596,40 @@ class _ParquetReader(Reader):
     def groups(self) -> Iterator[Contents]:
         import pyarrow as pa
 
-        batches = self._parquet.iter_batches(ROWS_AT_ONCE)
+        for some in self._slices():
+            stream = pa.BufferOutputStream()
+            with pa.ipc.new_stream(stream, some.schema) as writer:
+                writer.write_batch(some)
+            yield Columns(stream.getvalue().to_pybytes(), some.num_rows)
+
+    def _rows_at_once(self) -> int:
+        groups = [
+            self._parquet.metadata.row_group(number)
+            for number in range(self._parquet.metadata.num_row_groups)
+        ]
+        if any(group.total_byte_size > _MAX_ROW_GROUP for group in groups):
+            raise UnreadableFile(
+                "too_large", "a row group has more than 1 GB: write the file with smaller ones"
+            )
+        sizes = [group.total_byte_size // max(1, group.num_rows) for group in groups]
+        return max(1, min(ROWS_AT_ONCE, 4 * _BYTES_AT_ONCE // (max(sizes, default=0) + 1)))
+
+    def _sample(self) -> list[list[str]]:
+        rows: list[list[str]] = []
+        for some in self._slices():
+            columns = [[text_of(value) for value in values_of(column)] for column in some.columns]
+            rows += [list(row) for row in zip(*columns, strict=True)]
+            if len(rows) >= _SAMPLE:
+                break
+        return rows
+
+    def _slices(self) -> Iterator[Any]:
+        """Yield rows with the types that the file says, so many that they are not too large."""
+        import pyarrow as pa
+        from pyarrow import compute
+
+        batches = self._parquet.iter_batches(self._at_once)
+        first_row = 1
         while True:
             with _unreadable("the Parquet file can't be read", *self._errors):
                 batch = next(batches, None)
@@ -592,15 +637,39 @@ class _ParquetReader(Reader):
                     return
                 # Texts may be no UTF-8.
                 batch.validate(full=True)
-            at_once = max(
-                1, min(ROWS_AT_ONCE, batch.num_rows * _BYTES_AT_ONCE // (batch.nbytes + 1))
-            )
-            for start in range(0, batch.num_rows, at_once):
-                some = batch.slice(start, at_once)
-                stream = pa.BufferOutputStream()
-                with pa.ipc.new_stream(stream, some.schema) as writer:
-                    writer.write_batch(some)
-                yield Columns(stream.getvalue().to_pybytes(), some.num_rows)
+                size = batch.nbytes
+                for name, column in zip(self._names, batch.columns, strict=True):
+                    if pa.types.is_dictionary(column.type) and not _is_number(column.type):
+                        lengths = compute.binary_length(column.dictionary).take(column.indices)
+                        size += compute.sum(lengths).as_py() or 0
+                        longest = compute.max(lengths).as_py() or 0
+                        if longest > _MAX_LINE:
+                            at = compute.index(lengths, longest).as_py()
+                            raise UnreadableFile(
+                                "too_large",
+                                "the cell is longer than 1 MB",
+                                row=first_row + at,
+                                column=name,
+                            )
+                at_once = max(1, batch.num_rows * _BYTES_AT_ONCE // (size + 1))
+                for start in range(0, batch.num_rows, at_once):
+                    some = batch.slice(start, at_once)
+                    columns = [
+                        column.cast(field.type) if column.type != field.type else column
+                        for column, field in zip(some.columns, self._schema, strict=True)
+                    ]
+                    yield pa.RecordBatch.from_arrays(columns, schema=self._schema)
+            first_row += batch.num_rows
+
+
+def _is_number(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return not (
+        pa.types.is_string(kind.value_type)
+        or pa.types.is_large_string(kind.value_type)
+        or pa.types.is_binary(kind.value_type)
+    )
 
 
 @contextmanager
@@ -616,6 +685,15 @@ def _column(names: Sequence[str], rows: Sequence[Sequence[str]], options: Option
         return find_column(names, rows, options.column)
     except NoSuchColumn as error:
         raise UnreadableFile("no_such_column", str(error), column=options.column) from None
+
+
+def _named(names: Sequence[str], options: Options) -> tuple[int, Kind]:
+    """Return the column of a file without rows, in which nothing can be found."""
+    if options.column is not None and options.column not in names:
+        raise UnreadableFile(
+            "no_such_column", f"there is no column “{options.column}”", column=options.column
+        )
+    return names.index(options.column) if options.column is not None else 0, "certificates"
 
 
 def _checked_names(names: list[str]) -> list[str]:

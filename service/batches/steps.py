@@ -174,8 +174,6 @@ async def _answer_chunk(database: Database, batch: Batch) -> bool:
             connection, batch.id, number, packed(told), tally_of(layout, contents, told)
         )
         if layout.format in ("csv", "ndjson"):
-            if number == 0:
-                await _keep(connection, batch.id, layout.format, 0, start_of(layout.format, layout))
             rows = rows_of(layout.format, batch, first_row, contents, told)
             await _keep(connection, batch.id, layout.format, number + 1, rows)
     for result, number in Counter(status or "error" for status in told.statuses).items():
@@ -249,6 +247,7 @@ async def _summarize(database: Database, batch: Batch) -> None:
         await queries.insert_format(connection, batch.id, own)
     if own in ("csv", "ndjson"):
         async with database.general.connection() as connection:
+            await _keep(connection, batch.id, own, 0, start_of(own, batch.layout))
             await queries.update_format(connection, batch.id, own, None)
     else:
         await _write(database, batch, own)
@@ -319,11 +318,13 @@ async def _write_file(database: Database, batch: Batch, form: Format) -> None:
             # Otherwise, the file in which it keeps rows would stay.
             await asyncio.to_thread(writer.close)
         file.seek(0)
-        number = 0
-        while part := file.read(_PART):
-            async with database.general.connection() as connection:
+        # All parts at once: another version of a library may have made some of another file.
+        async with database.general.transaction() as connection:
+            await queries.delete_results(connection, batch.id, form)
+            number = 0
+            while part := file.read(_PART):
                 await _keep(connection, batch.id, form, number, part)
-            number += 1
+                number += 1
 
 
 async def _answered(

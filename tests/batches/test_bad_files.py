@@ -5,13 +5,26 @@ import io
 import re
 import zipfile
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 import pytest
 from backports import zstd
 
-from tests.batches.files import csv_of, parquet_of, read_xlsx, sheet_of, xlsx_of
+from service.batches.contents import Columns
+from service.batches.reading import reader_of
+from service.batches.records import Options
+from tests.batches.files import (
+    ADDED,
+    csv_of,
+    parquet_of,
+    read_csv,
+    read_parquet,
+    read_xlsx,
+    sheet_of,
+    xlsx_of,
+)
 from tests.batches.parts import answered, do_jobs, get, results, rows, upload
 from tests.builders import Company, World, web_id
 
@@ -57,9 +70,8 @@ def not_utf_8() -> bytes:
 # What is uploaded, and the code, detail, row, and column of the error.
 FAULTS: dict[str, tuple[bytes, str, str, int | None]] = {
     "blank lines": (b"\n\r\n\n", "empty_file", "only blank lines", None),
-    "spaces": (b" " * 1_000_000, "empty_file", "no rows", None),
+    "spaces": (b" " * 1_000_000, "empty_file", "only blank lines", None),
     "only a mark": (b"\xef\xbb\xbf", "empty_file", "only blank lines", None),
-    "only a header": (b"certificate,note\r\n", "empty_file", "header but no rows", None),
     "no column": (b"one,two\nq,r\n", "no_such_column", "name the column, one of “one”, “two”", None),
     "several columns": (
         csv_of([["one", "two"], [web_id(), web_id()]]), "no_such_column", "“one”, “two”", None,
@@ -96,11 +108,12 @@ FAULTS: dict[str, tuple[bytes, str, str, int | None]] = {
     "no sheet": (changed(without_sheets, xlsx_of(TWO)), "empty_file", "no sheet with rows", None),
     "empty sheet": (xlsx_of([]), "empty_file", "no sheet with rows", None),
     "sheet of blanks": (xlsx_of([[""], ["", ""]]), "empty_file", "", None),
-    "header in a sheet": (xlsx_of(TWO[:1]), "empty_file", "header but no rows", None),
     "damaged sheet": (changed(cut_off, xlsx_of(TWO)), "unreadable_file", "no spreadsheet", None),
     "cells far apart": (sheet_of(far), "too_large", "row 1,048,576 and column 16,384", None),
-    "no rows of Parquet": (parquet_of({"c": pa.array([], pa.string())}), "empty_file", "no rows", None),
-    "no columns of Parquet": (parquet_of({}), "empty_file", "no rows", None),
+    "no columns of Parquet": (parquet_of({}), "empty_file", "no columns", None),
+    "long cell of Parquet": (
+        parquet_of({"c": [web_id()] * 3, "n": ["a", "b", "x" * 2**21]}), "too_large", "1 MB", 3,
+    ),
     "Parquet cut off": (parquet_of({"c": [web_id()]})[:-9], "unreadable_file", "Parquet", None),
     "Parquet not in UTF-8": (not_utf_8(), "unreadable_file", "Invalid UTF8", None),
 }  # fmt: skip
@@ -120,6 +133,33 @@ async def test_bad_file_fails_with_a_reason_and_nothing_is_answered(
     assert not await world.fetch("SELECT FROM answer")
     assert not await world.fetch("SELECT FROM batch_chunk")
     assert not await world.fetch("SELECT FROM batch_upload")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"certificate,n\r\n",
+        xlsx_of(TWO[:1]),
+        parquet_of({"certificate": pa.array([], pa.string()), "n": pa.array([], pa.int64())}),
+    ],
+)
+async def test_file_without_rows_comes_back_without_rows(
+    world: World, buyer: Company, content: bytes
+) -> None:
+    batch = await answered(world, buyer, content)
+    assert (batch["state"], batch["rows"]) == ("finished", 0)
+    for form, read in (("csv", read_csv), ("parquet", read_parquet), ("xlsx", read_xlsx)):
+        told = read(await results(world, buyer, batch, format=form))
+        assert told == [["certificate", "n", *ADDED]], form
+
+
+def test_text_that_is_small_only_in_parquet_is_unfolded_in_slices() -> None:
+    ids = [web_id() for _ in range(5000)]
+    content = parquet_of({"c": ids, "n": ["x" * 200_000] * len(ids)})
+    assert len(content) < 1_000_000
+    reader = reader_of(io.BytesIO(content), io.BytesIO(), Options())
+    some = list(islice(reader.groups(), 3))
+    assert [len(each.stream) < 2**21 for each in some if isinstance(each, Columns)] == [True] * 3
 
 
 async def test_format_that_is_told_but_not_found_is_an_error(world: World, buyer: Company) -> None:
