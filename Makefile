@@ -46,10 +46,11 @@ npm:
 		exit 1; }
 
 # Looks for longer than the tests do: the API's document against the service, the decision against
-# its oracle, and names in disguise.
+# its oracle, names in disguise, and batches of any order and any text.
 explore: .venv/for-testing
 	EXAMPLES=200 DISGUISES=100000 $(BIN)/pytest tests/test_openapi.py tests/accounts/test_names.py \
-		tests/insights/test_decision_oracle.py
+		tests/insights/test_decision_oracle.py tests/batches/test_equivalence.py \
+		tests/batches/test_formats.py
 
 # Breaks one rule after the other, and tells which no test notices.
 mutants: .venv/for-testing

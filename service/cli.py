@@ -4,6 +4,7 @@ Commands import what they need when they run, since every start pays for imports
 """
 
 import asyncio
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,9 @@ from service.status import commands as status
 
 if TYPE_CHECKING:
     from service.processes.serving import Application
+
+# How much background jobs give way to what serves.
+_NICENESS = 10
 
 _SUBJECTS = (accounts, ownership, certificates, batches, answers, demo, status)
 
@@ -140,6 +144,9 @@ def worker_command(settings: Settings) -> None:
 
 def _work(database_url: str, settings: Settings) -> None:
     from service.worker import work
+
+    # What people and programs wait for comes first.
+    os.nice(_NICENESS)
 
     async def until_told_to_stop() -> None:
         stopped = asyncio.Event()

@@ -5,6 +5,7 @@ import codecs
 import gzip
 import io
 import json
+import os
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -30,6 +31,9 @@ from tests.batches.files import (
 )
 from tests.batches.parts import answered, do_jobs, results, rows
 from tests.builders import NO_VERIFIED, Company, World, web_id
+
+# `make explore` tries more.
+EXAMPLES = int(os.environ.get("EXAMPLES", "4"))
 
 FORMULAS = [
     "=1+1",
@@ -213,8 +217,7 @@ def tables(draw: st.DrawFn) -> list[list[str]]:
     ]
 
 
-@pytest.mark.parametrize("examples", [4])
-async def test_any_table_of_text_comes_back_unchanged(world: World, examples: int) -> None:
+async def test_any_table_of_text_comes_back_unchanged(world: World) -> None:
     """Hypothesis runs in its own thread, because it blocks until this loop has done each step."""
     loop = asyncio.get_running_loop()
 
@@ -235,7 +238,7 @@ async def test_any_table_of_text_comes_back_unchanged(world: World, examples: in
             assert [row[:width] for row in told] == expected
 
     @settings(
-        max_examples=examples,
+        max_examples=EXAMPLES,
         deadline=None,
         # A failure is clear as it is; shrinking it takes minutes.
         phases=[Phase.explicit, Phase.generate],
