@@ -267,8 +267,8 @@ async def _summarize(database: Database, batch: Batch) -> None:
             "domains": domains,
             "columns": [
                 {"name": name, "values": _ranked(values)}
-                for name, values in tally.columns.items()
-                if values is not None
+                for name in batch.layout.columns
+                if (values := tally.columns.get(name)) is not None
             ],
             "days": [{"day": day, **counts} for day, counts in sorted(tally.days.items()) if day],
         }
