@@ -59,8 +59,8 @@ def output_for(path: Path) -> Path:
     name = path.name
     for ending in _ENDINGS:
         name = name.removesuffix(ending)
-    stem, dot, ending = name.rpartition(".")
-    return path.with_name(f"{stem or ending}.checked{dot}{ending if stem else ''}")
+    plain = path.with_name(name)
+    return plain.with_name(f"{plain.stem}.checked{plain.suffix}")
 
 
 def check(
