@@ -5,8 +5,8 @@ tlog-checkpoint). It is a note with Ed25519 signatures (C2SP signed-note), and s
 """
 
 import hashlib
+import re
 from base64 import b64decode, b64encode
-from binascii import Error as NotBase64
 from collections.abc import Iterable
 
 from cryptography.exceptions import InvalidSignature
@@ -21,6 +21,12 @@ _ED25519 = b"\1"
 _KEY = 32
 _SIGNED_BY = "— "
 _MAX_NOTE = 10_000
+
+# A name can't look like other lines or parts of a note.
+_NAME = re.compile(r"[^\s+]+")
+
+# Sizes are below 2^63, as the database has them.
+_SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
 class Checkpoint(Struct, frozen=True):
@@ -55,20 +61,27 @@ def parsed_key(text: str) -> VerifierKey:
     # A name has no “+”, but base64 may.
     name, _, rest = text.strip().partition("+")
     digest, _, encoded = rest.partition("+")
-    try:
-        data = b64decode(encoded, validate=True)
-    except NotBase64:
-        data = b""
+    data = _decoded(encoded)
     key = VerifierKey(name, data[1:])
-    if not name or data[:1] != _ED25519 or len(key.public) != _KEY or key.id.hex() != digest:
+    if (
+        not _NAME.fullmatch(name)
+        or data[:1] != _ED25519
+        or len(key.public) != _KEY
+        or key.id.hex() != digest
+    ):
         raise InvalidInput("key", text, "a verifier key: NAME+HASH+BASE64")
     return key
 
 
 class Signer:
-    """Signs checkpoints as `origin` with the key that a seed of 32 bytes makes."""
+    """Signs checkpoints as `origin` with the key that a seed of 32 bytes makes.
+
+    Raises `InvalidInput` if a note can't have that origin: it might pass for other lines.
+    """
 
     def __init__(self, origin: str, seed: bytes) -> None:
+        if not _NAME.fullmatch(origin):
+            raise InvalidInput("origin", origin, "without spaces, lines, and “+”")
         self._private = Ed25519PrivateKey.from_private_bytes(seed)
         public = self._private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         self.key = VerifierKey(origin, public)
@@ -89,29 +102,34 @@ def opened(note: str, keys: Iterable[VerifierKey]) -> Checkpoint:
     lines = text.split("\n")
     if len(note) > _MAX_NOTE or not separator or len(lines) < 3:
         raise UntrustedCheckpoint("this is no checkpoint")
-    signed = (text + "\n").encode()
-    if not any(_has_signed(key, signed, signatures) for key in keys):
-        raise UntrustedCheckpoint("no key that is known here has signed the checkpoint")
     origin, size, root = lines[:3]
-    try:
-        decoded = b64decode(root, validate=True)
-    except NotBase64:
-        decoded = b""
-    if not (size.isascii() and size.isdigit()) or len(decoded) != HASH:
+    signed = (text + "\n").encode()
+    # One key may sign several logs, each under its own name.
+    if not any(key.name == origin and _has_signed(key, signed, signatures) for key in keys):
+        raise UntrustedCheckpoint("no key that is known here has signed the checkpoint")
+    decoded = _decoded(root)
+    if not _SIZE.fullmatch(size) or len(decoded) != HASH:
         raise UntrustedCheckpoint("this is no checkpoint")
     return Checkpoint(origin, int(size), decoded)
 
 
 def _has_signed(key: VerifierKey, signed: bytes, signatures: str) -> bool:
-    for line in signatures.splitlines():
+    for line in signatures.split("\n"):
         name, _, encoded = line.removeprefix(_SIGNED_BY).rpartition(" ")
-        if not line.startswith(_SIGNED_BY) or name != key.name:
+        data = _decoded(encoded)
+        if not line.startswith(_SIGNED_BY) or name != key.name or data[:4] != key.id:
             continue
         try:
-            data = b64decode(encoded, validate=True)
-            if data[:4] == key.id:
-                Ed25519PublicKey.from_public_bytes(key.public).verify(data[4:], signed)
-                return True
-        except (NotBase64, InvalidSignature):
+            Ed25519PublicKey.from_public_bytes(key.public).verify(data[4:], signed)
+        except InvalidSignature:
             continue
+        return True
     return False
+
+
+def _decoded(text: str) -> bytes:
+    """Return what base64 says, or nothing if it isn't base64."""
+    try:
+        return b64decode(text, validate=True)
+    except ValueError:
+        return b""

@@ -1,7 +1,7 @@
 """The schedules that seal answers, and that keep them by month."""
 
 from functools import partial
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from service.answers.months import keep_months
 from service.answers.sealing import seal
@@ -29,4 +29,6 @@ def jobs(database: Database, settings: Settings) -> Jobs:
 
 def origin_of(public_url: str) -> str:
     """Return how a new log is called: by the service's host (C2SP tlog-checkpoint)."""
-    return f"{urlsplit(public_url).netloc}/answers"
+    # No user or password, which everyone would see, and no character that a note's name can't have.
+    host = urlsplit(public_url).netloc.rpartition("@")[2]
+    return f"{quote(host, safe=':[]')}/answers"
