@@ -195,10 +195,30 @@ async def select_unsealed(
     return [Statement.of(*row) for row in rows]
 
 
-async def select_next_answer(connection: Connection, since: datetime) -> datetime | None:
-    """Return when the next answer was given, at or after an instant."""
+async def select_next_answer(
+    connection: Connection, since: datetime, until: datetime
+) -> datetime | None:
+    """Return when the first answer of a time was given. The longer the time, the longer it takes."""
+    async with connection.transaction():
+        await connection.execute("SET LOCAL statement_timeout = '60s'")
+        return await connection.fetchval(
+            "SELECT min(answered_at) FROM answer WHERE answered_at >= $1 AND answered_at < $2",
+            since,
+            until,
+            timeout=70,
+        )
+
+
+async def select_late(connection: Connection, since: datetime, until: datetime) -> datetime | None:
+    """Return when the first answer of a time was given that is not sealed yet."""
     return await connection.fetchval(
-        "SELECT min(answered_at) FROM answer WHERE answered_at >= $1", since
+        """
+        SELECT min(answered_at) FROM answer
+        WHERE answered_at >= $1 AND answered_at < $2
+          AND NOT EXISTS (SELECT FROM sealed_answer AS sealed WHERE sealed.answer_id = answer.id)
+        """,
+        since,
+        until,
     )
 
 

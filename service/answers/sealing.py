@@ -26,8 +26,8 @@ _AT_ONCE = 5000
 # How much time is looked at together: as much as has few answers, even of batches.
 _WINDOW = timedelta(seconds=1)
 
-# How far back to look for answers from a clock that was set back.
-_OVERLAP = timedelta(seconds=10)
+# How far back to look for answers from a clock that was set back. Longer than between two sealings.
+_OVERLAP = timedelta(minutes=2)
 
 _FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -40,18 +40,34 @@ async def seal(database: Database, origin: str, seed: bytes) -> int:
     async with database.general.connection() as connection:
         horizon = await queries.select_horizon(connection)
         log = await queries.select_log(connection)
+        # A clock that was set back has the horizon before what is sealed.
+        start = _FIRST if log is None else min(log.sealed_until, horizon)
+        late = await queries.select_late(connection, start - _OVERLAP, start)
     count = 0
-    start = _FIRST if log is None else log.sealed_until - _OVERLAP
-    while start < horizon:
-        async with database.general.connection() as connection:
-            following = await queries.select_next_answer(connection, start)
-        if following is None or following >= horizon:
-            break
+    following = late or await _next_answer(database, start, horizon)
+    while following is not None:
         end = min(following + _WINDOW, horizon)
         count += await _seal_between(database, origin, following, end)
-        start = end
+        following = await _next_answer(database, end, horizon)
     await _sign(database, origin, seed, horizon)
     return count
+
+
+async def _next_answer(database: Database, since: datetime, horizon: datetime) -> datetime | None:
+    """Return when the next answer was given.
+
+    The index tells quickly that a time has no answers, but not which of them is the first. So a
+    longer time is looked at only after a shorter one without answers.
+    """
+    span = _WINDOW
+    while since < horizon:
+        until = min(since + span, horizon)
+        async with database.general.connection() as connection:
+            found = await queries.select_next_answer(connection, since, until)
+        if found is not None:
+            return found
+        since, span = until, span * 4
+    return None
 
 
 async def _seal_between(database: Database, origin: str, since: datetime, until: datetime) -> int:
@@ -89,7 +105,7 @@ async def _sign(database: Database, origin: str, seed: bytes, horizon: datetime)
     """Sign what the log has now, unless that was signed already."""
     async with database.general.transaction() as connection:
         log = await queries.take_log(connection, origin)
-        await queries.update_sealed_until(connection, max(log.sealed_until, horizon))
+        await queries.update_sealed_until(connection, horizon)
         latest = await queries.select_checkpoint(connection)
         if log.size == 0 or (latest is not None and latest[0] >= log.size):
             return
