@@ -666,7 +666,6 @@ CREATE TABLE public.log (
     origin text NOT NULL,
     size bigint DEFAULT 0 NOT NULL,
     sealed_until timestamp with time zone DEFAULT '1970-01-01 00:00:00+00'::timestamp with time zone NOT NULL,
-    kept_from uuid,
     CONSTRAINT log_is_only_check CHECK (is_only)
 );
 
@@ -674,6 +673,11 @@ CREATE TABLE public.log_checkpoint (
     size bigint NOT NULL,
     note text NOT NULL,
     made_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE public.log_drop (
+    before uuid NOT NULL,
+    note text NOT NULL
 );
 
 CREATE TABLE public.log_key (
@@ -965,6 +969,9 @@ ALTER TABLE ONLY public.invitation
 
 ALTER TABLE ONLY public.log_checkpoint
     ADD CONSTRAINT log_checkpoint_pkey PRIMARY KEY (size);
+
+ALTER TABLE ONLY public.log_drop
+    ADD CONSTRAINT log_drop_pkey PRIMARY KEY (before);
 
 ALTER TABLE ONLY public.log_key
     ADD CONSTRAINT log_key_pkey PRIMARY KEY (verifier_key);

@@ -31,7 +31,7 @@ VERIFIED = "ActiveProspect Verified Account"
 
 # Every table that tests write to. Referring tables come before those they refer to.
 TABLES = (
-    "sealed_answer", "log_tile", "log_checkpoint", "log_key", "log",
+    "sealed_answer", "log_tile", "log_checkpoint", "log_drop", "log_key", "log",
     "batch_upload", "batch_chunk", "batch_result", "batch_format", "batch",
     "domain_evidence", "ownership", "domain_claim", "answer", "retained_certificate",
     "sign_in_link", "invitation_link", "invitation", "mail", "invitation_opt_out", "grant_request",

@@ -1,18 +1,25 @@
 """Recompute the whole log, and find what was changed since it was sealed."""
 
 from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import suppress
 from datetime import timedelta
+from uuid import UUID
+
+from msgspec import Struct
 
 from service.answers import queries
 from service.answers.checkpoints import (
     Checkpoint,
+    Dropped,
     UntrustedCheckpoint,
     VerifierKey,
     opened,
+    opened_dropped,
     parsed_key,
 )
 from service.answers.merkle import HASH, TILE, Frontier, Tiles, folded
 from service.answers.receipts import encoded, sealed
+from service.errors import InvalidInput
 from service.postgres.pools import Connection
 
 # A whole number of tiles.
@@ -29,28 +36,43 @@ async def differences(
 
     Without keys, those on record are trusted. `witnessed` are checkpoints that were kept elsewhere.
     """
-    log = await queries.select_log(connection)
-    if log is None:
-        if any(witnessed):
-            yield "the log is gone: there was a checkpoint, and now there is no log"
-        return
-    trusted = list(keys) or [parsed_key(each) for each in await queries.select_log_keys(connection)]
+    recorded = await queries.select_log_keys(connection)
+    trusted = list(keys) or _readable(recorded)
+    if keys:
+        given = {str(each) for each in keys}
+        for key in sorted(given.symmetric_difference(recorded)):
+            where = "given, but not on record" if key in given else "on record, but not given"
+            yield f"the key {key} is {where}"
     expected: dict[int, bytes] = {}
+    origins: set[str] = set()
     for note in witnessed:
         try:
             checkpoint = opened(note, trusted)
         except UntrustedCheckpoint as error:
             yield f"a checkpoint given can't be trusted: {error}"
             continue
+        origins.add(checkpoint.origin)
         if expected.setdefault(checkpoint.size, checkpoint.root) != checkpoint.root:
             yield f"two checkpoints of {checkpoint.size} answers have different roots"
-    tree = Frontier()
+    # Before the log is: it may grow meanwhile, and has to have what they say.
     async for found in _checkpoints(connection, trusted):
         if isinstance(found, str):
             yield found
-        elif expected.setdefault(found.size, found.root) != found.root:
+            continue
+        origins.add(found.origin)
+        if expected.setdefault(found.size, found.root) != found.root:
             yield f"the checkpoint of {found.size} answers was replaced by another"
-    async for finding in _leaves(connection, log, tree, expected):
+    log = await queries.select_log(connection)
+    if log is None:
+        if expected or await queries.has_traces(connection):
+            yield "the log is gone: there was one, and now nothing says how many answers it has"
+        return
+    for origin in sorted(origins - {log.origin}):
+        yield f"the log is called {log.origin}, but has a checkpoint of {origin}"
+    if log.size and not expected:
+        yield "there is no checkpoint of the log"
+    tree = Frontier()
+    async for finding in _leaves(connection, log, tree, trusted, expected):
         yield finding
     async for finding in _inner_nodes(connection, tree.size):
         yield finding
@@ -59,22 +81,39 @@ async def differences(
     for size in sorted(size for size in expected if size > tree.size):
         yield f"answers {tree.size} to {size - 1} are missing: a checkpoint says there were {size}"
         break
-    inserted = await queries.select_inserted(connection, log.sealed_until - _LATE)
-    if inserted is not None:
-        yield f"answer {inserted} was inserted: it is not in the log, but says that it should be"
+    async for finding in _inserted(connection, log):
+        yield finding
 
 
-async def size_of(connection: Connection) -> int:
-    """Return how many answers the log has."""
+class Extent(Struct, frozen=True):
+    """How many answers the log has, and of how many of them it has only the hashes."""
+
+    answers: int
+    dropped: int
+
+
+async def extent_of(connection: Connection, keys: Sequence[VerifierKey]) -> Extent:
+    """Return how much the log has. Without keys, those on record are trusted."""
     log = await queries.select_log(connection)
-    return 0 if log is None else log.size
+    trusted = list(keys) or _readable(await queries.select_log_keys(connection))
+    dropped, _ = await _dropped(connection, trusted)
+    return Extent(0 if log is None else log.size, dropped.count)
+
+
+def _readable(recorded: Iterable[str]) -> list[VerifierKey]:
+    """Return the keys on record. What is no key has signed nothing."""
+    keys = []
+    for each in recorded:
+        with suppress(InvalidInput):
+            keys.append(parsed_key(each))
+    return keys
 
 
 async def _checkpoints(
     connection: Connection, keys: Sequence[VerifierKey]
 ) -> AsyncIterator[Checkpoint | str]:
     """Yield each checkpoint, or what is wrong with it."""
-    after = 0
+    after = None
     while some := await queries.select_checkpoints(connection, after, 1000):
         for size, note in some:
             try:
@@ -89,16 +128,45 @@ async def _checkpoints(
         after = some[-1][0]
 
 
+async def _dropped(
+    connection: Connection, keys: Sequence[VerifierKey]
+) -> tuple[Dropped, list[str]]:
+    """Return what was dropped in all, and what is wrong with the notes of it."""
+    counts: dict[UUID, int] = {}
+    problems = []
+    for note in await queries.select_drops(connection):
+        try:
+            dropped = opened_dropped(note, keys)
+        except UntrustedCheckpoint as error:
+            problems.append(f"a note of dropped answers can't be trusted: {error}")
+            continue
+        if dropped.before in counts:
+            problems.append(f"two notes say that answers before {dropped.before} were dropped")
+        counts[dropped.before] = dropped.count
+    return Dropped(sum(counts.values()), max(counts, default=UUID(int=0))), problems
+
+
 async def _leaves(
-    connection: Connection, log: queries.Log, tree: Frontier, expected: dict[int, bytes]
+    connection: Connection,
+    log: queries.Log,
+    tree: Frontier,
+    keys: Sequence[VerifierKey],
+    expected: dict[int, bytes],
 ) -> AsyncIterator[str]:
     """Add all leaves to a tree, and yield what is wrong with them."""
+    gone = 0
+    dropped, problems = await _dropped(connection, keys)
+    for problem in problems:
+        yield problem
     for first in range(0, log.size, _AT_ONCE):
         last = min(first + _AT_ONCE, log.size)
         leaves = {
             leaf.position: leaf
             for leaf in await queries.select_leaves(connection, first, last - first)
         }
+        if any(each.statement is None and not _is_in(each, dropped) for each in leaves.values()):
+            # They may have been dropped meanwhile.
+            dropped, _ = await _dropped(connection, keys)
         tiles = await queries.select_tiles(
             connection, [(0, number) for number in range(first // TILE, -(-last // TILE))]
         )
@@ -111,7 +179,9 @@ async def _leaves(
             if leaf is None:
                 yield f"answer {position} of the log is missing, with its id"
             elif leaf.statement is None:
-                if log.kept_from is None or leaf.answer_id >= log.kept_from:
+                if _is_in(leaf, dropped):
+                    gone += 1
+                else:
                     yield f"answer {leaf.answer_id} is missing (number {position} of the log)"
             elif sealed(encoded(leaf.statement), leaf.nonce) != kept:
                 yield f"answer {leaf.answer_id} was changed (number {position} of the log)"
@@ -123,6 +193,28 @@ async def _leaves(
                     "the checkpoint that was signed"
                 )
                 return
+    dropped, _ = await _dropped(connection, keys)
+    if gone > dropped.count:
+        yield (
+            f"{gone - dropped.count} answers from before {dropped.before} are missing: of the "
+            f"{gone} that are not there, only {dropped.count} were dropped"
+        )
+
+
+def _is_in(leaf: queries.Leaf, dropped: Dropped) -> bool:
+    return leaf.answer_id < dropped.before
+
+
+async def _inserted(connection: Connection, log: queries.Log) -> AsyncIterator[str]:
+    """Yield what is there of answers that are not in the log."""
+    position, tile = await queries.select_surplus(connection)
+    if position is not None:
+        yield f"an answer was inserted: as number {position}, which the log doesn't have"
+    if tile is not None:
+        yield f"tile {tile[1]} of level {tile[0]} has hashes that the log doesn't have, or too few"
+    inserted = await queries.select_inserted(connection, log.sealed_until, _LATE)
+    if inserted is not None:
+        yield f"answer {inserted} was inserted: it is not in the log, but says that it should be"
 
 
 async def _inner_nodes(connection: Connection, size: int) -> AsyncIterator[str]:

@@ -7,7 +7,8 @@ tlog-checkpoint). It is a note with Ed25519 signatures (C2SP signed-note), and s
 import hashlib
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from uuid import UUID
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -35,6 +36,13 @@ class Checkpoint(Struct, frozen=True):
     origin: str
     size: int
     root: bytes
+
+
+class Dropped(Struct, frozen=True):
+    """Of how many answers, all with ids before that one, the log has only the hashes."""
+
+    count: int
+    before: UUID
 
 
 class UntrustedCheckpoint(ServiceError):
@@ -88,7 +96,14 @@ class Signer:
 
     def note(self, size: int, root: bytes) -> str:
         """Return a signed checkpoint."""
-        text = f"{self.key.name}\n{size}\n{b64encode(root).decode()}\n"
+        return self._signed(str(size), b64encode(root).decode())
+
+    def note_of_dropped(self, dropped: Dropped) -> str:
+        """Return a signed note, which can't pass for a checkpoint: it has no size."""
+        return self._signed(f"dropped {dropped.count}", f"before {dropped.before}")
+
+    def _signed(self, *lines: str) -> str:
+        text = "".join(f"{line}\n" for line in (self.key.name, *lines))
         signature = b64encode(self.key.id + self._private.sign(text.encode())).decode()
         return f"{text}\n{_SIGNED_BY}{self.key.name} {signature}\n"
 
@@ -98,19 +113,34 @@ def opened(note: str, keys: Iterable[VerifierKey]) -> Checkpoint:
 
     Raises `UntrustedCheckpoint`.
     """
-    text, separator, signatures = note.rpartition("\n\n")
-    lines = text.split("\n")
-    if len(note) > _MAX_NOTE or not separator or len(lines) < 3:
-        raise UntrustedCheckpoint("this is no checkpoint")
-    origin, size, root = lines[:3]
-    signed = (text + "\n").encode()
-    # One key may sign several logs, each under its own name.
-    if not any(key.name == origin and _has_signed(key, signed, signatures) for key in keys):
-        raise UntrustedCheckpoint("no key that is known here has signed the checkpoint")
+    origin, size, root = _signed_lines(note, keys)
     decoded = _decoded(root)
     if not _SIZE.fullmatch(size) or len(decoded) != HASH:
         raise UntrustedCheckpoint("this is no checkpoint")
     return Checkpoint(origin, int(size), decoded)
+
+
+def opened_dropped(note: str, keys: Iterable[VerifierKey]) -> Dropped:
+    """Return what a signed note of dropped answers says. Raises `UntrustedCheckpoint`."""
+    _, count, before = _signed_lines(note, keys)
+    if not count.startswith("dropped ") or not before.startswith("before "):
+        raise UntrustedCheckpoint("this is no note of dropped answers")
+    return Dropped(int(count.removeprefix("dropped ")), UUID(before.removeprefix("before ")))
+
+
+def _signed_lines(note: str, keys: Iterable[VerifierKey]) -> Sequence[str]:
+    """Return the first three lines of a note that one of the keys has signed."""
+    text, separator, signatures = note.rpartition("\n\n")
+    lines = text.split("\n")
+    signatures, end, rest = signatures.rpartition("\n")
+    if len(note) > _MAX_NOTE or not (separator and end) or rest or len(lines) < 3:
+        raise UntrustedCheckpoint("this is no checkpoint")
+    origin = lines[0]
+    signed = (text + "\n").encode()
+    # One key may sign several logs, each under its own name.
+    if not any(key.name == origin and _has_signed(key, signed, signatures) for key in keys):
+        raise UntrustedCheckpoint("no key that is known here has signed it")
+    return lines[:3]
 
 
 def _has_signed(key: VerifierKey, signed: bytes, signatures: str) -> bool:

@@ -11,6 +11,7 @@ from service.processes.remote import Remote, remote_options
 from service.settings import Settings
 
 if TYPE_CHECKING:
+    from service.answers.audit_log import Extent
     from service.answers.checkpoints import VerifierKey
     from service.postgres.pools import Connection
 
@@ -111,8 +112,8 @@ def verify_log(
     settings: Settings = context.obj
     notes = [file.read(10_000) for file in checkpoints]
 
-    async def work(connection: "Connection") -> tuple[int, list[str]]:
-        from service.answers.audit_log import differences, size_of
+    async def work(connection: "Connection") -> tuple["Extent", list[str]]:
+        from service.answers.audit_log import differences, extent_of
         from service.answers.checkpoints import parsed_key
 
         trusted: list[VerifierKey] = [parsed_key(each) for each in keys]
@@ -121,16 +122,21 @@ def verify_log(
             found.append(difference)
             if len(found) == 100:
                 break
-        return await size_of(connection), found
+        return await extent_of(connection, trusted), found
 
-    size, found = with_connection(settings, work)
+    extent, found = with_connection(settings, work)
     if as_json:
-        click.echo(msgspec.json.encode({"answers": size, "differences": found}))
+        click.echo(msgspec.json.encode({**msgspec.structs.asdict(extent), "differences": found}))
     elif found:
         for difference in found:
             click.echo(difference)
     else:
-        click.echo(f"All {size:,} answers in the log are as they were told.")
+        kept = extent.answers - extent.dropped
+        click.echo(f"All {kept:,} answers in the log are as they were told.")
+        if extent.dropped:
+            click.echo(f"Of {extent.dropped:,} older ones, only the hashes are kept.")
+        if not keys:
+            click.echo("The key was taken from the database. Use --key to check whose log it is.")
     context.exit(1 if found else 0)
 
 

@@ -22,7 +22,7 @@ def jobs(database: Database, settings: Settings) -> Jobs:
         Schedule(
             "keep_answer_months",
             _EVERY_NIGHT,
-            partial(keep_months, database, settings.answers_retention_months),
+            partial(keep_months, database, settings.answers_retention_months, seed),
         ),
     ]
 

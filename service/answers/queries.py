@@ -1,7 +1,7 @@
 """The SQL statements about the record of answers."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -123,11 +123,16 @@ def _answer(row: Sequence[Any]) -> AnswerView:
     return AnswerView(*[*asked, status, told, owner_id, covered_by, verified_at])
 
 
-_STATEMENTS = """
-SELECT
-    id, account_id, api_key_id, cert_id, domain, status, owner_name, owner_account_id, covered_by,
-    verified_at, answered_at, as_of
-FROM answer
+# A time that Python doesn't have is one that no answer has, since someone else must have set it.
+_TIMES = ", ".join(
+    f"CASE WHEN answer.{name} NOT BETWEEN '0001-01-01' AND '9999-12-31' "
+    f"THEN '9999-12-31' ELSE answer.{name} END"
+    for name in ("verified_at", "answered_at", "as_of")
+)
+
+_STATEMENT = f"""
+    answer.id, answer.account_id, answer.api_key_id, answer.cert_id, answer.domain, answer.status,
+    answer.owner_name, answer.owner_account_id, answer.covered_by, {_TIMES}
 """
 
 
@@ -137,21 +142,18 @@ class Log(msgspec.Struct, frozen=True):
     origin: str
     size: int
     sealed_until: datetime
-    kept_from: UUID | None
 
 
 async def take_log(connection: Connection, origin: str) -> Log:
     """Return the log, which no other transaction can change until this one ends. Make it if needed."""
     await connection.execute("INSERT INTO log (origin) VALUES ($1) ON CONFLICT DO NOTHING", origin)
-    row = await connection.fetchrow(
-        "SELECT origin, size, sealed_until, kept_from FROM log FOR UPDATE"
-    )
+    row = await connection.fetchrow("SELECT origin, size, sealed_until FROM log FOR UPDATE")
     assert row is not None
     return Log(*row)
 
 
 async def select_log(connection: Connection) -> Log | None:
-    row = await connection.fetchrow("SELECT origin, size, sealed_until, kept_from FROM log")
+    row = await connection.fetchrow("SELECT origin, size, sealed_until FROM log")
     return None if row is None else Log(*row)
 
 
@@ -179,14 +181,14 @@ async def select_unsealed(
 ) -> list[Statement]:
     """Return answers given in a time that are not sealed yet, in order, after the one given."""
     rows = await connection.fetch(
-        _STATEMENTS
-        + """
+        f"""
+        SELECT {_STATEMENT} FROM answer
         WHERE answered_at >= $1 AND answered_at < $2
           AND ($3::timestamptz IS NULL OR (answered_at, id) > ($3, $4))
           AND NOT EXISTS (SELECT FROM sealed_answer AS sealed WHERE sealed.answer_id = answer.id)
         ORDER BY answered_at, id
         LIMIT $5
-        """,
+        """,  # noqa: S608
         since,
         until,
         *(after or (None, None)),
@@ -295,11 +297,17 @@ async def select_checkpoint(connection: Connection) -> tuple[int, str] | None:
 
 
 async def select_checkpoints(
-    connection: Connection, after: int, limit: int
+    connection: Connection, after: int | None, limit: int
 ) -> list[tuple[int, str]]:
-    """Return the size and note of checkpoints larger than a size, smallest first."""
+    """Return the size and note of checkpoints, smallest first, or of those larger than a size."""
     rows = await connection.fetch(
-        "SELECT size, note FROM log_checkpoint WHERE size > $1 ORDER BY size LIMIT $2", after, limit
+        """
+        SELECT size, note FROM log_checkpoint
+        WHERE $1::bigint IS NULL OR size > $1
+        ORDER BY size LIMIT $2
+        """,
+        after,
+        limit,
     )
     return [tuple(row) for row in rows]
 
@@ -317,11 +325,12 @@ async def select_leaf(
 ) -> tuple[int, bytes, Statement] | None:
     """Return where an answer is in the log, its nonce, and what was sealed, if it is sealed."""
     row = await connection.fetchrow(
-        _STATEMENTS.replace("SELECT", "SELECT sealed.position, sealed.nonce,")
-        + """
+        f"""
+        SELECT sealed.position, sealed.nonce, {_STATEMENT}
+        FROM answer
         JOIN sealed_answer AS sealed ON sealed.answer_id = answer.id
         WHERE answer.account_id = $1 AND answer.id = $2
-        """,
+        """,  # noqa: S608
         account_id,
         answer_id,
     )
@@ -340,18 +349,14 @@ class Leaf(msgspec.Struct, frozen=True):
 async def select_leaves(connection: Connection, first: int, limit: int) -> list[Leaf]:
     """Return leaves in order, starting with a place."""
     rows = await connection.fetch(
-        """
-        SELECT
-            sealed.position, sealed.answer_id, sealed.nonce, answer.id, answer.account_id,
-            answer.api_key_id, answer.cert_id, answer.domain, answer.status, answer.owner_name,
-            answer.owner_account_id, answer.covered_by, answer.verified_at, answer.answered_at,
-            answer.as_of
+        f"""
+        SELECT sealed.position, sealed.answer_id, sealed.nonce, {_STATEMENT}
         FROM sealed_answer AS sealed
         LEFT JOIN answer ON answer.id = sealed.answer_id
         WHERE sealed.position >= $1
         ORDER BY sealed.position
         LIMIT $2
-        """,
+        """,  # noqa: S608
         first,
         limit,
     )
@@ -361,16 +366,59 @@ async def select_leaves(connection: Connection, first: int, limit: int) -> list[
     ]
 
 
-async def select_inserted(connection: Connection, sealed_until: datetime) -> UUID | None:
-    """Return an answer that says it was given before all of those were sealed, and is not."""
+async def select_inserted(
+    connection: Connection, sealed_until: datetime, late: timedelta
+) -> UUID | None:
+    """Return an answer that is not in the log, and is of a time that was sealed, or is to come."""
     return await connection.fetchval(
         """
         SELECT answer.id FROM answer
-        LEFT JOIN sealed_answer AS sealed ON sealed.answer_id = answer.id
-        WHERE sealed.answer_id IS NULL AND answer.answered_at < $1
+        LEFT JOIN sealed_answer AS sealed
+            ON sealed.answer_id = answer.id AND sealed.position >= 0
+            AND sealed.position < (SELECT size FROM log)
+        WHERE sealed.answer_id IS NULL
+          AND (
+              answer.answered_at < $1::timestamptz - $2::interval
+              OR answer.answered_at > now() + $2::interval
+          )
         LIMIT 1
         """,
         sealed_until,
+        late,
+    )
+
+
+async def select_surplus(
+    connection: Connection,
+) -> tuple[int | None, tuple[int, int] | None]:
+    """Return a place that the log's size leaves no room for, and a tile of another length."""
+    position = await connection.fetchval(
+        """
+        SELECT position FROM sealed_answer, log
+        WHERE position < 0 OR position >= size ORDER BY position LIMIT 1
+        """
+    )
+    # Numeric, since the numbers may be as large as the columns take.
+    tile = await connection.fetchrow(
+        """
+        SELECT level, number FROM log_tile, log
+        WHERE level NOT BETWEEN 0 AND 7 OR number < 0 OR octet_length(hashes) <> 32 * greatest(
+            0, least(256, (size >> level * 8)::numeric - number::numeric * 256)
+        )
+        ORDER BY level, number LIMIT 1
+        """
+    )
+    return position, None if tile is None else (tile[0], tile[1])
+
+
+async def has_traces(connection: Connection) -> bool:
+    """Whether anything is left of a log."""
+    return await connection.fetchval(
+        """
+        SELECT EXISTS (SELECT FROM sealed_answer) OR EXISTS (SELECT FROM log_tile)
+            OR EXISTS (SELECT FROM log_checkpoint) OR EXISTS (SELECT FROM log_key)
+            OR EXISTS (SELECT FROM log_drop)
+        """
     )
 
 
@@ -396,14 +444,36 @@ async def make_months(connection: Connection, months: Sequence[datetime]) -> Non
         await connection.execute("SELECT make_answer_month($1)", month)
 
 
-async def drop_month(connection: Connection, partition: str, end: UUID) -> int:
-    """Drop a partition with the answers in it, but not their hashes; return how many there were."""
+async def count_answers(connection: Connection, partition: str) -> tuple[int, int]:
+    """Return how many answers a partition has, and how many are not sealed. No more are added."""
     await connection.execute("SET LOCAL lock_timeout = '100ms'")
     await connection.execute("SET LOCAL statement_timeout = '60s'")
-    count: int = await connection.fetchval(f"SELECT count(*) FROM {partition}", timeout=70)  # noqa: S608
+    await connection.execute(f"LOCK TABLE {partition} IN SHARE MODE")
+    row = await connection.fetchrow(
+        f"""
+        SELECT count(*), count(*) FILTER (WHERE sealed.answer_id IS NULL)
+        FROM {partition} AS answer
+        LEFT JOIN sealed_answer AS sealed ON sealed.answer_id = answer.id
+        """,  # noqa: S608
+        timeout=70,
+    )
+    assert row is not None
+    return row[0], row[1]
+
+
+async def drop_month(connection: Connection, partition: str) -> None:
+    """Drop a partition with the answers in it, but not their hashes."""
     await connection.execute(f"DROP TABLE {partition}")
-    await connection.execute("UPDATE log SET kept_from = greatest(kept_from, $1)", end)
-    return count
+
+
+async def insert_drop(connection: Connection, before: UUID, note: str) -> None:
+    await connection.execute("INSERT INTO log_drop (before, note) VALUES ($1, $2)", before, note)
+
+
+async def select_drops(connection: Connection) -> list[str]:
+    """Return the notes of what was dropped."""
+    rows = await connection.fetch("SELECT note FROM log_drop ORDER BY before")
+    return [row[0] for row in rows]
 
 
 async def least_id_at(connection: Connection, instant: datetime) -> UUID:

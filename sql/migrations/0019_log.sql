@@ -10,9 +10,7 @@ CREATE TABLE log (
     origin text NOT NULL,
     size bigint NOT NULL DEFAULT 0,
     -- Every answer given before is sealed.
-    sealed_until timestamptz NOT NULL DEFAULT 'epoch',
-    -- Of answers with ids before this one, only the hashes are kept.
-    kept_from uuid
+    sealed_until timestamptz NOT NULL DEFAULT 'epoch'
 );
 
 -- The hashes of the tree, 256 of a level in a row: level 0 has the leaves, level n the roots of full
@@ -37,6 +35,12 @@ CREATE TABLE log_checkpoint (
     made_at timestamptz NOT NULL DEFAULT now()
 );
 
+-- Signed notes: of how many answers, with ids before which, only the hashes are kept.
+CREATE TABLE log_drop (
+    before uuid PRIMARY KEY,
+    note text NOT NULL
+);
+
 -- The public keys that checkpoints were ever signed with.
 CREATE TABLE log_key (
     verifier_key text PRIMARY KEY,
@@ -47,4 +51,4 @@ ALTER TABLE log_tile ALTER COLUMN hashes SET STORAGE EXTERNAL;
 
 -- migrate: rollback
 
-DROP TABLE log_key, log_checkpoint, sealed_answer, log_tile, log;
+DROP TABLE log_key, log_drop, log_checkpoint, sealed_answer, log_tile, log;
