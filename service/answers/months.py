@@ -28,7 +28,9 @@ async def keep_months(database: Database, months: int | None, seed: bytes) -> No
             first = datetime(year, month + 1, 1, tzinfo=UTC)
             limit = await queries.least_id_at(connection, first)
     async with database.general.transaction() as connection:
-        await queries.make_months(connection, [now, *_following(now)])
+        # The first partition has all months until it ends, and maybe this one, too.
+        until = partitions[0][1] if partitions else None
+        await queries.make_months(connection, [now, *_following(now)], until)
     for partition, end in partitions:
         if limit is not None and end is not None and end <= limit:
             async with database.general.transaction() as connection:

@@ -437,11 +437,17 @@ async def select_months(connection: Connection) -> list[tuple[str, UUID | None]]
     return [tuple(row) for row in rows]
 
 
-async def make_months(connection: Connection, months: Sequence[datetime]) -> None:
-    """Make the partitions for the months that these times are in."""
+async def make_months(
+    connection: Connection, months: Sequence[datetime], since: UUID | None
+) -> None:
+    """Make the partitions for the months that these times are in, unless they are before an id."""
     await connection.execute("SET LOCAL lock_timeout = '100ms'")
     for month in months:
-        await connection.execute("SELECT make_answer_month($1)", month)
+        await connection.execute(
+            "SELECT make_answer_month($1) WHERE $2::uuid IS NULL OR least_id_at($1) >= $2",
+            month,
+            since,
+        )
 
 
 async def count_answers(connection: Connection, partition: str) -> tuple[int, int]:
