@@ -1,7 +1,7 @@
 """The commands that check answers: receipts, offline, and the whole log."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, BinaryIO, TextIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 import msgspec
@@ -11,6 +11,8 @@ from service.processes.remote import Remote, remote_options
 from service.settings import Settings
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from service.answers.audit_log import Extent
     from service.answers.checkpoints import VerifierKey
     from service.postgres.pools import Connection
@@ -41,9 +43,9 @@ def receipt() -> None:
 
 
 @receipt.command("get")
-@click.argument("answer_id", metavar="ANSWER_ID")
+@click.argument("answer_id", metavar="ANSWER_ID", type=click.UUID)
 @remote_options
-def get_receipt(remote: Remote, answer_id: str) -> None:
+def get_receipt(remote: Remote, answer_id: "UUID") -> None:
     """Print the receipt of one of your answers as JSON. It exists about a minute after the answer."""
     answer = remote.get(f"/v1/answers/{answer_id}")
     if answer["receipt"] is None:
@@ -63,27 +65,30 @@ def verify_receipt(file: BinaryIO, keys: Sequence[str], as_json: bool) -> None:
     the key that you got from the service when you began to use it.
     """
     from service.answers.checkpoints import parsed_key
-    from service.answers.receipts import Receipt, verified
+    from service.answers.receipts import ReceiptWithKeys, verified
 
     try:
-        content = msgspec.json.decode(file.read(1_000_000), type=dict[str, msgspec.Raw])
-        given = msgspec.json.decode(content.pop("keys", msgspec.Raw(b"[]")), type=list[str])
-        kept = msgspec.convert(
-            {name: msgspec.json.decode(value) for name, value in content.items()}, Receipt
-        )
-    except msgspec.MsgspecError as error:
+        kept = msgspec.json.decode(file.read(1_000_000), type=ReceiptWithKeys)
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise click.ClickException(f"this is no receipt: {error}") from None
-    statement, checkpoint = verified(kept, [parsed_key(each) for each in keys or given])
+    statement, checkpoint = verified(kept, [parsed_key(each) for each in keys or kept.keys])
     if as_json:
         click.echo(msgspec.json.encode({"valid": True, "statement": statement}))
         return
     click.echo(f"Valid: answer {statement.answer_id} is number {kept.leaf_index} of the log")
-    click.echo(f"  {checkpoint.origin}, of {checkpoint.size} answers")
+    click.echo(f"  {_shown(checkpoint.origin)}, of {checkpoint.size} answers")
     for name, value in msgspec.to_builtins(statement).items():
         if name != "answer_id":
-            click.echo(f"  {name.replace('_', ' ')}: {'–' if value is None else value}")
+            click.echo(f"  {name.replace('_', ' ')}: {_shown(value)}")
     if not keys:
         click.echo("The key was taken from the receipt. Use --key to check whose log it is.")
+
+
+def _shown(value: str | None) -> str:
+    """Return text that can't pass for other lines, whoever made it."""
+    if value is None:
+        return "–"
+    return value if value.isprintable() else repr(value)
 
 
 @click.group("audit")
@@ -97,20 +102,21 @@ def audit() -> None:
     "--checkpoint",
     "checkpoints",
     multiple=True,
-    type=click.File("r"),
+    type=click.File("rb"),
     help="A checkpoint that was kept elsewhere, which the log must still have.",
 )
 @as_json_option
 @click.pass_context
 def verify_log(
-    context: click.Context, keys: Sequence[str], checkpoints: Sequence[TextIO], as_json: bool
+    context: click.Context, keys: Sequence[str], checkpoints: Sequence[BinaryIO], as_json: bool
 ) -> None:
     """Recompute the log from all answers, and name the first that was changed, lost, or added.
 
     The exit status is 1 if anything was.
     """
     settings: Settings = context.obj
-    notes = [file.read(10_000) for file in checkpoints]
+    # What is no text is no checkpoint, as is said of it then.
+    notes = [file.read(10_000).decode(errors="replace") for file in checkpoints]
 
     async def work(connection: "Connection") -> tuple["Extent", list[str]]:
         from service.answers.audit_log import differences, extent_of

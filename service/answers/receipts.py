@@ -77,6 +77,12 @@ class Receipt(Struct, frozen=True, kw_only=True):
     checkpoint: str
 
 
+class ReceiptWithKeys(Receipt, frozen=True, kw_only=True):
+    """A receipt, and the public keys of the log, as a file."""
+
+    keys: list[str] = []
+
+
 class InvalidReceipt(ServiceError):
     """A receipt that proves nothing. `str()` says what is wrong with it."""
 
@@ -101,8 +107,7 @@ def verified(receipt: Receipt, keys: Sequence[VerifierKey]) -> tuple[Statement, 
     try:
         nonce = bytes.fromhex(receipt.nonce)
         path = [bytes.fromhex(each) for each in receipt.path]
-        statement = msgspec.json.decode(receipt.statement, type=Statement)
-    except (ValueError, msgspec.DecodeError) as error:
+    except ValueError as error:
         raise InvalidReceipt(f"this is no receipt: {error}") from None
     if len(nonce) != NONCE or len(path) > _LONGEST_PATH or any(len(each) != HASH for each in path):
         raise InvalidReceipt("this is no receipt: the nonce or the path has the wrong length")
@@ -112,7 +117,10 @@ def verified(receipt: Receipt, keys: Sequence[VerifierKey]) -> tuple[Statement, 
     root = root_from_inclusion(receipt.leaf_index, receipt.tree_size, leaf, path)
     if root != checkpoint.root:
         raise InvalidReceipt("the answer is not in the log: it, or its proof, was changed")
-    return statement, checkpoint
+    try:
+        return msgspec.json.decode(receipt.statement, type=Statement), checkpoint
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidReceipt(f"what is in the log is no answer: {error}") from None
 
 
 def _utc(at: datetime | None) -> datetime | None:

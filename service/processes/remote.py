@@ -100,7 +100,9 @@ def remote_options(command: _Command) -> _Command:
         if not api_key:
             raise click.ClickException("set CONFIRMED_OWNER_API_KEY to your API key")
         try:
-            return command(*args, remote=Remote(url, api_key), **options)
+            remote = Remote(url, api_key)
+            with remote.client:
+                return command(*args, remote=remote, **options)
         except (httpx.TransportError, Busy) as error:
             raise click.ClickException(f"{url} can't be reached: {error}") from error
 
