@@ -58,14 +58,14 @@ def test_what_is_no_key_is_refused(text: str) -> None:
         parsed_key(text)
 
 
-@pytest.mark.parametrize("at", range(len(NOTE)))
-def test_no_character_of_a_checkpoint_can_be_changed(at: int) -> None:
-    for other in ("\n", "0", "é"):
-        changed = NOTE[:at] + other + NOTE[at + 1 :]
-        # Of the last characters of base64, not all bits count.
-        if changed != NOTE and not len(NOTE) - 5 < at < len(NOTE) - 1:
-            with pytest.raises(UntrustedCheckpoint):
-                opened(changed, [SIGNER.key])
+def test_no_character_of_a_checkpoint_can_be_changed() -> None:
+    # Of the last characters of base64, not all bits count.
+    for at in (*range(len(NOTE) - 4), len(NOTE) - 1):
+        for other in ("\n", "0", "é"):
+            changed = NOTE[:at] + other + NOTE[at + 1 :]
+            if changed != NOTE:
+                with pytest.raises(UntrustedCheckpoint):
+                    opened(changed, [SIGNER.key])
 
 
 @pytest.mark.parametrize(
