@@ -7,12 +7,15 @@ queue or table, and an email sent twice has the same link. Only a digest of it i
 import hashlib
 import hmac
 import os
+import re
 import secrets
 import tempfile
 from base64 import urlsafe_b64encode
 from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
+
+from service.errors import InvalidInput
 
 
 def load_secret(configured: str | None, state_dir: Path) -> bytes:
@@ -21,10 +24,17 @@ def load_secret(configured: str | None, state_dir: Path) -> bytes:
 
 
 def load_log_signing_key(configured: bytes | None, state_dir: Path) -> bytes:
-    """Return the seed that signs the log: the configured one, or one that is kept in `state_dir`."""
+    """Return the seed that signs the log: the configured one, or one that is kept in `state_dir`.
+
+    Raises `InvalidInput` if what is kept is no key. Another one would be no better: it isn't the log's.
+    """
     if configured is not None:
         return configured
-    return bytes.fromhex(_kept(state_dir, "log_signing_key").decode())
+    kept = _kept(state_dir, "log_signing_key").decode(errors="replace").strip()
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", kept):
+        where = str(state_dir / "log_signing_key")
+        raise InvalidInput(where, "…", "64 hexadecimal digits: restore it, or set LOG_SIGNING_KEY")
+    return bytes.fromhex(kept)
 
 
 def _kept(state_dir: Path, name: str) -> bytes:
