@@ -141,13 +141,12 @@ async def test_every_changed_answer_is_named_in_order(world: World, ids: list[UU
     assert [finding.split()[1] for finding in findings] == [str(each) for each in ids[3:6]]
 
 
-@pytest.mark.parametrize("at", [0, 100, COUNT - 1])
-async def test_deleted_answer_is_named(world: World, ids: list[UUID], at: int) -> None:
-    async with undone(world) as connection:
-        await connection.execute("DELETE FROM answer WHERE id = $1", ids[at])
-        assert await found_by(connection) == [
-            f"answer {ids[at]} is missing (number {at} of the log)"
-        ]
+async def test_deleted_answer_is_named(world: World, ids: list[UUID]) -> None:
+    for at in (0, 100, COUNT - 1):
+        async with undone(world) as connection:
+            await connection.execute("DELETE FROM answer WHERE id = $1", ids[at])
+            named = f"answer {ids[at]} is missing (number {at} of the log)"
+            assert await found_by(connection) == [named]
 
 
 async def test_two_answers_that_trade_places_are_both_named(world: World) -> None:
