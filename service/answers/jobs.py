@@ -3,6 +3,8 @@
 from functools import partial
 from urllib.parse import quote, urlsplit
 
+import structlog
+
 from service.answers.months import keep_months
 from service.answers.sealing import seal
 from service.postgres.pools import Database
@@ -10,12 +12,19 @@ from service.processes.jobs import EVERY_MINUTE, Jobs, Schedule
 from service.settings import Settings
 from service.tokens import load_log_signing_key
 
+_log = structlog.get_logger("service.worker")
+
 _EVERY_NIGHT = "41 2 * * *"
 
 
 def jobs(database: Database, settings: Settings) -> Jobs:
     """Return the schedules that seal new answers, and that make and drop months."""
-    seed = load_log_signing_key(settings.log_signing_key, settings.state_dir)
+    try:
+        seed = load_log_signing_key(settings.log_signing_key, settings.state_dir)
+    except OSError as error:
+        # Another worker may, and this one has much else to do.
+        _log.warning("this worker seals no answers: it has no LOG_SIGNING_KEY", why=str(error))
+        return []
     origin = origin_of(settings.public_url)
     return [
         Schedule("seal_answers", EVERY_MINUTE, partial(seal, database, origin, seed)),

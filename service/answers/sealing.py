@@ -5,6 +5,7 @@ One worker at a time does it, every minute. No call waits for it.
 
 import asyncio
 import os
+from base64 import b64decode
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from service.answers.merkle import (
     tiles_for,
 )
 from service.answers.receipts import NONCE, Receipt, Statement, encoded, sealed
+from service.errors import ServiceError
 from service.postgres.pools import Connection, Database
 
 _AT_ONCE = 5000
@@ -28,11 +30,16 @@ _WINDOW = timedelta(seconds=1)
 
 # How far back to look for answers from a clock that was set back. Longer than between two sealings.
 _OVERLAP = timedelta(minutes=2)
+_STEP = timedelta(seconds=5)
 
 _FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 
 # How many seconds sealing rests after each group, so that it leaves the database to calls.
 _PAUSE = 0.02
+
+
+class BrokenLog(ServiceError):
+    """The hashes of the log are not those of its latest checkpoint."""
 
 
 async def seal(database: Database, origin: str, seed: bytes) -> int:
@@ -42,15 +49,28 @@ async def seal(database: Database, origin: str, seed: bytes) -> int:
         log = await queries.select_log(connection)
         # A clock that was set back has the horizon before what is sealed.
         start = _FIRST if log is None else min(log.sealed_until, horizon)
-        late = await queries.select_late(connection, start - _OVERLAP, start)
     count = 0
-    following = late or await _next_answer(database, start, horizon)
+    following = await _late_answer(database, start) or await _next_answer(database, start, horizon)
     while following is not None:
         end = min(following + _WINDOW, horizon)
         count += await _seal_between(database, origin, following, end)
         following = await _next_answer(database, end, horizon)
     await _sign(database, origin, seed, horizon)
     return count
+
+
+async def _late_answer(database: Database, before: datetime) -> datetime | None:
+    """Return when the first answer that should have been sealed by then was given, if there is one."""
+    since = before - _OVERLAP
+    while since < before:
+        # In steps, because a busy service gives hundreds of thousands of answers in that time.
+        until = min(since + _STEP, before)
+        async with database.general.connection() as connection:
+            found = await queries.select_late(connection, since, until)
+        if found is not None:
+            return found
+        since = until
+    return None
 
 
 async def _next_answer(database: Database, since: datetime, horizon: datetime) -> datetime | None:
@@ -87,10 +107,18 @@ async def _seal_between(database: Database, origin: str, since: datetime, until:
 
 
 async def _append(connection: Connection, log: queries.Log, answers: list[Statement]) -> None:
+    """Add leaves to the log. Raises `BrokenLog` if it is not as it was signed."""
     random = os.urandom(NONCE * len(answers))
     nonces = [random[at : at + NONCE] for at in range(0, len(random), NONCE)]
     leaves = [sealed(encoded(each), nonce) for each, nonce in zip(answers, nonces, strict=True)]
     edge = await queries.select_tiles(connection, edge_of(log.size))
+    latest = await queries.select_checkpoint(connection)
+    if (
+        latest is not None
+        and latest[0] == log.size
+        and root_of(log.size, edge) != _root_in(latest[1])
+    ):
+        raise BrokenLog("the log is not as it was signed, so nothing is added: run “audit verify”")
     await queries.insert_sealed(
         connection,
         log.size,
@@ -99,6 +127,11 @@ async def _append(connection: Connection, log: queries.Log, answers: list[Statem
         append(edge, log.size, leaves),
         max(log.sealed_until, answers[-1].answered_at),
     )
+
+
+def _root_in(note: str) -> bytes:
+    """Return the root that a checkpoint of this log says, whoever signed it."""
+    return b64decode(note.split("\n")[2])
 
 
 async def _sign(database: Database, origin: str, seed: bytes, horizon: datetime) -> None:

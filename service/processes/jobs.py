@@ -20,7 +20,7 @@ import structlog
 from pgqueuer import PgQueuer, models
 from pgqueuer.executors import DatabaseRetryEntrypointExecutor
 
-from service.errors import Unavailable
+from service.errors import ServiceError, Unavailable
 from service.postgres.pools import Connection, Database, connect, open_database
 
 EVERY_MINUTE = "* * * * *"
@@ -161,6 +161,6 @@ async def _on_schedule(job: Schedule, due: models.Schedule) -> None:
     del due
     try:
         await job.work()
-    except Unavailable as error:
+    except ServiceError as error:
         # It will be due again.
         _log.warning("scheduled job failed", job=job.name, why=str(error))

@@ -12,7 +12,7 @@ from service.answers import audit_log, queries, sealing
 from service.answers.checkpoints import Dropped, Signer
 from service.answers.months import keep_months
 from service.answers.receipts import verified
-from service.answers.sealing import seal
+from service.answers.sealing import BrokenLog, seal
 from service.errors import Unavailable
 from service.postgres.pools import Connection, open_database
 from tests.answers.logs import (
@@ -59,6 +59,17 @@ async def test_answers_are_sealed_once(world: World) -> None:
     assert await seal_all(world) == 2
     assert set(await sealed_ids(world)) == set(ids)
     assert await checkpoints(world) == [3, 5]
+
+
+async def test_nothing_is_added_to_a_log_that_is_not_as_it_was_signed(world: World) -> None:
+    """Otherwise, the next checkpoint would sign what somebody changed."""
+    await record(world, 3)
+    await seal_all(world)
+    await world.fetch("UPDATE log_tile SET hashes = overlay(hashes PLACING '\\x00' FROM 1)")
+    await record(world, 1, at=await instant(world, timedelta(seconds=30)))
+    with pytest.raises(BrokenLog):
+        await seal_all(world)
+    assert await checkpoints(world) == [3]
 
 
 @pytest.mark.parametrize("at_once", [1, 7, 255, 256, 300])
