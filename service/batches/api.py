@@ -5,7 +5,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
@@ -24,18 +24,13 @@ from service.audit import Actor
 from service.batches import batches, queries
 from service.batches.batches import Asked
 from service.batches.records import (
-    FORMATS,
     MAX_UPLOAD,
     MEDIA_TYPES,
     Batch,
-    Counts,
-    Fault,
     Format,
-    Kind,
     Options,
-    Source,
-    State,
 )
+from service.batches.views import BatchSummary, BatchView, file_name, viewed
 from service.errors import Conflict, MissingInput, NotFound, UnsupportedMediaType
 from service.postgres.pools import Database
 from service.web import idempotency
@@ -50,7 +45,6 @@ _MOST = 32
 _PART = 1024 * 1024
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
-_FILE_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 Days = Annotated[int, Meta(ge=1, le=3660)]
 
@@ -66,34 +60,6 @@ class RetainedBatch(Struct, forbid_unknown_fields=True):
     keep_days: Days = 90
 
 
-class BatchView(Struct):
-    """A batch: what it asks about, how far it is, and for how long it is kept.
-
-    `column` has what is asked about, which `asks_about` tells. All rows are answered `as_of` one
-    instant, which is known once it is `answering`. `estimated_end` is only an estimate. An `error`
-    says why the whole file could not be answered, and where.
-    """
-
-    id: UUID
-    name: str | None
-    of: Source
-    state: State
-    format: Format | None
-    column: str | None
-    asks_about: Kind | None
-    as_of: datetime | None
-    rows: int | None
-    counts: Counts
-    rows_per_second: float | None
-    estimated_end: datetime | None
-    upload_bytes: int
-    upload_sha256: str | None
-    created_at: datetime
-    ended_at: datetime | None
-    expires_at: datetime
-    error: Fault | None
-
-
 class BatchList(Struct):
     """Batches, newest first. `next` is the cursor for older ones, or `null`."""
 
@@ -106,56 +72,6 @@ class Preparing(Struct):
 
     format: Format
     state: str = "preparing"
-
-
-class ResultCounts(Struct, omit_defaults=True):
-    """How many rows were told what."""
-
-    named: int = 0
-    verified: int = 0
-    none: int = 0
-    not_applicable: int = 0
-    error: int = 0
-
-
-class DomainRows(Struct):
-    """How many rows are about a domain, and what was told about all of them."""
-
-    domain: str
-    status: str
-    rows: int
-
-
-class ValueCounts(ResultCounts):
-    """How many of the rows with a value in a column were told what."""
-
-    value: str = ""
-
-
-class ColumnSummary(Struct):
-    """A column with few values, and what was told about each."""
-
-    name: str
-    values: list[ValueCounts]
-
-
-class DayCounts(ResultCounts):
-    """How many of a day's rows were told what."""
-
-    day: str = ""
-
-
-class BatchSummary(Struct):
-    """What was told: over all rows, by domain, by each column with at most 50 values, and by day.
-
-    Of each status, the 1,000 domains with the most rows are listed. Days are those of the first
-    column with dates, or else those on which the certificates were made.
-    """
-
-    counts: ResultCounts
-    domains: list[DomainRows]
-    columns: list[ColumnSummary]
-    days: list[DayCounts]
 
 
 @dataclass
@@ -331,7 +247,7 @@ async def list_batches(
         )
         some, following = page_of(found, limit, lambda batch: batch.id)
         progress = await queries.select_progress(connection, [batch.id for batch in some])
-    return BatchList([_viewed(batch, progress.get(batch.id, {})) for batch in some], following)
+    return BatchList([viewed(batch, progress.get(batch.id, {})) for batch in some], following)
 
 
 @get(
@@ -470,7 +386,7 @@ def _file(
         "Accept-Ranges": "bytes",
         "ETag": tag,
         "Cache-Control": "private, no-cache",
-        "Content-Disposition": f'attachment; filename="{_file_name(batch, form)}"',
+        "Content-Disposition": f'attachment; filename="{file_name(batch, form)}"',
     }
     start, end, status = 0, size, 200
     asked = _RANGE.fullmatch(request.headers.get("range", ""))
@@ -509,14 +425,6 @@ async def _between(
         at += length
 
 
-def _file_name(batch: Batch, form: Format) -> str:
-    """Return what to call the results, in characters that are safe in a header and in any system."""
-    name = (batch.name or "retained").rpartition("/")[2]
-    for ending in (".gz", ".zst", *(f".{each}" for each in (*FORMATS, "tsv", "txt"))):
-        name = name.removesuffix(ending)
-    return f"{_FILE_NAME.sub('_', name).strip('._') or 'batch'}.checked.{form}"
-
-
 async def _found(database: Database, caller: Caller, batch_id: UUID) -> Batch:
     async with database.general.connection() as connection:
         batch = await queries.select_batch(connection, batch_id, caller.account_id)
@@ -540,39 +448,7 @@ def _check_finished(batch: Batch) -> None:
 async def _view(database: Database, batch: Batch) -> BatchView:
     async with database.general.connection() as connection:
         progress = await queries.select_progress(connection, [batch.id])
-    return _viewed(batch, progress.get(batch.id, {}))
-
-
-def _viewed(batch: Batch, progress: dict[str, int]) -> BatchView:
-    done = sum(progress.values())
-    rate = end = None
-    if batch.answering_since is not None and done:
-        until = batch.ended_at or datetime.now(UTC)
-        seconds = max(0.001, (until - batch.answering_since).total_seconds())
-        rate = round(done / seconds, 1)
-        if batch.ended_at is None and batch.rows is not None:
-            end = until + timedelta(seconds=(batch.rows - done) * seconds / done)
-    layout = batch.layout
-    return BatchView(
-        id=batch.id,
-        name=batch.name,
-        of=batch.source,
-        state=batch.state,
-        format=layout.format if layout else None,
-        column=layout.columns[layout.asked] if layout else None,
-        asks_about=layout.kind if layout else None,
-        as_of=batch.as_of,
-        rows=batch.rows,
-        counts=Counts(**progress),
-        rows_per_second=rate,
-        estimated_end=end,
-        upload_bytes=batch.upload_bytes,
-        upload_sha256=batch.upload_sha256.hex() if batch.upload_sha256 else None,
-        created_at=batch.created_at,
-        ended_at=batch.ended_at,
-        expires_at=batch.expires_at,
-        error=batch.error,
-    )
+    return viewed(batch, progress.get(batch.id, {}))
 
 
 @asynccontextmanager

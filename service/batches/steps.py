@@ -20,7 +20,8 @@ from service.batches import queries
 from service.batches.batches import enqueue_work, fail
 from service.batches.columns import added_names, is_date, question_of
 from service.batches.contents import Cells, Contents, column_of, count, faults, packed, unpacked
-from service.batches.reading import ROWS_AT_ONCE, Reader, UnreadableFile, check_rows, reader_of
+from service.batches.files import ROWS_AT_ONCE, Reader, UnreadableFile, check_rows
+from service.batches.reading import reader_of
 from service.batches.records import Batch, Format, Layout, Tally, Told
 from service.batches.results import (
     UnwritableFormat,
