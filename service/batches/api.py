@@ -44,19 +44,21 @@ _MOST = 32
 
 _PART = 1024 * 1024
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 Days = Annotated[int, Meta(ge=1, le=3660)]
+# PostgreSQL's text has no NUL.
+_WITHOUT_NUL = r"^[^\x00]*$"
 
 
 class RetainedBatch(Struct, forbid_unknown_fields=True):
     """A batch of the certificates that your account has retained, with these labels if given."""
 
     of: Annotated[str, Meta(pattern="^retained$")]
-    vendor: Annotated[str, Meta(max_length=1000)] | None = None
+    vendor: Annotated[str, Meta(max_length=1000, pattern=_WITHOUT_NUL)] | None = None
     since: Annotated[datetime, Meta(tz=True)] | None = None
     as_of: Annotated[datetime, Meta(tz=True)] | None = None
-    name: Annotated[str, Meta(max_length=200)] | None = None
+    name: Annotated[str, Meta(max_length=200, pattern=_WITHOUT_NUL)] | None = None
     keep_days: Days = 90
 
 
@@ -92,7 +94,6 @@ class _Create(Operation):
 
 
 _Id = Annotated[UUID, PathParameter()]
-_Text = Annotated[str | None, QueryParameter(max_length=300)]
 _AS_TIME = {"format": "date-time"}
 
 

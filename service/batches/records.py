@@ -22,7 +22,7 @@ Kind: TypeAlias = Literal["certificates", "pages", "hosts"]
 
 FORMATS: tuple[Format, ...] = ("csv", "ndjson", "parquet", "xlsx")
 MEDIA_TYPES: dict[Format, str] = {
-    "csv": "text/csv; charset=utf-8",
+    "csv": "text/csv",
     "ndjson": "application/x-ndjson",
     "parquet": "application/vnd.apache.parquet",
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",

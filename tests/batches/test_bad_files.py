@@ -311,7 +311,14 @@ async def test_bad_requests_make_no_batch(world: World, buyer: Company) -> None:
     ):
         response = await upload(world, buyer, content, **parameters)
         assert response.status_code == 422, (parameters, response.text)
-    for body in ({}, {"of": "all"}, {"of": "retained", "keep_days": 0}, {"of": "retained", "x": 1}):
+    for body in (
+        {},
+        {"of": "all"},
+        {"of": "retained", "keep_days": 0},
+        {"of": "retained", "x": 1},
+        {"of": "retained", "vendor": "\0"},
+        {"of": "retained", "name": "\0"},
+    ):
         response = await world.client.post("/v1/batches", headers=buyer.headers, json=body)
         assert response.status_code == 422, body
     listed = await world.client.get("/v1/batches", headers=buyer.headers)
