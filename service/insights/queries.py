@@ -209,6 +209,9 @@ judged AS MATERIALIZED (
     ) AS timing
 )"""
 
+# In seconds, for thousands of answers.
+_BATCH_DEADLINE = 30
+
 # What operations besides insights tell. They take a tenth of the time, so batches leave them out.
 _OPERATIONS = """,
         -- Where only some fingerprints are known, that a lead isn't among them says nothing.
@@ -393,7 +396,9 @@ async def insert_batch_answers(
     """Decide and record the answers of rows, each about a certificate or a site, as of an instant.
 
     Like `insert_answers`, but only about the owner, and with no more of each row than that takes.
+    Nobody waits for it, so it has longer than other statements. Needs a transaction.
     """
+    await connection.execute(f"SET LOCAL statement_timeout = '{_BATCH_DEADLINE}s'")
     rows = await connection.fetch(
         _INSERT_BATCH_ANSWERS_ABOUT_SITES if any(sites) else _INSERT_BATCH_ANSWERS,
         answer_ids,
@@ -408,6 +413,7 @@ async def insert_batch_answers(
         TRUSTED_FOR,
         MOVING,
         as_of,
+        timeout=_BATCH_DEADLINE + 5,
     )
     return [BatchAnswer(*row) for row in rows]
 
