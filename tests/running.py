@@ -27,7 +27,7 @@ def environment(state_dir: Path, **settings: str) -> dict[str, str]:
     """The environment of a process with these settings and no others."""
     ours = (
         "ACCESS_LOG", "ANSWERS_RETENTION_MONTHS", "DATABASE_URL", "DNS_RESOLVERS",
-        "FACTS_RETENTION_DAYS", "HOST", "LOCAL_RETAIN", "LOG_FORMAT", "LOG_SIGNING_KEY", "MAIL_FROM",
+        "FACTS_RETENTION_DAYS", "HOST", "LOCAL_RETAIN", "LOG_FORMAT", "LOG_SIGNING_KEY", "LOG_SIGNING_KEY", "MAIL_FROM",
         "PORT", "PUBLIC_URL", "SECRET_KEY", "SMTP_URL", "TRUSTEDFORM_API_KEY", "TRUSTEDFORM_URL",
         "WORKERS",
     )  # fmt: skip
