@@ -25,6 +25,9 @@ _INTERRUPTED = 130
 
 _DOMAINS_SHOWN = 10
 
+# Of which progress is told in rows, and not in bytes.
+_IN_ROWS = ("Reading", "Answering")
+
 
 @click.command("check")
 @click.argument("files", nargs=-1, required=True, type=click.Path(allow_dash=True, path_type=Path))
@@ -150,9 +153,9 @@ def _input(path: Path) -> Iterator[tuple[Path, Path | None]]:
 @contextmanager
 def _progress(console: "Console", path: Path) -> Iterator[Callable[[str, int, int | None], None]]:
     """Show a progress bar if on a terminal."""
+    from rich.filesize import decimal
     from rich.progress import (
         BarColumn,
-        MofNCompleteColumn,
         Progress,
         TaskProgressColumn,
         TextColumn,
@@ -162,8 +165,8 @@ def _progress(console: "Console", path: Path) -> Iterator[Callable[[str, int, in
     with Progress(
         TextColumn("{task.description} {task.fields[file]}"),
         BarColumn(),
-        TaskProgressColumn(show_speed=True),
-        MofNCompleteColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
         console=console,
         disable=not console.is_terminal,
@@ -175,8 +178,10 @@ def _progress(console: "Console", path: Path) -> Iterator[Callable[[str, int, in
             if what not in tasks:
                 for former in tasks.values():
                     bars.update(former, visible=False)
-                tasks[what] = bars.add_task(what, file=path.name, total=of)
-            bars.update(tasks[what], completed=done, total=of)
+                tasks[what] = bars.add_task(what, file=path.name, total=of, rate="")
+            speed = bars.tasks[tasks[what]].speed or 0
+            rate = f"{speed:,.0f} rows/s" if what in _IN_ROWS else f"{decimal(int(speed))}/s"
+            bars.update(tasks[what], completed=done, total=of, rate=rate if speed else "")
 
         yield advance
 
