@@ -1,8 +1,8 @@
 """What the readers of all formats share: groups of rows, their columns, and errors with a place."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from service.batches.columns import NoSuchColumn, find_column
 from service.batches.contents import Contents
@@ -14,13 +14,18 @@ ROWS_AT_ONCE = 5000
 BYTES_AT_ONCE = 1024 * 1024
 
 # How many rows the column is found by.
-SAMPLE = 1000
+_SAMPLE = 1000
+
+_LARGEST_SAMPLE = 8 * 1024 * 1024
 
 MAX_LINE = 1024 * 1024
 BLOCK = 1024 * 1024
 
 MAX_COLUMNS = 500
 _MAX_NAME = 300
+
+
+_Row = TypeVar("_Row")
 
 
 class UnreadableFile(ServiceError):
@@ -96,6 +101,18 @@ def types_of(kinds: Sequence[set[str]]) -> list[str]:
         else:
             types.append(next(iter(each)) if len(each) == 1 else "str")
     return types
+
+
+def sample_of(rows: Iterator[_Row], size_of: Callable[[_Row], int]) -> list[_Row]:
+    """Return the first rows, by which the column is found: enough of them, and not too large."""
+    some: list[_Row] = []
+    size = 0
+    for row in rows:
+        some.append(row)
+        size += size_of(row)
+        if len(some) == _SAMPLE or size > _LARGEST_SAMPLE:
+            break
+    return some
 
 
 def chained(first: list[Any], rest: Iterator[Any]) -> Iterator[Any]:

@@ -9,12 +9,12 @@ from service.batches.files import (
     BYTES_AT_ONCE,
     MAX_LINE,
     ROWS_AT_ONCE,
-    SAMPLE,
     Reader,
     UnreadableFile,
     checked_names,
     column_in,
     named_column,
+    sample_of,
     unreadable,
 )
 from service.batches.records import Layout, Options
@@ -76,13 +76,15 @@ class ParquetReader(Reader):
         return max(1, min(ROWS_AT_ONCE, 4 * BYTES_AT_ONCE // (max(sizes, default=0) + 1)))
 
     def _sample(self) -> list[list[str]]:
-        rows: list[list[str]] = []
-        for some in self._slices():
-            columns = [[text_of(value) for value in values_of(column)] for column in some.columns]
-            rows += [list(row) for row in zip(*columns, strict=True)]
-            if len(rows) >= SAMPLE:
-                break
-        return rows
+        rows = (
+            row
+            for some in self._slices()
+            for row in zip(
+                *([text_of(value) for value in values_of(column)] for column in some.columns),
+                strict=True,
+            )
+        )
+        return list(map(list, sample_of(rows, lambda row: sum(map(len, row)))))
 
     def _slices(self) -> Iterator[Any]:
         """Yield rows with the types that the file says, so many that they are not too large."""

@@ -14,13 +14,13 @@ from service.batches.columns import added_names, find_dates, is_header, unique_n
 from service.batches.contents import Cells, Contents, kinds_of_cells, of_time, text_of
 from service.batches.files import (
     BLOCK,
-    SAMPLE,
     Reader,
     UnreadableFile,
     chained,
     checked_names,
     column_in,
     named_column,
+    sample_of,
     types_of,
     unreadable,
 )
@@ -77,7 +77,7 @@ class XlsxReader(Reader):
             raise UnreadableFile("empty_file", "the spreadsheet has no sheet with rows")
         rows = (row for row in sheet.iter_rows() if any(cell != "" for cell in row))
         self._rows = rows
-        self._before = list(islice(rows, SAMPLE + 1))
+        self._before = sample_of(rows, lambda row: sum(len(text_of(cell)) for cell in row))
         if not self._before:
             raise UnreadableFile("empty_file", "the sheet has only empty cells")
         texts = [[text_of(cell) for cell in row] for row in self._before]

@@ -17,13 +17,13 @@ from service.batches.files import (
     MAX_COLUMNS,
     MAX_LINE,
     ROWS_AT_ONCE,
-    SAMPLE,
     Reader,
     UnreadableFile,
     chained,
     checked_names,
     column_in,
     named_column,
+    sample_of,
     types_of,
 )
 from service.batches.records import Layout, Options
@@ -52,7 +52,7 @@ class CsvReader(Reader):
         first = next(self._rows, [])
         # So that errors have the right row, although the rows below may tell otherwise.
         self._lines.has_header = is_header(first, [], options.column)
-        self._before = [first, *islice(self._rows, SAMPLE)] if first else []
+        self._before = [first, *sample_of(self._rows, _length_of)] if first else []
         header = first if is_header(first, self._before[1:], options.column) else None
         self._lines.has_header = header is not None
         if header is not None:
@@ -96,6 +96,10 @@ class CsvReader(Reader):
             self._lines.next_row()
             if row:
                 yield row
+
+
+def _length_of(row: list[str]) -> int:
+    return sum(map(len, row))
 
 
 class _LimitedLines:
@@ -173,7 +177,7 @@ class LinesReader(Reader):
         self._objects = msgspec.json.Decoder(dict[str, msgspec.Raw])
         self._number = 0
         self._lines = self._read()
-        self._before = list(islice(self._lines, SAMPLE))
+        self._before = sample_of(self._lines, lambda line: len(line[0]))
         if not self._before:
             raise UnreadableFile("empty_file", "the file has only blank lines")
         objects = [values for _, values, _ in self._before]

@@ -13,6 +13,7 @@ import pytest
 from backports import zstd
 
 from service.batches.contents import Columns
+from service.batches.files import sample_of
 from service.batches.reading import reader_of
 from service.batches.records import Options
 from tests.batches.files import (
@@ -154,12 +155,17 @@ async def test_file_without_rows_comes_back_without_rows(
 
 
 def test_text_that_is_small_only_in_parquet_is_unfolded_in_slices() -> None:
-    ids = [web_id() for _ in range(5000)]
+    ids = [web_id() for _ in range(100)]
     content = parquet_of({"c": ids, "n": ["x" * 200_000] * len(ids)})
-    assert len(content) < 1_000_000
+    assert len(content) < 100_000
     reader = reader_of(io.BytesIO(content), io.BytesIO(), Options())
     some = list(islice(reader.groups(), 3))
     assert [len(each.stream) < 2**21 for each in some if isinstance(each, Columns)] == [True] * 3
+
+
+def test_sample_is_small_however_long_the_rows_are() -> None:
+    assert len(sample_of(iter(["x"] * 2000), len)) == 1000
+    assert len(sample_of(iter(["x" * 2**20] * 2000), len)) == 9
 
 
 async def test_format_that_is_told_but_not_found_is_an_error(world: World, buyer: Company) -> None:
