@@ -19,8 +19,9 @@ MEDIA_TYPES: dict[Format, str] = {
 # How many rows are read at a time.
 _AT_ONCE = 1000
 
-# What spreadsheets take for the beginning of a formula, also in full width (OWASP, “CSV Injection”).
-BEGINS_FORMULA = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+# What spreadsheets take for the beginning of a formula, also in full width (OWASP, “CSV Injection”),
+# and the byte order mark, which they leave out at the beginning of a file.
+BEGINS_FORMULA = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20\ufeff")
 
 
 async def exported(
@@ -67,5 +68,8 @@ def _cell(value: object) -> str:
 def _line(cells: Sequence[str]) -> bytes:
     """Return a line of CSV (RFC 4180)."""
     line = io.StringIO()
-    csv.writer(line).writerow(cells)
+    # Spreadsheets may separate cells at these, too, and what follows could be a formula.
+    has_other_separators = any(";" in cell or "\t" in cell for cell in cells)
+    dialect = "unix" if has_other_separators else "excel"
+    csv.writer(line, dialect, lineterminator="\r\n").writerow(cells)
     return line.getvalue().encode()

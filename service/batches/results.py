@@ -28,6 +28,9 @@ _MAX_CELL = 32_767
 # Larger ones are not exact in a spreadsheet.
 _MAX_EXACT = 2**53
 
+# What spreadsheets take for the end of a cell, whichever of these a file has.
+_SEPARATORS = (",", ";", "\t")
+
 # How many rows Parquet keeps together.
 _ROW_GROUP = 50_000
 
@@ -70,10 +73,16 @@ def _csv(rows: list[list[str]], delimiter: str) -> str:
     """Return lines of CSV (RFC 4180)."""
     lines = io.StringIO()
     writer = csv.writer(lines, delimiter=delimiter)
+    all_quoted = csv.writer(lines, delimiter=delimiter, quoting=csv.QUOTE_ALL)
+    first, second, *_ = others = [each for each in _SEPARATORS if each != delimiter]
+    third = others[-1]
     for row in rows:
         # Most rows need no quotes, which takes a sixth of the time to find out.
         line = delimiter.join(row)
-        if line.count(delimiter) >= len(row) or '"' in line or "\n" in line or "\r" in line:
+        if first in line or second in line or third in line:
+            # Spreadsheets may separate cells there, too, and what follows could be a formula.
+            all_quoted.writerow(row)
+        elif line.count(delimiter) >= len(row) or '"' in line or "\n" in line or "\r" in line:
             writer.writerow(row)
         else:
             lines.write(f"{line}\r\n")
@@ -247,9 +256,10 @@ class _XlsxWriter:
         self._next += 1
 
     def _write_text(self, at: int, column: int, text: str) -> None:
-        if len(text) > _MAX_CELL:
+        # Excel counts units of UTF-16.
+        if 2 * len(text) > _MAX_CELL and (size := len(text.encode("utf-16-le")) // 2) > _MAX_CELL:
             raise UnwritableFormat(
-                f"row {at} has a cell of {len(text):,} characters, and a sheet's cell holds "
+                f"row {at} has a cell of {size:,} characters, and a sheet's cell holds "
                 f"{_MAX_CELL:,}: use csv or parquet"
             )
         if text[:1] in BEGINS_FORMULA:
