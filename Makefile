@@ -5,7 +5,8 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 NODE_MODULES := tests/openapi/node_modules
 
-.PHONY: setup run test chromium check npm explore mutants bench siege openapi schema lock clean
+.PHONY: setup run test chromium check npm explore mutants bench siege kills spreadsheets libreoffice \
+	openapi schema lock clean
 
 setup: .venv/for-running
 
@@ -63,6 +64,24 @@ bench: .venv/for-testing
 # Attacks the service, and measures what others feel. `ATTACKS="…"` names some of them.
 siege: .venv/for-testing
 	$(BIN)/python -m tests.siege $(ATTACKS)
+
+# Kills processes while a file is checked, and compares the results. `KILLS=20 ROWS=200000 SEED=…`
+kills: .venv/for-testing
+	$(BIN)/python -m tests.batches.killing
+
+# Opens results with hostile cells in LibreOffice, which must compute nothing.
+spreadsheets: .venv/for-testing libreoffice
+	$(BIN)/python -m tests.batches.spreadsheets
+
+# The spreadsheet that results are opened in: installed where that may be done, else told how.
+libreoffice:
+	@command -v soffice >/dev/null || { \
+		echo "Installing Debian's LibreOffice Calc, to open results in it"; \
+		sudo=$$(test "$$(id -u)" = 0 || echo "sudo -n"); \
+		$$sudo apt-get update -qq && $$sudo apt-get install -qq -y --no-install-recommends \
+			libreoffice-calc >/dev/null; } || { \
+		echo "This needs LibreOffice. Install it with: sudo apt-get install libreoffice-calc"; \
+		exit 1; }
 
 openapi: .venv/for-running
 	$(BIN)/confirmed-owner openapi > openapi.yaml
