@@ -334,7 +334,7 @@ class Caller:
         self, batch_id: str, form: Format, *, cuts: Sequence[int] = (), end: int | None = None
     ) -> bytes:
         """Download results, going on where a download was cut off; at once, or up to each cut."""
-        path, got = f"/v1/batches/{batch_id}/results", b""
+        path, got = f"/v1/batches/{batch_id}/results", bytearray()
         deadline = time.monotonic() + 300
         for cut in [*cuts, end]:
             while cut is None or len(got) < cut:
@@ -352,12 +352,12 @@ class Caller:
                             async for block in response.aiter_raw():
                                 got += block
                             if cut is None:
-                                return got
+                                return bytes(got)
                             continue
                         assert response.status_code in (*_AGAIN, 202), response.status_code
                 assert time.monotonic() < deadline, (form, "is not there after five minutes")
                 await asyncio.sleep(0.1)
-        return got
+        return bytes(got)
 
 
 async def checked_by_calls(scene: Scene, caller: Caller) -> str:
