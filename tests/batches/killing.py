@@ -482,14 +482,15 @@ async def kill_at_random(scene: Scene, seconds: dict[str, float], kinds: Sequenc
         if len(scene.killed) >= scene.scale.kills:
             return
         while True:
-            now, progress = await scene.moment()
+            moment = await scene.moment()
+            now = moment[0]
             is_over = now == "finished" and phase not in ("writing", "downloading")
             if is_over or (now in PHASES and PHASES.index(now) > PHASES.index(phase)):
                 break
-            if now == phase and (progress != before or not is_after_progress):
-                await asyncio.sleep(share * seconds[phase] / scene.scale.kills_of[phase])
-                before = (await scene.moment())[1]
-                await kill_one(scene, phase, kinds)
+            if now == phase and (moment != before or not is_after_progress):
+                await asyncio.sleep(share * seconds[phase] / (1 + scene.scale.kills_of[phase]))
+                before = await scene.moment()
+                await kill_one(scene, before[0], kinds)
                 break
             await asyncio.sleep(0.01)
 
