@@ -93,9 +93,13 @@ async def _read(database: Database, batch: Batch) -> None:
     async with database.general.transaction() as connection:
         if await queries.update_read(connection, batch.id, reader.layout, rows, number):
             await enqueue_work(connection, batch.id, LANES)
+    await _delete_upload(database, batch.id)
+
+
+async def _delete_upload(database: Database, batch_id: UUID) -> None:
     while True:
         async with database.general.connection() as connection:
-            if not await queries.delete_uploads(connection, batch.id, _DELETED_AT_ONCE):
+            if not await queries.delete_uploads(connection, batch_id, _DELETED_AT_ONCE):
                 return
 
 
@@ -243,6 +247,8 @@ def _told_error(error: ServiceError) -> str:
 async def _summarize(database: Database, batch: Batch) -> None:
     """Count what was told, make the results in the input's own format, and end."""
     assert batch.layout is not None
+    # Who read it may have been killed before it had deleted all.
+    await _delete_upload(database, batch.id)
     own = batch.layout.format
     async with database.general.connection() as connection:
         await queries.insert_format(connection, batch.id, own)
