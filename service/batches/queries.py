@@ -217,9 +217,12 @@ async def select_retained(
 
 async def insert_chunk(
     connection: Connection, batch_id: UUID, number: int, first_row: int, rows: int, content: bytes
-) -> None:
-    """Keep rows that were read. Reading a file again changes nothing."""
-    await connection.execute(
+) -> bool:
+    """Keep rows that were read, unless they are kept already; return whether they were not.
+
+    Reading a file again changes nothing.
+    """
+    done = await connection.execute(
         """
         INSERT INTO batch_chunk (batch_id, number, first_row, rows, input)
         SELECT $1, $2, $3, $4, $5 WHERE EXISTS (SELECT FROM batch WHERE id = $1 AND state = 'reading')
@@ -231,6 +234,21 @@ async def insert_chunk(
         rows,
         content,
     )
+    return done == "INSERT 0 1"
+
+
+async def select_last_chunk(
+    connection: Connection, batch_id: UUID
+) -> tuple[int, int, bytes] | None:
+    """Return the last rows that were read: their number, their first row, and what they are."""
+    row = await connection.fetchrow(
+        """
+        SELECT number, first_row, input FROM batch_chunk
+        WHERE batch_id = $1 ORDER BY number DESC LIMIT 1
+        """,
+        batch_id,
+    )
+    return None if row is None else tuple(row)
 
 
 async def update_read(

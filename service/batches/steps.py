@@ -72,20 +72,26 @@ async def work_on(database: Database, batch_id: UUID) -> None:
 async def _read(database: Database, batch: Batch) -> None:
     try:
         with tempfile.TemporaryFile() as file, tempfile.TemporaryFile() as spare:
+            number = rows = 0
             if batch.source == "upload":
                 await _copy_upload(database, batch.id, file)
                 reader = await asyncio.to_thread(reader_of, file, spare, batch.options)
                 groups = _in_thread(reader)
             else:
                 reader = Reader()
-                groups = _retained(database, batch, reader)
-            number = rows = 0
+                number, rows, after = await _read_before(database, batch.id)
+                groups = _retained(database, batch, reader, after)
             async for contents in groups:
                 some = count(contents)
                 check_rows(rows + some)
                 content = await asyncio.to_thread(packed, contents)
                 async with database.general.connection() as connection:
-                    await queries.insert_chunk(connection, batch.id, number, rows, some, content)
+                    is_kept = await queries.insert_chunk(
+                        connection, batch.id, number, rows, some, content
+                    )
+                if batch.source == "retained" and not is_kept:
+                    # Another worker reads them, and may have found others.
+                    return
                 number, rows = number + 1, rows + some
     except UnreadableFile as error:
         await fail(database, batch.id, error.fault)
@@ -122,12 +128,32 @@ async def _in_thread(reader: Reader) -> AsyncIterator[Contents]:
         yield contents
 
 
-async def _retained(database: Database, batch: Batch, reader: Reader) -> AsyncIterator[Contents]:
+async def _read_before(
+    database: Database, batch_id: UUID
+) -> tuple[int, int, tuple[datetime, str] | None]:
+    """Return how many groups and rows of what is retained were read already, and the last row.
+
+    Unlike a file, they may be others the second time: labels come later, too.
+    """
+    async with database.general.connection() as connection:
+        last = await queries.select_last_chunk(connection, batch_id)
+    if last is None:
+        return 0, 0, None
+    number, first_row, content = last
+    contents = unpacked(content)
+    assert isinstance(contents, Cells)
+    cert_id, retained_at, *_ = contents.rows[-1]
+    after = datetime.fromisoformat(retained_at), cert_id
+    return number + 1, first_row + len(contents.rows), after
+
+
+async def _retained(
+    database: Database, batch: Batch, reader: Reader, after: tuple[datetime, str] | None
+) -> AsyncIterator[Contents]:
     columns = _RETAINED_COLUMNS
     reader.layout = Layout(
         "csv", columns, 0, "certificates", added_names(columns), columns, dated=1
     )
-    after: tuple[datetime, str] | None = None
     while True:
         async with database.general.connection() as connection:
             some = await queries.select_retained(
