@@ -255,7 +255,7 @@ async def look(directory: Path) -> list[str]:
         await migrate(url)
         async with (
             open_database(url) as database,
-            living(create_app(url, SETTINGS)) as client,
+            living(create_app(url, msgspec.structs.replace(SETTINGS, access_log=False))) as client,
         ):
             return await _look(World(database, client), directory)
 
