@@ -196,7 +196,11 @@ class Processes:
         for process in self._all:
             process.kill()
             process.wait()
-        # They hold on to the server until they have noticed.
+        with suppress(psutil.Error):
+            for server in servers(self._state):
+                forks += [server, *server.children()]
+                server.kill()
+        # They hold on to files until they have noticed.
         psutil.wait_procs(forks, timeout=10)
 
     def _forks(self) -> Iterator[psutil.Process]:
