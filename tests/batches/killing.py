@@ -524,8 +524,13 @@ async def forget_heartbeats(scene: Scene) -> None:
     await scene.fetch(
         "UPDATE pgqueuer SET heartbeat = heartbeat - interval '31 seconds' WHERE status = 'picked'"
     )
-    # This tells workers to look.
-    await scene.fetch("DELETE FROM pgqueuer WHERE false")
+
+
+async def have_workers_look(scene: Scene) -> None:
+    """Tell workers twice a second to look for jobs: those that start again missed what was told."""
+    while True:
+        await scene.fetch("DELETE FROM pgqueuer WHERE false")
+        await asyncio.sleep(0.5)
 
 
 async def verify(
@@ -672,6 +677,7 @@ async def check_while_killing(
     scene.say(f"check {scene.checks}, by {'command' if by_command else 'calls'}")
     began = time.monotonic()
     killing = asyncio.create_task(kill_at_random(scene, reference.seconds, kinds))
+    telling = None if scene.scale.waits else asyncio.create_task(have_workers_look(scene))
     check = checked_by_command if by_command else checked_by_calls
     batch_id = await check(scene, caller)
     files = await downloaded(scene, caller, batch_id)
@@ -680,6 +686,8 @@ async def check_while_killing(
         await killing
     scene.say(f"  downloaded after {time.monotonic() - began:.0f} s")
     await verify(scene, caller, reference, batch_id, files)
+    if telling is not None:
+        telling.cancel()
 
 
 async def kills(scale: Scale, seed: int, say: Say) -> Sequence[str]:
