@@ -5,6 +5,7 @@ One worker at a time does it, every minute. No call waits for it.
 
 import asyncio
 import os
+import time
 from base64 import b64decode
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -34,8 +35,12 @@ _STEP = timedelta(seconds=5)
 
 _FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 
-# How many seconds sealing rests after each group, so that it leaves the database to calls.
-_PAUSE = 0.02
+# How many times as long as a group took sealing rests before the next, so that it leaves the
+# processor to calls and batches.
+_RESTS = 3.0
+
+# How many seconds of a long backlog are sealed before what is sealed so far is signed.
+_SIGNED_EVERY = 30.0
 
 
 class BrokenLog(ServiceError):
@@ -50,12 +55,19 @@ async def seal(database: Database, origin: str, seed: bytes) -> int:
         # A clock that was set back has the horizon before what is sealed.
         start = _FIRST if log is None else min(log.sealed_until, horizon)
     count = 0
+    signed = time.monotonic()
     following = await _late_answer(database, start) or await _next_answer(database, start, horizon)
     while following is not None:
         end = min(following + _WINDOW, horizon)
         count += await _seal_between(database, origin, following, end)
         following = await _next_answer(database, end, horizon)
-    await _sign(database, origin, seed, horizon)
+        if time.monotonic() > signed + _SIGNED_EVERY:
+            signed = time.monotonic()
+            await _sign(database, origin, seed)
+    async with database.general.transaction() as connection:
+        await queries.take_log(connection, origin)
+        await queries.update_sealed_until(connection, horizon)
+    await _sign(database, origin, seed)
     return count
 
 
@@ -94,6 +106,7 @@ async def _seal_between(database: Database, origin: str, since: datetime, until:
     count = 0
     after: tuple[datetime, UUID] | None = None
     while True:
+        began = time.monotonic()
         async with database.general.transaction() as connection:
             log = await queries.take_log(connection, origin)
             some = await queries.select_unsealed(connection, since, until, after, _AT_ONCE)
@@ -103,7 +116,7 @@ async def _seal_between(database: Database, origin: str, since: datetime, until:
         if len(some) < _AT_ONCE:
             return count
         after = some[-1].answered_at, some[-1].answer_id
-        await asyncio.sleep(_PAUSE)
+        await asyncio.sleep(_RESTS * (time.monotonic() - began))
 
 
 async def _append(connection: Connection, log: queries.Log, answers: list[Statement]) -> None:
@@ -134,11 +147,10 @@ def _root_in(note: str) -> bytes:
     return b64decode(note.split("\n")[2])
 
 
-async def _sign(database: Database, origin: str, seed: bytes, horizon: datetime) -> None:
+async def _sign(database: Database, origin: str, seed: bytes) -> None:
     """Sign what the log has now, unless that was signed already."""
     async with database.general.transaction() as connection:
         log = await queries.take_log(connection, origin)
-        await queries.update_sealed_until(connection, horizon)
         latest = await queries.select_checkpoint(connection)
         if log.size == 0 or (latest is not None and latest[0] >= log.size):
             return

@@ -74,12 +74,11 @@ def _csv(rows: list[list[str]], delimiter: str) -> str:
     lines = io.StringIO()
     writer = csv.writer(lines, delimiter=delimiter)
     all_quoted = csv.writer(lines, delimiter=delimiter, quoting=csv.QUOTE_ALL)
-    first, second, *_ = others = [each for each in _SEPARATORS if each != delimiter]
-    third = others[-1]
+    others = [each for each in _SEPARATORS if each != delimiter]
     for row in rows:
         # Most rows need no quotes, which takes a sixth of the time to find out.
         line = delimiter.join(row)
-        if first in line or second in line or third in line:
+        if any(map(line.__contains__, others)):
             # Spreadsheets may separate cells there, too, and what follows could be a formula.
             all_quoted.writerow(row)
         elif line.count(delimiter) >= len(row) or '"' in line or "\n" in line or "\r" in line:

@@ -77,7 +77,7 @@ async def test_groups_of_any_size_make_the_same_log(
     world: World, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
     monkeypatch.setattr(sealing, "_AT_ONCE", at_once)
-    monkeypatch.setattr(sealing, "_PAUSE", 0)
+    monkeypatch.setattr(sealing, "_RESTS", 0)
     monkeypatch.setattr(audit_log, "_AT_ONCE", 256)
     count = 20 if at_once == 1 else 600
     await record(world, count)
@@ -123,7 +123,7 @@ async def test_two_that_seal_at_once_seal_each_answer_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sealing, "_AT_ONCE", 10)
-    monkeypatch.setattr(sealing, "_PAUSE", 0)
+    monkeypatch.setattr(sealing, "_RESTS", 0)
     ids = await record(world, 95)
     ids += await record(world, 45, at=await instant(world, timedelta(minutes=5)))
     counts = await asyncio.gather(*(seal_all(world) for _ in range(4)))
@@ -143,7 +143,7 @@ async def test_sealing_goes_on_where_it_was_killed(
     world: World, monkeypatch: pytest.MonkeyPatch, step: str, after: bool
 ) -> None:
     monkeypatch.setattr(sealing, "_AT_ONCE", 10)
-    monkeypatch.setattr(sealing, "_PAUSE", 0)
+    monkeypatch.setattr(sealing, "_RESTS", 0)
     ids = await record(world, 35)
     ids += await record(world, 5, at=await instant(world, timedelta(minutes=10)))
     original: Callable[..., Any] = getattr(queries, step)
