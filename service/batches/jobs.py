@@ -1,5 +1,6 @@
 """The jobs that work on batches, and the schedule that queues what was left undone."""
 
+import asyncio
 from datetime import timedelta
 from functools import partial
 from uuid import UUID
@@ -14,14 +15,16 @@ from service.postgres.pools import Database
 from service.processes.jobs import EVERY_MINUTE, Entrypoint, Jobs, Retry, Schedule
 from service.settings import Settings
 
-# Of all batches together, in one worker.
-_AT_ONCE = 3
+# Of all batches together: in one worker, and in all of them. A worker that was killed counts for half
+# a minute.
+_IN_A_WORKER = 3
+_AT_ONCE = 64
 
 # The database may be away for a while. Afterwards, the schedule finds what was left.
 _RETRY = Retry(attempts=10, first=timedelta(seconds=1), last=timedelta(seconds=30))
 
-# The slowest upload that is not given up.
-_LONGEST_UPLOAD = timedelta(hours=12)
+# Much longer than a part of an upload may take to arrive.
+_ABANDONED_AFTER = timedelta(minutes=5)
 
 _log = structlog.get_logger("service.worker")
 
@@ -29,12 +32,14 @@ _log = structlog.get_logger("service.worker")
 def jobs(database: Database, settings: Settings) -> Jobs:
     """Return the job that does what a batch needs next, and the schedule that finds forgotten ones."""
     del settings
+    under_way = asyncio.Semaphore(_IN_A_WORKER)
 
     async def work_on(job: Job) -> None:
         assert job.payload is not None
         batch_id = UUID(job.payload.decode())
         try:
-            await steps.work_on(database, batch_id)
+            async with under_way:
+                await steps.work_on(database, batch_id)
         except ServiceError:
             raise
         except Exception:  # noqa: BLE001 - it would happen again, and somebody waits
@@ -45,6 +50,6 @@ def jobs(database: Database, settings: Settings) -> Jobs:
     return [
         Entrypoint(batches.JOB, work_on, at_once=_AT_ONCE, retry=_RETRY),
         Schedule(
-            "tidy_up_batches", EVERY_MINUTE, partial(batches.tidy_up, database, _LONGEST_UPLOAD)
+            "tidy_up_batches", EVERY_MINUTE, partial(batches.tidy_up, database, _ABANDONED_AFTER)
         ),
     ]

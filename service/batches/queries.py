@@ -159,7 +159,7 @@ async def insert_upload(
     await connection.execute(
         """
         WITH kept AS (INSERT INTO batch_upload (batch_id, number, content) VALUES ($1, $2, $3))
-        UPDATE batch SET upload_bytes = upload_bytes + length($3) WHERE id = $1
+        UPDATE batch SET upload_bytes = upload_bytes + length($3), uploaded_at = now() WHERE id = $1
         """,
         batch_id,
         number,
@@ -547,11 +547,11 @@ async def select_deleted(connection: Connection) -> list[UUID]:
 
 
 async def update_abandoned(connection: Connection, after: timedelta, error: Fault) -> None:
-    """Fail uploads that have taken so long that nobody sends them any more."""
+    """Fail uploads of which nothing has arrived for so long that nobody sends them any more."""
     await connection.execute(
         """
         UPDATE batch SET state = 'failed', ended_at = now(), error = $2
-        WHERE state = 'uploading' AND created_at < now() - $1::interval
+        WHERE state = 'uploading' AND uploaded_at < now() - $1::interval
         """,
         after,
         _json(error),

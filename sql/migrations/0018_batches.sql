@@ -27,6 +27,8 @@ CREATE TABLE batch (
     error jsonb,
     summary jsonb,
     upload_bytes bigint NOT NULL DEFAULT 0,
+    -- When the last part arrived.
+    uploaded_at timestamptz NOT NULL DEFAULT now(),
     upload_sha256 bytea CHECK (octet_length(upload_sha256) = 32),
     idempotency_key text,
     created_at timestamptz NOT NULL DEFAULT now(),

@@ -113,7 +113,7 @@ async def test_batch_that_was_kept_long_enough_is_deleted_and_its_answers_stay(
     cert_id = await world.certificate(domain="seller.example")
     batch = await answered(world, buyer, cert_id.encode(), keep_days=1)
     await world.fetch("UPDATE batch SET expires_at = now() - interval '1 second'")
-    await batches.tidy_up(world.database, timedelta(hours=12))
+    await batches.tidy_up(world.database, timedelta(minutes=5))
     assert (await get(world, buyer, batch["id"])).status_code == 404
     await do_jobs(world)
     for table in ("batch", "batch_chunk", "batch_result", "batch_upload", "batch_format"):
@@ -125,9 +125,9 @@ async def test_upload_that_nobody_completes_fails(world: World) -> None:
     buyer = await world.company()
     batch_id = (await upload(world, buyer, web_id().encode())).json()["id"]
     await world.fetch(
-        "UPDATE batch SET state = 'uploading', created_at = now() - interval '13 hours'"
+        "UPDATE batch SET state = 'uploading', uploaded_at = now() - interval '6 minutes'"
     )
-    await batches.tidy_up(world.database, timedelta(hours=12))
+    await batches.tidy_up(world.database, timedelta(minutes=5))
     batch = (await get(world, buyer, batch_id)).json()
     assert (batch["state"], batch["error"]["code"]) == ("failed", "upload_incomplete")
 
@@ -137,8 +137,8 @@ async def test_what_was_left_undone_is_queued_again(world: World) -> None:
     cert_id = await world.certificate(domain="seller.example")
     batch_id = (await upload(world, buyer, cert_id.encode())).json()["id"]
     await world.fetch("DELETE FROM pgqueuer")
-    await batches.tidy_up(world.database, timedelta(hours=12))
-    await batches.tidy_up(world.database, timedelta(hours=12))
+    await batches.tidy_up(world.database, timedelta(minutes=5))
+    await batches.tidy_up(world.database, timedelta(minutes=5))
     assert len(await world.fetch("SELECT FROM pgqueuer")) == 1
     await do_jobs(world)
     assert (await get(world, buyer, batch_id)).json()["state"] == "finished"
