@@ -405,6 +405,7 @@ CREATE TABLE public.batch (
     error jsonb,
     summary jsonb,
     upload_bytes bigint DEFAULT 0 NOT NULL,
+    uploaded_at timestamp with time zone DEFAULT now() NOT NULL,
     upload_sha256 bytea,
     idempotency_key text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
