@@ -14,8 +14,9 @@ run: .venv/for-running
 	$(BIN)/confirmed-owner demo
 	exec $(BIN)/confirmed-owner run
 
+# More processes than most machines have to spare, since many tests wait for others.
 test: .venv/for-testing chromium
-	$(BIN)/pytest --numprocesses 2 --dist worksteal
+	$(BIN)/pytest --numprocesses 3 --dist worksteal
 
 # The browser that pages are tested with: installed where that may be done, else told how.
 chromium:

@@ -9,7 +9,7 @@ from tests.batches.killing import Scale, check_while_killing, scene_of
 # Rows so long that there are several parts and several groups of them. All heartbeats are made old,
 # so that nobody waits half a minute for what a killed worker had picked.
 SCALE = Scale(
-    rows=4000, kills=3, workers=1, hosts=30, certificates=300, note=2000, waits=False,
+    rows=2000, kills=3, workers=1, hosts=30, certificates=300, note=2000, waits=False,
     kills_of={"uploading": 1, "reading": 1, "answering": 1}, formats=("csv",),
 )  # fmt: skip
 
