@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.batches.parts import answered, rows
 from tests.builders import World, meta_id, web_id
 
-EXAMPLES = int(os.environ.get("EXAMPLES", "4"))
+EXAMPLES = int(os.environ.get("EXAMPLES", "3"))
 
 
 async def test_batch_bulk_and_single_calls_agree_under_permutation_and_duplication(

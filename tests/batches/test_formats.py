@@ -33,7 +33,7 @@ from tests.batches.parts import answered, do_jobs, results, rows
 from tests.builders import NO_VERIFIED, Company, World, web_id
 
 # `make explore` tries more.
-EXAMPLES = int(os.environ.get("EXAMPLES", "4"))
+EXAMPLES = int(os.environ.get("EXAMPLES", "3"))
 
 FORMULAS = [
     "=1+1",
