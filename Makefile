@@ -16,7 +16,7 @@ run: .venv/for-running
 
 # More processes than most machines have to spare, since many tests wait for others.
 test: .venv/for-testing chromium
-	$(BIN)/pytest --numprocesses 4 --dist worksteal
+	$(BIN)/pytest --numprocesses 3 --dist worksteal
 
 # The browser that pages are tested with: installed where that may be done, else told how.
 chromium:

@@ -1,5 +1,6 @@
 """What becomes of a batch: it is made, worked on by jobs, read, canceled, and deleted."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from service import audit
 from service.accounts.records import Caller
 from service.audit import Actor
 from service.batches import queries
-from service.batches.records import Batch, Fault, Format, Options, Source
+from service.batches.records import Batch, Fault, Format, Options, Source, State
 from service.errors import Conflict, TooManyCalls
 from service.insights.bulk import check_instant
 from service.postgres.pools import Connection, Database
@@ -24,6 +25,8 @@ JOB = "work_on_batch"
 MAX_UNFINISHED = 5
 MAX_KEPT = 100
 MAX_BYTES = 20 * 1024**3
+
+_UNDER_WAY: tuple[State, ...] = ("reading", "answering", "summarizing")
 
 # An answer's id counts rows in its last bits (RFC 9562, section 6.2, method 2).
 _ROW_BITS = 24
@@ -152,14 +155,16 @@ async def enqueue_work(connection: Connection, batch_id: UUID, lanes: int = 1) -
     await enqueue(connection, JOB, *[str(batch_id).encode()] * lanes, priority=-2)
 
 
-async def fail(database: Database, batch_id: UUID, fault: Fault) -> None:
-    """End a batch that can't be answered."""
+async def fail(
+    database: Database, batch_id: UUID, fault: Fault, formerly: Sequence[State] = _UNDER_WAY
+) -> None:
+    """End a batch that can't be answered, if it is still in one of some states."""
     async with database.general.transaction() as connection:
         await queries.update_ended(
             connection,
             batch_id,
             state="failed",
-            formerly=["reading", "answering", "summarizing"],
+            formerly=formerly,
             error=fault,
         )
         # Otherwise the same job would fail, and be queued, for ever.

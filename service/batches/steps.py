@@ -94,7 +94,8 @@ async def _read(database: Database, batch: Batch) -> None:
                     return
                 number, rows = number + 1, rows + some
     except UnreadableFile as error:
-        await fail(database, batch.id, error.fault)
+        # Unless another worker has read it meanwhile, and deleted what was uploaded.
+        await fail(database, batch.id, error.fault, formerly=["reading"])
         return
     async with database.general.transaction() as connection:
         if await queries.update_read(connection, batch.id, reader.layout, rows, number):
