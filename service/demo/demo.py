@@ -285,7 +285,7 @@ def show(demo: Demo, file: Path, console: Console) -> None:
     console.print(f"\nCheck {leads.ROWS:,} leads at once:\n")
     console.print(
         f"CONFIRMED_OWNER_API_KEY={key} CONFIRMED_OWNER_URL={demo.url} "
-        f".venv/bin/confirmed-owner check {file} --html report.html",
+        f".venv/bin/confirmed-owner check {file} --html {file.with_name('report.html')}",
         soft_wrap=True,
         highlight=False,
         markup=False,
