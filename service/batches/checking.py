@@ -17,7 +17,7 @@ import stamina
 from msgspec import Struct
 from uuid_utils.compat import uuid7
 
-from service.processes.remote import ATTEMPTS, Busy, Remote, refused
+from service.processes.remote import ATTEMPTS, BUSY, Busy, Remote, refused
 
 _BLOCK = 256 * 1024
 
@@ -134,7 +134,7 @@ def _upload(remote: Remote, path: Path, begun: Begun, progress: Progress) -> Any
                     "Idempotency-Key": begun.idempotency_key,
                 },
             )
-            if response.status_code in (429, 502, 503, 504):
+            if response.status_code in BUSY:
                 raise Busy(response)
     if response.is_error:
         raise Failed(f"{path}: {refused(response)}")
@@ -179,12 +179,13 @@ def _download(remote: Remote, batch_id: str, output: Path, progress: Progress) -
                 f"/v1/batches/{batch_id}/results",
                 headers={"Range": f"bytes={done}-"} if done else {},
             ) as response:
-                if response.status_code in (202, 429, 502, 503, 504):
-                    raise Busy(response)
                 if response.status_code == 416:
                     break
-                if response.is_error:
+                if response.status_code == 202 or response.is_error:
+                    # What it says is told, and is not read by itself.
                     response.read()
+                    if response.status_code in (202, *BUSY):
+                        raise Busy(response)
                     raise refused(response)
                 size = done + int(response.headers["Content-Length"])
                 for block in response.iter_bytes(_BLOCK):

@@ -14,6 +14,7 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 # reached.
 _TIMEOUT = 30.0
 ATTEMPTS = 8
+BUSY = (429, 502, 503, 504)
 
 
 class Remote:
@@ -45,7 +46,7 @@ class Remote:
         ):
             with attempt:
                 response = self.client.request(method, path, **request)
-                if response.status_code in (429, 502, 503, 504):
+                if response.status_code in BUSY:
                     raise Busy(response)
         if response.is_error:
             raise refused(response)
@@ -106,4 +107,4 @@ def remote_options(command: _Command) -> _Command:
         except (httpx.TransportError, Busy) as error:
             raise click.ClickException(f"{url} can't be reached: {error}") from error
 
-    return with_remote  # type: ignore[return-value]
+    return with_remote  # type: ignore[return-value] # it takes other parameters than it passes on
