@@ -188,7 +188,7 @@ async def select_unsealed(
           AND NOT EXISTS (SELECT FROM sealed_answer AS sealed WHERE sealed.answer_id = answer.id)
         ORDER BY answered_at, id
         LIMIT $5
-        """,  # noqa: S608
+        """,  # noqa: S608 - only the columns above
         since,
         until,
         *(after or (None, None)),
@@ -330,7 +330,7 @@ async def select_leaf(
         FROM answer
         JOIN sealed_answer AS sealed ON sealed.answer_id = answer.id
         WHERE answer.account_id = $1 AND answer.id = $2
-        """,  # noqa: S608
+        """,  # noqa: S608 - only the columns above
         account_id,
         answer_id,
     )
@@ -356,7 +356,7 @@ async def select_leaves(connection: Connection, first: int, limit: int) -> list[
         WHERE sealed.position >= $1
         ORDER BY sealed.position
         LIMIT $2
-        """,  # noqa: S608
+        """,  # noqa: S608 - only the columns above
         first,
         limit,
     )
@@ -460,7 +460,7 @@ async def count_answers(connection: Connection, partition: str) -> tuple[int, in
         SELECT count(*), count(*) FILTER (WHERE sealed.answer_id IS NULL)
         FROM {partition} AS answer
         LEFT JOIN sealed_answer AS sealed ON sealed.answer_id = answer.id
-        """,  # noqa: S608
+        """,  # noqa: S608 - the name of a partition
         timeout=70,
     )
     assert row is not None

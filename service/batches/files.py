@@ -105,12 +105,23 @@ def types_of(kinds: Sequence[set[str]]) -> list[str]:
 
 def sample_of(rows: Iterator[_Row], size_of: Callable[[_Row], int]) -> list[_Row]:
     """Return the first rows, by which the column is found: enough of them, and not too large."""
+    return _some(rows, size_of, _SAMPLE, _LARGEST_SAMPLE)
+
+
+def group_of(rows: Iterator[_Row], size_of: Callable[[_Row], int]) -> list[_Row]:
+    """Return the next rows that are kept together: few enough, and not too large."""
+    return _some(rows, size_of, ROWS_AT_ONCE, BYTES_AT_ONCE)
+
+
+def _some(
+    rows: Iterator[_Row], size_of: Callable[[_Row], int], most: int, largest: int
+) -> list[_Row]:
     some: list[_Row] = []
     size = 0
     for row in rows:
         some.append(row)
         size += size_of(row)
-        if len(some) == _SAMPLE or size > _LARGEST_SAMPLE:
+        if len(some) == most or size > largest:
             break
     return some
 

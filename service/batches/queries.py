@@ -31,6 +31,10 @@ SELECT
 FROM batch
 """
 
+# What a batch keeps besides its record.
+UPLOADS = ("batch_upload",)
+ROWS = (*UPLOADS, "batch_chunk", "batch_result")
+
 
 async def insert_batch(
     connection: Connection,
@@ -581,10 +585,12 @@ async def select_unfinished(connection: Connection, entrypoint: str) -> list[UUI
     return [row[0] for row in rows]
 
 
-async def delete_some(connection: Connection, batch_id: UUID, most: int) -> int:
-    """Delete some of what a batch keeps besides its record; return how much of it there was."""
+async def delete_some(
+    connection: Connection, batch_id: UUID, most: int, tables: Sequence[str]
+) -> int:
+    """Delete some of what a batch keeps in some of its tables; return how much of it there was."""
     total = 0
-    for table in ("batch_upload", "batch_chunk", "batch_result"):
+    for table in tables:
         done = await connection.execute(
             f"""
             DELETE FROM {table} WHERE ctid = ANY (ARRAY(
@@ -596,20 +602,6 @@ async def delete_some(connection: Connection, batch_id: UUID, most: int) -> int:
         )
         total += int(done.removeprefix("DELETE "))
     return total
-
-
-async def delete_uploads(connection: Connection, batch_id: UUID, most: int) -> int:
-    """Delete some parts of an upload that was read; return how many there were."""
-    done = await connection.execute(
-        """
-        DELETE FROM batch_upload WHERE ctid = ANY (ARRAY(
-            SELECT ctid FROM batch_upload WHERE batch_id = $1 LIMIT $2
-        ))
-        """,
-        batch_id,
-        most,
-    )
-    return int(done.removeprefix("DELETE "))
 
 
 async def delete_batch(connection: Connection, batch_id: UUID) -> None:

@@ -42,6 +42,9 @@ LANES = 2
 # After answering for so many seconds, a job lets those of other batches go first.
 _SLICE = 1.0
 
+# How many seconds until it looks whether an older transaction has ended.
+_LOOKS_AGAIN = 0.05
+
 _PART = 1024 * 1024
 _LEVEL = 1
 _DELETED_AT_ONCE = 50
@@ -58,7 +61,10 @@ async def work_on(database: Database, batch_id: UUID) -> None:
         batch = await queries.select_batch(connection, batch_id)
         wanted = await queries.select_wanted(connection, batch_id)
     if batch is None or batch.state in ("failed", "canceled"):
-        await _delete_rows(database, batch_id, keep_record=batch is not None)
+        await _delete(database, batch_id, queries.ROWS)
+        if batch is None:
+            async with database.general.transaction() as connection:
+                await queries.delete_batch(connection, batch_id)
     elif batch.state == "reading":
         await _read(database, batch)
     elif batch.state == "answering":
@@ -100,14 +106,7 @@ async def _read(database: Database, batch: Batch) -> None:
     async with database.general.transaction() as connection:
         if await queries.update_read(connection, batch.id, reader.layout, rows, number):
             await enqueue_work(connection, batch.id, LANES)
-    await _delete_upload(database, batch.id)
-
-
-async def _delete_upload(database: Database, batch_id: UUID) -> None:
-    while True:
-        async with database.general.connection() as connection:
-            if not await queries.delete_uploads(connection, batch_id, _DELETED_AT_ONCE):
-                return
+    await _delete(database, batch.id, queries.UPLOADS)
 
 
 async def _copy_upload(database: Database, batch_id: UUID, file: BinaryIO) -> None:
@@ -175,12 +174,12 @@ async def _answer(database: Database, batch: Batch) -> None:
     """Answer rows for a while, and then queue what is left."""
     assert batch.as_of is not None
     until = time.monotonic() + _SLICE
-    while True:
-        async with database.general.connection() as connection:
-            if not await queries.has_older_transactions(connection, batch.as_of):
-                break
-        await asyncio.sleep(0.05)
-    while time.monotonic() < until:
+    async with database.general.connection() as connection:
+        is_open = await queries.has_older_transactions(connection, batch.as_of)
+    if is_open:
+        # Others have their turn meanwhile, however long it takes.
+        await asyncio.sleep(_LOOKS_AGAIN)
+    while not is_open and time.monotonic() < until:
         if not await _answer_chunk(database, batch):
             async with database.general.transaction() as connection:
                 if await queries.update_answered(connection, batch.id):
@@ -275,7 +274,7 @@ async def _summarize(database: Database, batch: Batch) -> None:
     """Count what was told, make the results in the input's own format, and end."""
     assert batch.layout is not None
     # Who read it may have been killed before it had deleted all.
-    await _delete_upload(database, batch.id)
+    await _delete(database, batch.id, queries.UPLOADS)
     own = batch.layout.format
     async with database.general.connection() as connection:
         await queries.insert_format(connection, batch.id, own)
@@ -383,11 +382,9 @@ async def _keep(
     )
 
 
-async def _delete_rows(database: Database, batch_id: UUID, *, keep_record: bool) -> None:
+async def _delete(database: Database, batch_id: UUID, tables: Sequence[str]) -> None:
+    """Delete what a batch keeps in some tables, in pieces."""
     deleted = 1
     while deleted:
         async with database.general.connection() as connection:
-            deleted = await queries.delete_some(connection, batch_id, _DELETED_AT_ONCE)
-    if not keep_record:
-        async with database.general.transaction() as connection:
-            await queries.delete_batch(connection, batch_id)
+            deleted = await queries.delete_some(connection, batch_id, _DELETED_AT_ONCE, tables)

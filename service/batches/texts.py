@@ -13,15 +13,14 @@ from service.batches.columns import added_names, find_dates, is_header, unique_n
 from service.batches.contents import Cells, Contents, Lines, kind_of_number, text_of_json
 from service.batches.files import (
     BLOCK,
-    BYTES_AT_ONCE,
     MAX_COLUMNS,
     MAX_LINE,
-    ROWS_AT_ONCE,
     Reader,
     UnreadableFile,
     chained,
     checked_names,
     column_in,
+    group_of,
     named_column,
     sample_of,
     types_of,
@@ -71,7 +70,7 @@ class CsvReader(Reader):
     def groups(self) -> Iterator[Contents]:
         width = len(self.layout.columns)
         rows = chained(self._before, self._rows)
-        while some := _some(rows, self._lines):
+        while some := group_of(rows, _length_of):
             # Empty cells after the last column are no cells: spreadsheets write them.
             faults = {
                 at: f"bad_row: the row has {len(row)} cells, but the header has {width}"
@@ -99,7 +98,12 @@ class CsvReader(Reader):
 
 
 def _length_of(row: list[str]) -> int:
-    return sum(map(len, row))
+    """Return about how long a row is. Without its cells' number, a million empty ones were nothing."""
+    return sum(map(len, row)) + len(row)
+
+
+def _length_of_line(line: tuple[bytes, dict[str, msgspec.Raw], str | None]) -> int:
+    return len(line[0])
 
 
 class _LimitedLines:
@@ -110,7 +114,6 @@ class _LimitedLines:
         self._in_row = 0
         self._rows = 0
         self.has_header = False
-        self.length = 0
 
     @property
     def row(self) -> int:
@@ -129,7 +132,6 @@ class _LimitedLines:
         line = self._text.readline(MAX_LINE + 1)
         if not line:
             raise StopIteration
-        self.length += len(line)
         self._in_row += len(line)
         if len(line) > MAX_LINE or self._in_row > _MAX_ROW:
             raise UnreadableFile(
@@ -156,17 +158,6 @@ def _delimiter_of(sample: TextIO) -> str:
     return best
 
 
-def _some(rows: Iterator[list[str]], lines: _LimitedLines) -> list[list[str]]:
-    """Return the next rows: few enough, and not much text."""
-    some = []
-    start = lines.length
-    for row in rows:
-        some.append(row)
-        if len(some) == ROWS_AT_ONCE or lines.length - start >= BYTES_AT_ONCE:
-            break
-    return some
-
-
 class LinesReader(Reader):
     """Reads newline-delimited JSON."""
 
@@ -177,7 +168,7 @@ class LinesReader(Reader):
         self._objects = msgspec.json.Decoder(dict[str, msgspec.Raw])
         self._number = 0
         self._lines = self._read()
-        self._before = sample_of(self._lines, lambda line: len(line[0]))
+        self._before = sample_of(self._lines, _length_of_line)
         if not self._before:
             raise UnreadableFile("empty_file", "the file has only blank lines")
         objects = [values for _, values, _ in self._before]
@@ -190,16 +181,7 @@ class LinesReader(Reader):
 
     def groups(self) -> Iterator[Contents]:
         lines = chained(self._before, self._lines)
-        while True:
-            some = []
-            length = 0
-            for line in lines:
-                some.append(line)
-                length += len(line[0])
-                if len(some) == ROWS_AT_ONCE or length >= BYTES_AT_ONCE:
-                    break
-            if not some:
-                break
+        while some := group_of(lines, _length_of_line):
             faults = {at: fault for at, (_, _, fault) in enumerate(some) if fault is not None}
             yield Lines([line for line, _, _ in some], faults)
         names = checked_names(list(self._names))

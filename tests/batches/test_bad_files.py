@@ -12,10 +12,11 @@ import pyarrow as pa
 import pytest
 from backports import zstd
 
-from service.batches.contents import Columns
+from service.batches.contents import Cells, Columns
 from service.batches.files import sample_of
 from service.batches.reading import reader_of
 from service.batches.records import Options
+from service.batches.texts import CsvReader
 from tests.batches.files import (
     ADDED,
     csv_of,
@@ -166,6 +167,16 @@ def test_text_that_is_small_only_in_parquet_is_unfolded_in_slices() -> None:
 def test_sample_is_small_however_long_the_rows_are() -> None:
     assert len(sample_of(iter(["x"] * 2000), len)) == 1000
     assert len(sample_of(iter(["x" * 2**20] * 2000), len)) == 9
+
+
+def test_sample_of_rows_with_a_million_empty_cells_is_small() -> None:
+    content = BASE + b"," * 1_000_000 + b"\n"
+    reader = CsvReader(
+        io.BytesIO(content * 20), "utf-8-sig", Options(column="certificate"), is_marked=False
+    )
+    assert (
+        max(sum(map(len, each.rows)) for each in reader.groups() if isinstance(each, Cells)) < 3e6
+    )
 
 
 async def test_format_that_is_told_but_not_found_is_an_error(world: World, buyer: Company) -> None:

@@ -21,7 +21,7 @@ async def test_upload_is_deleted_although_its_reader_was_killed_before(
     caller = await world.company()
     batch = (await upload(world, caller, b"host\r\nshop.example")).json()
     with monkeypatch.context() as killed:
-        killed.setattr(queries, "delete_uploads", cut_off)
+        killed.setattr(queries, "delete_some", cut_off)
         with pytest.raises(Unavailable):
             await steps.work_on(world.database, UUID(batch["id"]))
     assert await world.fetch("SELECT FROM batch_upload")
