@@ -106,7 +106,12 @@ def create_app(database_url: str, settings: Settings) -> Litestar:
         logging_config=None,
     )
     app.state.first_segments = {route.path.split("/")[1] for route in app.routes}
-    app.state.front = Front(app.asgi_handler, without_vendor_host, logs=settings.access_log)
+    app.state.front = Front(
+        app.asgi_handler,
+        without_vendor_host,
+        insights_api.ahead_of_router,
+        logs=settings.access_log,
+    )
     app.asgi_handler = app.state.front
     return app
 

@@ -13,7 +13,7 @@ from uuid import UUID
 from cachetools import TTLCache
 
 from service.accounts import queries
-from service.accounts.keys import key_of
+from service.accounts.keys import key_digest_of
 from service.accounts.records import Caller, Session
 from service.errors import Forbidden, InactiveAccount, TooManyCalls, Unauthorized
 from service.postgres import shares
@@ -43,9 +43,11 @@ class Callers:
         self._remembered: TTLCache[bytes, Caller] = TTLCache(10_000, _REMEMBERED_FOR)
         self._in_progress: Counter[UUID] = Counter()
 
-    async def identify(self, key: str) -> Caller:
-        """Return the caller with that key. Raises `Unauthorized`, `InactiveAccount`, `Unavailable`."""
-        digest = digest_of(key)
+    async def identify(self, digest: bytes) -> Caller:
+        """Return the caller whose key has this digest.
+
+        Raises `Unauthorized`, `InactiveAccount`, or `Unavailable`.
+        """
         caller = await self._by_key.ask(digest, digest)
         if caller is None or caller.suspended_at is not None:
             self._remembered.pop(digest, None)
@@ -53,9 +55,9 @@ class Callers:
         self._remembered[digest] = caller
         return caller
 
-    async def remember(self, key: str) -> Caller:
-        """Return the caller that key belonged to a moment ago; if that isn't known, identify it."""
-        return self._remembered.get(digest_of(key)) or await self.identify(key)
+    async def remember(self, digest: bytes) -> Caller:
+        """Return the caller whose key it was a moment ago; if that isn't known, identify it."""
+        return self._remembered.get(digest) or await self.identify(digest)
 
     async def session(self, token: str) -> Session | None:
         """Return the session with that token, if it exists and has not ended."""
@@ -89,10 +91,10 @@ async def calling(request: HttpRequest) -> Caller:
     state = request.app.state
     if request.method != "GET":
         _check_site(request, state.site)
-    key = key_of(request.headers.get("authorization"))
-    caller: Caller = await state.callers.identify(key)
+    digest = key_digest_of(request.headers.get("authorization"))
+    caller: Caller = await state.callers.identify(digest)
     shares.belongs_to(caller.account_id)
-    state.used_keys.note(key)
+    state.used_keys.note(digest)
     check_query(request)
     return caller
 

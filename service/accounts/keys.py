@@ -53,6 +53,11 @@ def key_of(authorization: str | None) -> str:
     return key
 
 
+def key_digest_of(authorization: str | None) -> bytes:
+    """Return the digest of the API key in an `Authorization` header. Raises `Unauthorized`."""
+    return digest_of(key_of(authorization))
+
+
 async def create_key(
     connection: Connection,
     account_id: UUID,

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from service.accounts import queries
 from service.errors import Unavailable
 from service.postgres.pools import Database
-from service.tokens import digest_of
 
 _EVERY = 60.0
 
@@ -20,11 +19,11 @@ class UsedKeys:
     """The keys that were used since the last write, with the last time of each."""
 
     def __init__(self) -> None:
-        self._used: dict[str, datetime] = {}
+        self._used: dict[bytes, datetime] = {}
 
-    def note(self, key: str) -> None:
-        """Note that an active key was used now."""
-        self._used[key] = datetime.now(UTC)
+    def note(self, digest: bytes) -> None:
+        """Note that the active key with this digest was used now."""
+        self._used[digest] = datetime.now(UTC)
 
     async def write(self, database: Database) -> None:
         """Write what was noted. If the database is gone, it is written the next time."""
@@ -33,9 +32,7 @@ class UsedKeys:
             return
         try:
             async with database.general.connection() as connection:
-                await queries.update_keys_used(
-                    connection, [digest_of(key) for key in used], list(used.values())
-                )
+                await queries.update_keys_used(connection, list(used), list(used.values()))
         except Unavailable:
             self._used = used | self._used
 

@@ -1,11 +1,10 @@
 """The Certificate API over HTTP."""
 
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Litestar, Response, get, post
@@ -18,28 +17,19 @@ from litestar.openapi.spec import (
 )
 from litestar.params import PathParameter
 
-from service.accounts.keys import key_of
-from service.accounts.names import Status
+from service.accounts.keys import key_digest_of
 from service.accounts.records import Caller
 from service.certificates.facts import CERT_ID, MAX_CERT_ID, checked_cert_id, kind_told_by
 from service.errors import (
     InvalidCertificateId,
     InvalidInput,
-    ProductUnavailable,
-    Refused,
     SchemaViolation,
     ServiceError,
-    UnacceptableBody,
-    UnsupportedMediaType,
-    http_headers,
-    http_status,
-    shorten,
 )
-from service.insights import bulk
+from service.insights import bulk, call
 from service.insights.bulk import MAX_BULK_BODY, BulkRequest, BulkResponse
 from service.insights.confirmed_owner import check_ready, confirmed_owner
 from service.insights.contract import (
-    MALFORMED_ID,
     MAX_BODY,
     REQUEST_RULES,
     SCHEMA,
@@ -54,7 +44,8 @@ from service.postgres import shares
 from service.postgres.batching import NaturalBatcher
 from service.postgres.pools import FOR_ANSWERS, Database
 from service.processes import metrics
-from service.web.bodies import JSON, HttpRequest, json_of, raw_body
+from service.web.asgi import ASGIApp, HTTPScope
+from service.web.bodies import JSON, HttpRequest, json_of
 from service.web.documents import (
     KEYED,
     closed,
@@ -65,14 +56,8 @@ from service.web.documents import (
 )
 from service.web.pages import error_page, not_routed, prefers_page
 
-# Looked up once, because finding a counter by its labels costs more than counting.
-_ANSWERED = metrics.REQUESTS.labels(200)
-_TOLD = {
-    status: metrics.ANSWERS.labels(status or "not_asked") for status in (*get_args(Status), None)
-}
 _HOW_TO_CALL = "send the operations in a POST request to /{cert_id}, or GET /{cert_id}/validate"
 _NOT_A_PAGE = "This is where programs ask about a certificate. It has no page."
-_INTERNAL_ERROR = "An unexpected error occurred"
 
 
 def unrouted(request: HttpRequest, error: HTTPException) -> Response[Any]:
@@ -113,54 +98,27 @@ class _Operations(Operation):
         )
 
 
+def ahead_of_router(scope: HTTPScope) -> ASGIApp | None:
+    """Return what answers a request if it is a call about a certificate."""
+    first = scope["path"][1:]
+    is_call = (
+        scope["method"] == "POST"
+        and "/" not in first
+        and first not in scope["litestar_app"].state.first_segments
+    )
+    return call.run_operations if is_call else None
+
+
 def v4_error(request: HttpRequest, error: Exception) -> Response[bytes]:
     """Return any error in the shape the Certificate API gives it."""
-    body: dict[str, object]
-    match error:
-        case InvalidCertificateId():
-            body = _error(MALFORMED_ID, MALFORMED_ID)
-        case SchemaViolation():
-            body = _error(error.reason, error.detail)
-        case UnacceptableBody():
-            body = _error(SCHEMA, error.detail)
-        case ProductUnavailable() | Refused():
-            body = _error(str(error), error.detail)
-        case ServiceError():
-            body = _error(str(error))
-        case _:
-            body = _error(_INTERNAL_ERROR)
-    match error:
-        case UnsupportedMediaType():
-            # As the vendor does (“Troubleshooting the Certificate API”).
-            status, headers = 400, {}
-        case ServiceError():
-            status, headers = http_status(error), http_headers(error)
-        case HTTPException():
-            status, headers = error.status_code, {}
-        case _:
-            status, headers = 500, {}
-    if status == 400:
-        # The published schema of this status requires it.
-        body["message"] = body["reason"]
-    metrics.REQUESTS.labels(status).inc()
-    return Response(
-        msgspec.json.encode(body),
-        status_code=status,
-        headers=headers,
-        media_type=JSON,
-    )
+    status, headers, body = call.told_of(error)
+    return Response(body, status_code=status, headers=headers, media_type=JSON)
 
 
 _V4_ERRORS: dict[int | type[Exception], Any] = {
     ServiceError: v4_error,
-    HTTPException: v4_error,
     Exception: v4_error,
 }
-
-
-def _error(reason: str, detail: str | None = None) -> dict[str, object]:
-    errors = {} if detail is None else {"errors": {"detail": detail}}
-    return {**errors, "outcome": "error", "reason": reason}
 
 
 @post(
@@ -195,42 +153,14 @@ def _error(reason: str, detail: str | None = None) -> dict[str, object]:
     },
 )
 async def run_operations(
-    request: HttpRequest,
     cert_id: Annotated[
         str, PathParameter(schema_extra={"maxLength": MAX_CERT_ID, "pattern": f"^({CERT_ID})$"})
     ],
-) -> Response[bytes]:
+) -> ASGIApp:
     """Run operations on a certificate, like the vendor's Certificate API v4."""
-    # Read from the state, because injecting more than one dependency slows a call by a quarter.
-    state = request.app.state
-    started = time.perf_counter()
-    key = key_of(request.headers.get("authorization"))
-    # Before the body, which nobody without a key makes us wait for.
-    caller = await state.callers.remember(key)
-    shares.belongs_to(caller.account_id)
-    with state.callers.one_more(caller):
-        try:
-            cert_id = checked_cert_id(cert_id)
-            _check_version(request.headers.get("api-version"))
-            asked = state.operations.asked_of(cert_id, await raw_body(request, (JSON,)))
-        except ServiceError:
-            # A caller whose key was just revoked learns only that.
-            await state.callers.identify(key)
-            raise
-        told = kind_told_by(str(request.scope.get("sent_path", "")))
-        body, answer = await state.operations.run(caller, key, cert_id, asked, told)
-    state.used_keys.note(key)
-    _ANSWERED.inc()
-    _TOLD[answer.status].inc()
-    metrics.DURATION.observe(time.perf_counter() - started)
-    return Response(body, media_type=JSON)
-
-
-def _check_version(header: str | None) -> None:
-    if header is not None and header.strip() not in ("4.0", "4"):
-        raise SchemaViolation(
-            SCHEMA, f"Api-Version must be 4.0, the only one spoken here, not “{shorten(header)}”"
-        )
+    del cert_id
+    # The front takes most of them there directly. Litestar has those with a slash at the end.
+    return call.run_operations
 
 
 @get(
@@ -258,7 +188,7 @@ async def validate_certificate_id(
     ask, we check only the form of the id.
     """
     state = request.app.state
-    caller = await state.callers.identify(key_of(request.headers.get("authorization")))
+    caller = await state.callers.identify(key_digest_of(request.headers.get("authorization")))
     shares.belongs_to(caller.account_id)
     told = kind_told_by(str(request.scope.get("sent_path", "")))
     validity = await state.operations.validate(caller, cert_id, told)
@@ -295,11 +225,11 @@ async def ask_about_many(
         raise InvalidInput(
             "fetch", "true", "false with as_of: the vendor tells only what is so now"
         )
-    key = key_of(request.headers.get("authorization"))
+    key_digest = key_digest_of(request.headers.get("authorization"))
     instant, results = await bulk.answer_many(
         database,
         caller,
-        key,
+        key_digest,
         asked.items,
         asked.properties,
         as_of=asked.as_of,
@@ -308,7 +238,7 @@ async def ask_about_many(
         results = await bulk.buy_missing(
             state.operations,
             caller,
-            key,
+            key_digest,
             asked.items,
             asked.properties,
             results,

@@ -34,7 +34,6 @@ from service.insights.queries import Answer, Question
 from service.insights.results import properties_of
 from service.ownership.hostname import SUFFIX_LIST_VERSION
 from service.postgres.pools import Connection, Database
-from service.tokens import digest_of
 
 MAX_ITEMS = 1000
 MAX_PURCHASES = 100
@@ -122,7 +121,7 @@ RowQuestion: TypeAlias = tuple[str | None, tuple[str, Sequence[str]] | None]
 async def answer_many(
     database: Database,
     caller: Caller,
-    key: str,
+    key_digest: bytes,
     items: Sequence[Item],
     properties: Sequence[str],
     *,
@@ -141,7 +140,7 @@ async def answer_many(
     questions: list[Question] = []
     for item in items:
         try:
-            questions.append(_question_of(item, key, wanted))
+            questions.append(_question_of(item, key_digest, wanted))
             results.append(None)
         except ServiceError as error:
             results.append(error)
@@ -194,7 +193,7 @@ async def answer_rows(
 async def buy_missing(
     operations: Operations,
     caller: Caller,
-    key: str,
+    key_digest: bytes,
     items: Sequence[Item],
     properties: Sequence[str],
     results: Sequence[Result],
@@ -215,7 +214,7 @@ async def buy_missing(
         try:
             async with at_once:
                 asked = operations.asked_of(cert_id, body)
-                told, answer = await operations.run(caller, key, cert_id, asked, kind)
+                told, answer = await operations.run(caller, key_digest, cert_id, asked, kind)
         except ServiceError as error:
             return error
         found = msgspec.json.decode(told)["insights"]["properties"]
@@ -250,7 +249,7 @@ def item_view(asked: Item, result: Result) -> ItemResult:
     return item
 
 
-def _question_of(item: Item, key: str, properties: Collection[str]) -> Question:
+def _question_of(item: Item, key_digest: bytes, properties: Collection[str]) -> Question:
     """Return the question an item asks. Raises `InvalidInput`."""
     given = [name for name in Item.__struct_fields__ if getattr(item, name) is not None]
     if len(given) != 1:
@@ -268,7 +267,7 @@ def _question_of(item: Item, key: str, properties: Collection[str]) -> Question:
         )
     return Question(
         answer_id=uuid7(),
-        key_digest=digest_of(key),
+        key_digest=key_digest,
         cert_id=cert_id,
         owner_asked=not OWNER_PROPERTIES.isdisjoint(properties),
         facts_asked=not OWNER_PROPERTIES.issuperset(properties),

@@ -51,7 +51,6 @@ from service.insights.results import bought_body, recorded_body
 from service.insights.upstream import Vendor
 from service.postgres.batching import NaturalBatcher
 from service.postgres.pools import Database
-from service.tokens import digest_of
 
 # Texts longer than this many characters are prepared and scanned in threads, this many at a time and
 # one of each account, and so are shorter ones if more is to be compared than that: characters times
@@ -119,11 +118,16 @@ class Operations:
         )
 
     async def run(
-        self, caller: Caller, key: str, cert_id: str, asked: Asked, told: Kind | None = None
+        self,
+        caller: Caller,
+        key_digest: bytes,
+        cert_id: str,
+        asked: Asked,
+        told: Kind | None = None,
     ) -> tuple[bytes, Answer]:
         """Return the body of a 200, and the recorded answer behind it.
 
-        `key` decides who asks; the caller is whose it was a moment ago, and what that may use.
+        The key decides who asks; the caller is whose it was a moment ago, and what that may use.
 
         `told` is the kind that the certificate's URL tells. One whose id suggests another kind, as
         that of a ping URL does, is answered from the record alone: the vendor would be asked for
@@ -132,7 +136,7 @@ class Operations:
         Raises `Unauthorized`, `InactiveAccount`, `CertificateNotFound`, `Unprocessable`,
         `Unavailable`, or, with a vendor, what `Purchases.buy` raises.
         """
-        question = question_of(key, cert_id, asked)
+        question = question_of(key_digest, cert_id, asked)
         if self._purchases is None or told not in (None, *kinds_of(cert_id)):
             answer, bought = await self._resolver.ask(question, caller.account_id), None
         else:
@@ -258,11 +262,11 @@ def _check_terms(terms: int, length: int) -> None:
         )
 
 
-def question_of(key: str, cert_id: str, asked: Asked) -> Question:
+def question_of(key_digest: bytes, cert_id: str, asked: Asked) -> Question:
     """Return the question a call asks, with a new answer id."""
     return Question(
         answer_id=uuid7(),
-        key_digest=digest_of(key),
+        key_digest=key_digest,
         cert_id=cert_id,
         owner_asked=asked.asks_for_owner,
         facts_asked=not _OWNER_AND_COLUMNS.issuperset(asked.properties or ()),

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
+import asyncpg
 import msgspec
 from uuid_utils.compat import uuid7
 
@@ -89,11 +90,11 @@ class Answer(msgspec.Struct, frozen=True):
     verified_at: datetime | None
     known: list[str] | None
     has_lapsed: bool | None
-    email_match: bool | None
-    phone_match: bool | None
     is_past: bool | None
-    retained: Labels | None
-    previously_retained: bool | None
+    email_match: bool | None = None
+    phone_match: bool | None = None
+    retained: Labels | None = None
+    previously_retained: bool | None = None
 
 
 # The statement that answers, step by step. Every step uses indexes, however large the tables are.
@@ -103,7 +104,7 @@ _ASKED = """
 asked AS (
     SELECT
         asked.position, asked.answer_id, asked.cert_id, asked.owner_asked, asked.facts_asked,
-        asked.more, string_to_array(asked.more ->> 'needed', ',') AS needed,
+        {more} AS more, string_to_array({more} ->> 'needed', ',') AS needed,
         api_key.id AS api_key_id, viewer.id AS viewer_id, viewer.suspended_at
     FROM unnest($1::uuid[], $2::bytea[], $3::text[], $4::boolean[], $5::boolean[], $6::jsonb[])
         WITH ORDINALITY
@@ -299,12 +300,15 @@ retained AS (
     RETURNING account_id, cert_id, reference, vendor, campaign_id, answer_id
 )"""
 
-_ANSWERS = """
-SELECT
+_COLUMNS = """
     told.verdict, now(), told.kind, told.created_at, told.expires_at, told.seconds_on_page,
     told.last_event_at, told.facts, told.imported_by, told.revision, told.host, told.status,
     told.owner_account_id, told.owner_name, told.covered_by, told.verified_at, told.known,
-    told.has_lapsed, told.email_match, told.phone_match, told.is_past,
+    told.has_lapsed, told.is_past"""
+
+_ANSWERS = """
+SELECT {columns},
+    told.email_match, told.phone_match,
     retained.answer_id IS NOT NULL, retained.reference, retained.vendor, retained.campaign_id,
     retained.answer_id <> told.answer_id
 FROM told
@@ -315,39 +319,43 @@ LEFT JOIN retained
 ORDER BY told.position
 """
 
+_COMMON_ANSWERS = """
+SELECT {columns} FROM told ORDER BY told.position
+"""
+
 _ANSWERS_OF_BATCH = """
 SELECT verdict, host, status, owner_name, is_past, created_at FROM told ORDER BY position
 """
 
 
-_STEPS = (_ASKED, _HELD, _JUDGED, _TOLD, _RECORDED, _RETAINED)
-_STEPS_OF_BATCH = (_ASKED_BY_BATCH, _HELD, _JUDGED, _TOLD, _RECORDED)
+def _statement(steps: Sequence[str], result: str, **parts: str) -> str:
+    return ("WITH " + ",".join(steps) + result).format(columns=_COLUMNS, **parts)
 
 
-def _statement(*, record: str, as_of: str) -> str:
-    return _filled(_STEPS, _ANSWERS, record=record, as_of=as_of, operations=_OPERATIONS)
+def _about_owners(asked: str, result: str, **parts: str) -> str:
+    steps = (asked, _HELD, _JUDGED, _TOLD, _RECORDED)
+    return _statement(steps, result, operations="", **parts)
 
 
-def _statement_of_batch(*, record: str) -> str:
-    return _filled(
-        _STEPS_OF_BATCH,
-        _ANSWERS_OF_BATCH,
-        record=record,
-        as_of="$12::timestamptz",
-        operations="",
-    )
+_ALL_STEPS = (_ASKED, _HELD, _JUDGED, _TOLD, _RECORDED, _RETAINED)
+_NOW, _THEN = "NULL::timestamptz", "$12::timestamptz"
 
-
-def _filled(steps: Sequence[str], result: str, **parts: str) -> str:
-    return "WITH " + ",".join(steps).format(**parts) + result
-
-
-# One definition of every step, and five statements: the planner makes the least of the common one.
-_INSERT_ANSWERS = _statement(record=_RECORD, as_of="NULL::timestamptz")
-_INSERT_MANY_ANSWERS = _statement(record=_RECORD_OR_SITE, as_of="NULL::timestamptz")
-_INSERT_ANSWERS_AS_OF = _statement(record=_RECORD_OR_SITE, as_of="$12::timestamptz")
-_INSERT_BATCH_ANSWERS = _statement_of_batch(record=_RECORD)
-_INSERT_BATCH_ANSWERS_ABOUT_SITES = _statement_of_batch(record=_RECORD_OR_SITE)
+# One definition of every step, and six statements: the planner makes the least of the common one,
+# and leaves out what depends on a null.
+_INSERT_COMMON_ANSWERS = _about_owners(
+    _ASKED, _COMMON_ANSWERS, record=_RECORD, as_of=_NOW, more="NULL::jsonb"
+)
+_INSERT_ANSWERS = _statement(
+    _ALL_STEPS, _ANSWERS, record=_RECORD, as_of=_NOW, more="asked.more", operations=_OPERATIONS
+)
+_INSERT_MANY_ANSWERS, _INSERT_ANSWERS_AS_OF = (
+    _about_owners(_ASKED, _COMMON_ANSWERS, record=_RECORD_OR_SITE, as_of=as_of, more="asked.more")
+    for as_of in (_NOW, _THEN)
+)
+_INSERT_BATCH_ANSWERS, _INSERT_BATCH_ANSWERS_ABOUT_SITES = (
+    _about_owners(_ASKED_BY_BATCH, _ANSWERS_OF_BATCH, record=record, as_of=_THEN)
+    for record in (_RECORD, _RECORD_OR_SITE)
+)
 
 
 async def insert_answers(
@@ -357,7 +365,14 @@ async def insert_answers(
 
     Only questions with the verdict “answered” are recorded, with the certificates they retain.
     """
-    return await _insert(connection, _INSERT_ANSWERS, questions, suffix_list)
+    more = [_more(question) for question in questions]
+    is_common = not any(more)
+    statement = _INSERT_COMMON_ANSWERS if is_common else _INSERT_ANSWERS
+    rows = await _insert(connection, statement, questions, more, suffix_list)
+    return [
+        Answer(question.answer_id, *(row if is_common else _with_labels(row)))
+        for question, row in zip(questions, rows, strict=True)
+    ]
 
 
 async def insert_many_answers(
@@ -367,9 +382,12 @@ async def insert_many_answers(
     as_of: datetime | None,
 ) -> list[Answer]:
     """Like `insert_answers`, also about sites and at any age; `as_of` a past instant, if given."""
-    if as_of is None:
-        return await _insert(connection, _INSERT_MANY_ANSWERS, questions, suffix_list)
-    return await _insert(connection, _INSERT_ANSWERS_AS_OF, questions, suffix_list, as_of)
+    statement, instant = (
+        (_INSERT_MANY_ANSWERS, ()) if as_of is None else (_INSERT_ANSWERS_AS_OF, (as_of,))
+    )
+    more = [_more(question) for question in questions]
+    rows = await _insert(connection, statement, questions, more, suffix_list, *instant)
+    return [Answer(question.answer_id, *row) for question, row in zip(questions, rows, strict=True)]
 
 
 class BatchAnswer(msgspec.Struct, frozen=True, array_like=True):
@@ -427,17 +445,18 @@ async def _insert(
     connection: Connection,
     statement: str,
     questions: Sequence[Question],
+    more: Sequence[str | None],
     suffix_list: str,
     *as_of: datetime,
-) -> list[Answer]:
-    rows = await connection.fetch(
+) -> list[asyncpg.Record]:
+    return await connection.fetch(
         statement,
         [question.answer_id for question in questions],
         [question.key_digest for question in questions],
         [question.cert_id or None for question in questions],
         [question.owner_asked for question in questions],
         [question.facts_asked for question in questions],
-        [_more(question) for question in questions],
+        more,
         suffix_list,
         LONGEST_WINDOW,
         SETTLED_AFTER,
@@ -445,10 +464,6 @@ async def _insert(
         MOVING,
         *as_of,
     )
-    return [
-        Answer(question.answer_id, *_with_labels(row))
-        for question, row in zip(questions, rows, strict=True)
-    ]
 
 
 def _more(question: Question) -> str | None:

@@ -26,7 +26,7 @@ async def raw_body(request: HttpRequest, media_types: tuple[str, ...]) -> bytes:
     with _measured(request):
         body = await request.body()
     if body:
-        _check_type(request, media_types)
+        check_type(request.headers.get("content-type", ""), media_types)
     return body
 
 
@@ -38,7 +38,7 @@ async def streamed_body(
         async for chunk in request.stream():
             if chunk:
                 if media_types is not None:
-                    _check_type(request, media_types)
+                    check_type(request.headers.get("content-type", ""), media_types)
                 yield chunk
 
 
@@ -50,11 +50,17 @@ def _measured(request: HttpRequest) -> Iterator[None]:
         if error.status_code != 413:
             raise
         limit = request.route_handler.resolve_request_max_body_size()
-        raise BodyTooLarge(f"the body must be at most {limit} bytes long") from None
+        raise too_large(limit) from None
 
 
-def _check_type(request: HttpRequest, media_types: tuple[str, ...]) -> None:
-    if request.content_type[0] not in media_types:
+def too_large(most: int | None) -> BodyTooLarge:
+    """Return the error for a body of more than so many bytes."""
+    return BodyTooLarge(f"the body must be at most {most} bytes long")
+
+
+def check_type(content_type: str, media_types: tuple[str, ...]) -> None:
+    """Raise `UnsupportedMediaType` if a body's Content-Type is none of these."""
+    if content_type.partition(";")[0].strip().lower() not in media_types:
         raise UnsupportedMediaType(f"the Content-Type must be {media_types[0]}")
 
 

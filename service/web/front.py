@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 from litestar import Request
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 from uuid_utils.compat import uuid7
 
@@ -51,6 +51,7 @@ class Front:
     """An application in front of another.
 
     - `corrected` returns the path to route a request by.
+    - `ahead` returns the application that answers a request ahead of the other's router, if any.
     - HEAD gets what GET would, without the body (RFC 9110, section 9.3.2).
     - Every request has an id: the client's `X-Request-Id` if it is well formed, else a new one. It
       is in the response, and in everything logged about the request.
@@ -62,9 +63,17 @@ class Front:
       no address, and nothing else of the path than its pattern.
     """
 
-    def __init__(self, app: ASGIApp, corrected: Callable[[str], str], *, logs: bool) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        corrected: Callable[[str], str],
+        ahead: Callable[[HTTPScope], ASGIApp | None],
+        *,
+        logs: bool,
+    ) -> None:
         self._app = app
         self._corrected = corrected
+        self._ahead = ahead
         self._logs = logs
         self.in_progress = 0
 
@@ -102,7 +111,8 @@ class Front:
         self.in_progress += 1
         with bound_contextvars(request_id=request_id), shares.of_one_request():
             try:
-                await self._app(scope, _in_time(receive), answer)
+                app = self._ahead(scope) or self._app
+                await app(scope, _in_time(receive), answer)
             finally:
                 self.in_progress -= 1
                 if self._logs:
@@ -127,8 +137,14 @@ def _guards(path: str, headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple
 
 
 async def refuse_if_saturated(request: Request[Any, Any, Any]) -> None:
+    """Refuse what `check_room` does, unless its route answers in any case."""
+    if "always_answered" not in request.route_handler.opt:
+        check_room(request.scope)
+
+
+def check_room(scope: Scope) -> None:
     """Refuse a request beyond what this process has in progress at most. Raises `Overloaded`."""
-    if "is_one_too_many" in request.scope and "always_answered" not in request.route_handler.opt:
+    if "is_one_too_many" in scope:
         raise Overloaded("too many requests are in progress")
 
 

@@ -131,7 +131,7 @@ async def test_last_use_of_a_key_is_written_now_and_then(world: World) -> None:
     used_keys, cert_id = UsedKeys(), await world.certificate(domain="example.com")
     before = await now(world)
     await world.ask(company, cert_id)
-    used_keys.note(company.key)
+    used_keys.note(digest_of(company.key))
     await used_keys.write(world.database)
     await used_keys.write(world.database)
     async with world.database.general.connection() as connection:

@@ -30,6 +30,7 @@ from service.insights import bulk
 from service.insights.asked import asked_of
 from service.insights.confirmed_owner import confirmed_owner
 from service.insights.operations import question_of
+from service.tokens import digest_of
 from tests.builders import NO_VERIFIED, VERIFIED, Company, World
 
 # Each host and its ancestors, written by hand. The last one is the registrable domain.
@@ -223,7 +224,7 @@ class Decision(RuleBasedStateMachine):
         """The database's decision for each viewer and certificate, in one statement."""
         body = b'{"insights": {"properties": ["confirmed_owner"]}}'
         questions = [
-            question_of(viewer.key, cert_id, asked_of(cert_id, body, has_vendor=False))
+            question_of(digest_of(viewer.key), cert_id, asked_of(cert_id, body, has_vendor=False))
             for viewer, cert_id in asked
         ]
         answers = await confirmed_owner(self.world.database.answering, questions)
@@ -239,7 +240,7 @@ class Decision(RuleBasedStateMachine):
             _, results = await bulk.answer_many(
                 self.world.database,
                 Caller(viewer.id, viewer.name, viewer.key_id, None),
-                viewer.key,
+                digest_of(viewer.key),
                 items,
                 ["confirmed_owner"],
                 as_of=as_of,

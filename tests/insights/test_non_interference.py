@@ -9,6 +9,7 @@ import pytest
 from service.insights.asked import asked_of
 from service.insights.confirmed_owner import confirmed_owner
 from service.insights.operations import question_of
+from service.tokens import digest_of
 from tests.builders import Company, World, meta_id
 
 ASKED = ("confirmed_owner", "confirmed_owner_detail", "domain", "age_seconds")
@@ -71,7 +72,7 @@ async def test_refused_call_is_told_nothing_even_by_the_database(world: World) -
         (viewer.key, expired, "expired"),
     ):
         body = b'{"insights": {"properties": ["confirmed_owner", "ip"]}}'
-        question = question_of(key, asked, asked_of(asked, body, has_vendor=False))
+        question = question_of(digest_of(key), asked, asked_of(asked, body, has_vendor=False))
         (answer,) = await confirmed_owner(world.database.answering, [question])
         told = msgspec.structs.asdict(answer)
         assert told.pop("verdict") == verdict

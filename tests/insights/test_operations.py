@@ -20,6 +20,7 @@ from service.errors import ProductUnavailable
 from service.insights.asked import asked_of
 from service.insights.confirmed_owner import confirmed_owner
 from service.insights.operations import question_of
+from service.tokens import digest_of
 from tests.builders import Company, World, basic, meta_id, mobile_id, web_id
 
 SCHEMA = "The request cannot be processed because it does not meet the expected schema."
@@ -503,7 +504,7 @@ async def test_accounts_that_retain_in_one_statement_each_keep_their_own_labels(
         company = await world.company()
         body = json.dumps({"match_lead": LEAD, "retain": {"vendor": vendor}}).encode()
         asked = asked_of(cert_id, body, has_vendor=False, retains_locally=True)
-        questions.append(question_of(company.key, cert_id, asked))
+        questions.append(question_of(digest_of(company.key), cert_id, asked))
     answers = await confirmed_owner(world.database.answering, questions)
     assert [answer.retained and answer.retained.vendor for answer in answers] == vendors
     assert [answer.previously_retained for answer in answers] == [False, False]

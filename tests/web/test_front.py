@@ -235,7 +235,7 @@ async def test_client_that_leaves_before_its_body_is_complete_is_no_failure_of_o
         "raw_path": path.encode(),
         "query_string": b"",
         "root_path": "",
-        "headers": request.headers.raw,
+        "headers": [(name.lower(), value) for name, value in request.headers.raw],
         "server": ("service", 80),
         "client": ("127.0.0.1", 1),
     }
