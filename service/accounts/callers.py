@@ -57,7 +57,10 @@ class Callers:
 
     async def remember(self, digest: bytes) -> Caller:
         """Return the caller whose key it was a moment ago; if that isn't known, identify it."""
-        return self._remembered.get(digest) or await self.identify(digest)
+        try:
+            return self._remembered[digest]
+        except KeyError:
+            return await self.identify(digest)
 
     async def session(self, token: str) -> Session | None:
         """Return the session with that token, if it exists and has not ended."""

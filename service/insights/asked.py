@@ -145,11 +145,12 @@ def _unknown_keys(sent: dict[str, Any], *, has_vendor: bool) -> dict[str, dict[s
     insights = sent.get("insights") or {}
     parts = {"": sent, "insights.scans": insights.get("scans") or {}}
     parts |= {name: sent.get(name) or {} for name in contract.OPERATIONS}
-    unknown: dict[str, dict[str, object]] = {}
-    if sum(len(part.keys() - contract.KEYS[where]) for where, part in parts.items()) > MAX_UNKNOWN:
+    strange = {where: part.keys() - contract.KEYS[where] for where, part in parts.items()}
+    if sum(map(len, strange.values())) > MAX_UNKNOWN:
         raise SchemaViolation(contract.SCHEMA, "the body has too many unknown keys")
-    for where, part in parts.items():
-        for key in part.keys() - contract.KEYS[where]:
+    unknown: dict[str, dict[str, object]] = {}
+    for where, keys in strange.items():
+        for key in keys:
             near = _nearest(key, contract.KEYS[where])
             if near is not None or not has_vendor:
                 named = f"{where}.{key}".lstrip(".")
@@ -157,7 +158,7 @@ def _unknown_keys(sent: dict[str, Any], *, has_vendor: bool) -> dict[str, dict[s
                 raise SchemaViolation(
                     contract.SCHEMA, f"unknown key: {shorten(named)}{old}" + _meant(near)
                 )
-            unknown.setdefault(where, {})[key] = part[key]
+            unknown.setdefault(where, {})[key] = parts[where][key]
     return unknown
 
 

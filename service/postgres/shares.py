@@ -6,9 +6,9 @@ doesn't belong to a request, such as a job, is not limited.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from contextvars import ContextVar
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from contextvars import ContextVar, Token
 from weakref import WeakValueDictionary
 
 from service.errors import Overloaded, TooManyCalls
@@ -26,14 +26,14 @@ _UNKNOWN = ""
 _caller: ContextVar[list[str] | None] = ContextVar("whose request", default=None)
 
 
-@contextmanager
-def of_one_request() -> Iterator[None]:
-    """Limit what is done for a request, which is nobody's yet."""
-    token = _caller.set([_UNKNOWN])
-    try:
-        yield
-    finally:
-        _caller.reset(token)
+def begin_request() -> Token[list[str] | None]:
+    """From now on, limit what is done, as for a request that is nobody's yet."""
+    return _caller.set([_UNKNOWN])
+
+
+def end_request(begun: Token[list[str] | None]) -> None:
+    """End the request that `begin_request` began."""
+    _caller.reset(begun)
 
 
 def belongs_to(caller: object) -> None:

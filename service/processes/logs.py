@@ -6,6 +6,8 @@ consumer, so keys and personal data never get into the logs.
 
 import logging
 import sys
+from datetime import UTC, datetime
+from typing import TextIO
 
 import msgspec
 import structlog
@@ -20,8 +22,32 @@ GRANIAN_LOGGING = {
 }
 
 
+_log = structlog.get_logger("service.access")
+# Where the access log goes as JSON, if it does.
+_plain: TextIO | None = None
+
+
 def _as_json(line: object, **_: object) -> str:
     return msgspec.json.encode(line).decode()
+
+
+def log_request(
+    *, method: str, path: str | None, status: int, milliseconds: float, request_id: str
+) -> None:
+    """Log a request. `path` is the pattern of its route, if it has one."""
+    fields = {
+        "method": method,
+        "path": path,
+        "status": status,
+        "milliseconds": milliseconds,
+        "request_id": request_id,
+    }
+    if _plain is None:
+        _log.info("request", **fields)
+        return
+    # There is a line for each request, and structlog's way to the same one takes six times as long.
+    line = {"event": "request", **fields, "level": "info", "timestamp": datetime.now(UTC)}
+    _plain.write(f"{_as_json(line)}\n")
 
 
 def configure_logs(log_format: LogFormat) -> None:
@@ -34,6 +60,8 @@ def configure_logs(log_format: LogFormat) -> None:
     renderer: structlog.types.Processor = structlog.dev.ConsoleRenderer(
         colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
     )
+    global _plain
+    _plain = sys.__stderr__ if log_format == "json" else None
     if log_format == "json":
         shared.append(structlog.processors.format_exc_info)
         renderer = structlog.processors.JSONRenderer(serializer=_as_json)

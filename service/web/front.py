@@ -10,11 +10,12 @@ import structlog
 from litestar import Request
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
-from structlog.contextvars import bound_contextvars
-from uuid_utils.compat import uuid7
+from structlog.contextvars import bind_contextvars, reset_contextvars
+from uuid_utils import uuid7
 
 from service.errors import BodyTooSlow, MalformedBody, Overloaded
 from service.postgres import shares
+from service.processes.logs import log_request
 from service.web import rate_limits
 
 # A body has this many seconds, and one more for each of so many bytes that have arrived.
@@ -43,8 +44,6 @@ _CONTENT_OF_DOCUMENT = (
 )
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
-
-_log = structlog.get_logger("service.access")
 
 
 class Front:
@@ -109,20 +108,22 @@ class Front:
         if self.in_progress >= MOST_REQUESTS:
             scope["is_one_too_many"] = True  # type: ignore[typeddict-unknown-key] # ours
         self.in_progress += 1
-        with bound_contextvars(request_id=request_id), shares.of_one_request():
-            try:
-                app = self._ahead(scope) or self._app
-                await app(scope, _in_time(receive), answer)
-            finally:
-                self.in_progress -= 1
-                if self._logs:
-                    _log.info(
-                        "request",
-                        method=method,
-                        path=scope.get("path_template"),
-                        status=status,
-                        milliseconds=round((time.perf_counter() - started) * 1000, 1),
-                    )
+        bound, begun = bind_contextvars(request_id=request_id), shares.begin_request()
+        try:
+            app = self._ahead(scope) or self._app
+            await app(scope, _in_time(receive), answer)
+        finally:
+            self.in_progress -= 1
+            shares.end_request(begun)
+            reset_contextvars(**bound)
+            if self._logs:
+                log_request(
+                    method=method,
+                    path=scope.get("path_template"),
+                    status=status,
+                    milliseconds=round((time.perf_counter() - started) * 1000, 1),
+                    request_id=request_id,
+                )
 
 
 def _guards(path: str, headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
