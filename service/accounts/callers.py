@@ -5,8 +5,7 @@ Whether a key is valid is never cached: a revoked one is refused from the next c
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 from uuid import UUID
 
@@ -67,9 +66,8 @@ class Callers:
         digest = digest_of(token)
         return await self._by_token.ask(digest, digest)
 
-    @contextmanager
-    def one_more(self, caller: Caller) -> Iterator[None]:
-        """Count a call to the Certificate API while it is in progress.
+    def begin_call(self, caller: Caller) -> None:
+        """Count a call to the Certificate API, until `end_call`.
 
         Each process admits its part of the account's limit. Raises `TooManyCalls`.
         """
@@ -78,12 +76,12 @@ class Callers:
             rate_limits.note(Used("calls in progress", caller.limits.calls, None, 0, 1))
             raise TooManyCalls(f"you have {caller.limits.calls} calls in progress, the limit")
         self._in_progress[account_id] += 1
-        try:
-            yield
-        finally:
-            self._in_progress[account_id] -= 1
-            if not self._in_progress[account_id]:
-                del self._in_progress[account_id]
+
+    def end_call(self, caller: Caller) -> None:
+        """End the call that `begin_call` counted."""
+        self._in_progress[caller.account_id] -= 1
+        if not self._in_progress[caller.account_id]:
+            del self._in_progress[caller.account_id]
 
 
 async def calling(request: HttpRequest) -> Caller:

@@ -3,12 +3,13 @@
 import difflib
 import re
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from service.certificates.facts import can_be, kinds_of
+from service.certificates.facts import NOT_AMONG_FACTS, can_be, kinds_of
 from service.certificates.fingerprints import email_fingerprints, phone_fingerprints
 from service.errors import (
     MalformedBody,
@@ -31,11 +32,13 @@ from service.insights.contract import (
 from service.insights.page_scan import is_blank
 from service.insights.queries import Labels
 
+_OWNER_AND_COLUMNS = OWNER_PROPERTIES | NOT_AMONG_FACTS
+
 # Of a property that we don't know. It goes into the database among others.
 _PROPERTY_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
-class Asked(msgspec.Struct, frozen=True):
+class Asked(msgspec.Struct, frozen=True, dict=True):
     """A valid request, and what follows from it.
 
     `properties` are in the order asked, without duplicates; None without insights. Fingerprints to
@@ -50,10 +53,22 @@ class Asked(msgspec.Struct, frozen=True):
     phone_fingerprints: tuple[str, ...] | None
     unknown: Mapping[str, Mapping[str, object]] = {}
 
-    @property
+    @cached_property
     def asks_for_owner(self) -> bool:
         """Whether the owner has to be decided."""
         return not OWNER_PROPERTIES.isdisjoint(self.properties or ())
+
+    @cached_property
+    def asks_for_facts(self) -> bool:
+        """Whether any property is asked for that is only among the facts."""
+        return not _OWNER_AND_COLUMNS.issuperset(self.properties or ())
+
+    @property
+    def asks_for_properties_only(self) -> bool:
+        """Whether nothing is asked for but properties that we know."""
+        sent = self.request
+        others = (sent.match_lead, sent.retain, sent.verify, self.scans)
+        return not self.unknown and all(other is None for other in others)
 
     @property
     def scans(self) -> ScanParameters | None:

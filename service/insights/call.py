@@ -70,19 +70,21 @@ async def _answer(scope: Scope, receive: Receive) -> bytes:
     # Before the body, which nobody without a key makes us wait for.
     caller = await state.callers.remember(key_digest)
     shares.belongs_to(caller.account_id)
-    with state.callers.one_more(caller):
+    state.callers.begin_call(caller)
+    try:
         try:
             cert_id = checked_cert_id(scope["path"].strip("/"))
             _check_version(_text(headers, b"api-version"))
-            asked = state.operations.asked_of(
-                cert_id, await read_all(receive, headers, (JSON,), MAX_BODY)
-            )
+            sent = await read_all(receive, headers, (JSON,), MAX_BODY)
+            asked = state.operations.asked_of(cert_id, sent)
         except ServiceError:
             # A caller whose key was just revoked learns only that.
             await state.callers.identify(key_digest)
             raise
         told = kind_told_by(str(scope.get("sent_path", "")))
         body, answer = await state.operations.run(caller, key_digest, cert_id, asked, told)
+    finally:
+        state.callers.end_call(caller)
     state.used_keys.note(key_digest)
     _ANSWERED.inc()
     _TOLD[answer.status].inc()

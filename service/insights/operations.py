@@ -12,14 +12,13 @@ from uuid import UUID
 from weakref import WeakValueDictionary
 
 import msgspec
-from cachetools import TTLCache
+from cachetools import LRUCache, TTLCache
 from uuid_utils.compat import uuid7
 
 from service.accounts.records import Caller
 from service.certificates.certificates import page_text_of, validity_of
 from service.certificates.facts import (
     MOVING,
-    NOT_AMONG_FACTS,
     Kind,
     PageText,
     checked_cert_id,
@@ -38,7 +37,6 @@ from service.errors import (
 from service.insights import contract
 from service.insights.asked import Asked, asked_of, needed_for, not_a_web_certificate
 from service.insights.contract import (
-    OWNER_PROPERTIES,
     ScanParameters,
     ScansOutcome,
     ValidateResponse,
@@ -65,7 +63,9 @@ _LONG_TEXT_DEADLINE = 4.0
 _TEXTS_KEPT = 64_000_000
 _TEXTS_KEPT_FOR = 600.0
 
-_OWNER_AND_COLUMNS = OWNER_PROPERTIES | NOT_AMONG_FACTS
+# How many bodies we keep as they were understood, and the longest of them in bytes.
+_BODIES = 256
+_LONGEST_BODY = 4096
 
 # Why a question has no answer, by its verdict.
 PROBLEMS: dict[str, Callable[[], ServiceError]] = {
@@ -102,6 +102,7 @@ class Operations:
         self._vendor = vendor
         self._retains_locally = retains_locally
         self._purchases = Purchases(vendor, database) if vendor is not None else None
+        self._bodies: LRUCache[bytes, Asked] = LRUCache(_BODIES)
         self._threads = asyncio.Semaphore(_THREADS)
         self._scanning: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
         self._texts: TTLCache[int, ScanText] = TTLCache(
@@ -109,13 +110,22 @@ class Operations:
         )
 
     def asked_of(self, cert_id: str, body: bytes) -> Asked:
-        """Return what a request body asks for; see `asked.asked_of`."""
-        return asked_of(
-            cert_id,
-            body,
-            has_vendor=self._vendor is not None,
-            retains_locally=self._retains_locally,
-        )
+        """Return what a request body asks for; see `asked.asked_of`.
+
+        A body that only asks for properties asks the same about every certificate, and most callers
+        always send the same one.
+        """
+        asked = self._bodies.get(body)
+        if asked is None:
+            asked = asked_of(
+                cert_id,
+                body,
+                has_vendor=self._vendor is not None,
+                retains_locally=self._retains_locally,
+            )
+            if asked.asks_for_properties_only and len(body) <= _LONGEST_BODY:
+                self._bodies[body] = asked
+        return asked
 
     async def run(
         self,
@@ -269,7 +279,7 @@ def question_of(key_digest: bytes, cert_id: str, asked: Asked) -> Question:
         key_digest=key_digest,
         cert_id=cert_id,
         owner_asked=asked.asks_for_owner,
-        facts_asked=not _OWNER_AND_COLUMNS.issuperset(asked.properties or ()),
+        facts_asked=asked.asks_for_facts,
         email_fingerprints=asked.email_fingerprints,
         phone_fingerprints=asked.phone_fingerprints,
         retain=asked.labels,

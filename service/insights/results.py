@@ -179,12 +179,15 @@ def properties_of(
 ) -> dict[str, object]:
     """Return the properties asked for; null if the kind has none or the vendor just left it out."""
     facts = msgspec.json.decode(answer.facts) if answer.facts else {}
-    properties: dict[str, object] = {name: facts.get(name) for name in asked}
-    for name in _COMPUTED.keys() & properties:
-        properties[name] = _COMPUTED[name](answer)
-    lacking = (PROPERTIES - PROPERTIES_OF[answer.kind]) | left_out
-    for name in lacking & properties.keys():
-        properties[name] = None
+    properties: dict[str, object] = {}
+    has = PROPERTIES_OF[answer.kind]
+    for name in asked:
+        if name in left_out or (name not in has and name in PROPERTIES):
+            properties[name] = None
+        elif name in _COMPUTED:
+            properties[name] = _COMPUTED[name](answer)
+        else:
+            properties[name] = facts.get(name)
     return properties
 
 
