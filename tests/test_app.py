@@ -1,10 +1,15 @@
 """Everything around the endpoint: health, readiness, metrics, errors, documents, logs."""
 
 import asyncio
+import io
 import json
 import logging
+import sys
 import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -16,6 +21,7 @@ from service.app import create_app, openapi_yaml
 from service.demo import demo, examples
 from service.postgres.migrations import migrate
 from service.postgres.pools import Database
+from service.processes import logs
 from service.processes.logs import configure_logs
 from service.web import front
 from tests.builders import World, basic, web_id
@@ -190,20 +196,40 @@ async def test_documentation_is_served_and_loads_nothing_from_elsewhere(world: W
     assert "/{cert_id}" in document.json()["paths"]
 
 
-def test_log_lines_for_machines_are_json(capsys: pytest.CaptureFixture[str]) -> None:
-    root = logging.getLogger()
+@pytest.fixture
+def json_logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    """Where the log goes as JSON during a test."""
+    written, root = io.StringIO(), logging.getLogger()
     handlers, level = root.handlers, root.level
-    try:
-        configure_logs("json")
-        logging.getLogger("_granian").warning("a library's line")
-    finally:
-        root.handlers, root.level = handlers, level
-        # Otherwise loggers that later tests use first would keep these settings.
-        structlog.reset_defaults()
-    line = json.loads(capsys.readouterr().err)
+    for stream in ("stderr", "__stderr__"):
+        monkeypatch.setattr(sys, stream, written)
+    monkeypatch.setattr(logs, "_plain", None)
+    configure_logs("json")
+    yield written
+    root.handlers, root.level = handlers, level
+    # Otherwise loggers that later tests use first would keep these settings.
+    structlog.reset_defaults()
+
+
+def test_log_lines_for_machines_are_json(json_logs: io.StringIO) -> None:
+    logging.getLogger("_granian").warning("a library's line")
+    line = json.loads(json_logs.getvalue())
     assert line["event"] == "a library's line"
     assert line["level"] == "warning"
     assert line["timestamp"]
+
+
+def test_line_of_a_request_looks_like_any_other(json_logs: io.StringIO) -> None:
+    told: Any = {
+        "method": "POST", "path": "/{cert_id}", "status": 200, "milliseconds": 1.5,
+        "request_id": "one",
+    }  # fmt: skip
+    logs.log_request(**told)
+    structlog.get_logger("another").info("request", **told)
+    direct, usual = map(json.loads, json_logs.getvalue().splitlines())
+    when = [datetime.fromisoformat(line.pop("timestamp")) for line in (direct, usual)]
+    assert direct == usual
+    assert timedelta() <= when[1] - when[0] < timedelta(seconds=5)
 
 
 def test_examples_are_the_demos() -> None:

@@ -453,3 +453,48 @@ async def test_too_many_keys_or_properties_are_refused(world: World) -> None:
     ):
         response = await world.client.post(f"/{web_id()}", headers=caller.headers, json=body)
         assert response.status_code == 400
+
+
+async def test_call_gets_the_same_whichever_way_it_takes(world: World) -> None:
+    """The front takes calls past the router, but not those whose path ends with a slash."""
+    viewer, owner = await world.company(), await world.company("Owner Leads")
+    await world.own(owner, "example.com")
+    await world.connect(viewer, owner)
+    await world.grant(owner, viewer)
+    cert_id = await world.certificate(**WEB_FACTS)
+    valid = b'{"insights": {"properties": ["confirmed_owner", "ip", "browser"]}}'
+    calls = (
+        (viewer.headers, cert_id, valid),
+        (viewer.headers, web_id(), valid),
+        (viewer.headers, "malformed", valid),
+        (viewer.headers, cert_id, b"{"),
+        (viewer.headers, cert_id, b" " * 70_000),
+        (viewer.headers | {"Content-Type": "text/plain"}, cert_id, valid),
+        (viewer.headers | {"Api-Version": "3.0"}, cert_id, valid),
+        (basic("cok_unknown"), cert_id, valid),
+        ({}, cert_id, valid),
+    )
+    statuses = []
+    for headers, asked, body in calls:
+        told = []
+        for path in (f"/{asked}", f"/{asked}/"):
+            response = await world.client.post(path, headers=JSON | headers, content=body)
+            told.append((response.status_code, response.content, dict(response.headers)))
+        assert told[0] == told[1]
+        statuses.append(told[0][0])
+    assert statuses == [200, 404, 400, 400, 413, 400, 400, 401, 401]
+
+
+async def test_calls_with_the_same_body_are_about_their_own_certificates_and_leads(
+    world: World,
+) -> None:
+    viewer = await world.company()
+    ids = [await world.certificate(domain="example.com", ip=f"192.0.2.{n}") for n in range(3)]
+    for _ in range(2):
+        for n, cert_id in enumerate(ids):
+            told = await world.ask(viewer, cert_id, "ip")
+            assert told.json()["insights"]["properties"] == {"ip": f"192.0.2.{n}"}
+    lead = {"match_lead": {"email": "jane@example.com"}, "insights": {"properties": ["ip"]}}
+    for cert_id, status in ((ids[0], 200), (meta_id(), 404), (mobile_id(), 422), (ids[0], 200)):
+        response = await world.client.post(f"/{cert_id}", headers=viewer.headers, json=lead)
+        assert response.status_code == status, response.text
