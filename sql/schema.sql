@@ -1045,9 +1045,9 @@ CREATE INDEX account_suspension_period ON public.account_suspension USING btree 
 
 CREATE INDEX answer_account ON ONLY public.answer USING btree (account_id, id);
 
-CREATE INDEX answer_certificate ON ONLY public.answer USING btree (account_id, cert_id);
+CREATE INDEX answer_certificate ON ONLY public.answer USING btree (account_id, hashtextextended(cert_id, (0)::bigint));
 
-CREATE INDEX answer_other_account_id_cert_id_idx ON public.answer_other USING btree (account_id, cert_id);
+CREATE INDEX answer_other_account_id_hashtextextended_idx ON public.answer_other USING btree (account_id, hashtextextended(cert_id, (0)::bigint));
 
 CREATE INDEX answer_other_account_id_id_idx ON public.answer_other USING btree (account_id, id);
 
@@ -1155,7 +1155,7 @@ CREATE INDEX visibility_grant_period ON public.visibility_grant USING btree (own
 
 CREATE INDEX visibility_grant_viewer ON public.visibility_grant USING btree (viewer_id) WHERE (ended_at IS NULL);
 
-ALTER INDEX public.answer_certificate ATTACH PARTITION public.answer_other_account_id_cert_id_idx;
+ALTER INDEX public.answer_certificate ATTACH PARTITION public.answer_other_account_id_hashtextextended_idx;
 
 ALTER INDEX public.answer_account ATTACH PARTITION public.answer_other_account_id_id_idx;
 

@@ -43,7 +43,14 @@ async def select_answers(
     rows = await connection.fetch(
         _ANSWERS
         + """
-        AND ($2::text IS NULL OR answer.cert_id = $2)
+        AND (
+            $2::text IS NULL
+            OR (
+                -- As in the index.
+                hashtextextended(answer.cert_id, 0) = hashtextextended($2, 0)
+                AND answer.cert_id = $2
+            )
+        )
         AND ($3::text IS NULL OR answer.domain = $3)
         AND ($4::text IS NULL OR answer.status = $4)
         AND ($5::timestamptz IS NULL OR answer.answered_at >= $5)
