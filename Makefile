@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 NODE_MODULES := tests/openapi/node_modules
 
-.PHONY: setup run test chromium check npm explore mutants bench siege kills spreadsheets libreoffice \
+.PHONY: setup run test chromium check npm explore mutants bench siege kills freshness spreadsheets libreoffice \
 	openapi schema lock clean
 
 setup: .venv/for-running
@@ -69,6 +69,10 @@ siege: .venv/for-testing
 # Kills processes while a file is checked, and compares the results. `KILLS=20 ROWS=200000 SEED=…`
 kills: .venv/for-testing
 	$(BIN)/python -m tests.batches.killing
+
+# Checks a million answers, given while companies change and processes fail. `ANSWERS=… SEED=…`
+freshness: .venv/for-testing
+	$(BIN)/python -m tests.freshness
 
 # Opens results with hostile cells in LibreOffice, which must compute nothing.
 spreadsheets: .venv/for-testing libreoffice

@@ -463,7 +463,7 @@ async def test_call_gets_the_same_whichever_way_it_takes(world: World) -> None:
     await world.grant(owner, viewer)
     cert_id = await world.certificate(**WEB_FACTS)
     valid = b'{"insights": {"properties": ["confirmed_owner", "ip", "browser"]}}'
-    calls = (
+    calls: tuple[tuple[dict[str, str], str, bytes], ...] = (
         (viewer.headers, cert_id, valid),
         (viewer.headers, web_id(), valid),
         (viewer.headers, "malformed", valid),
