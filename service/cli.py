@@ -4,6 +4,7 @@ Commands import what they need when they run, since every start pays for imports
 """
 
 import asyncio
+import importlib
 import os
 import signal
 import sys
@@ -90,6 +91,9 @@ def run(settings: Settings) -> None:
         if settings.smtp is None:
             outbox = str(settings.state_dir / "outbox")
             _log().warning("no SMTP_URL: emails are written to files", directory=outbox)
+        # Once for all processes, which are forks of this one, and for those that replace them.
+        for name in ("service.app", "service.worker"):
+            importlib.import_module(name)
         with kept_running(lambda: _work(url, settings)):
             serve(lambda: _application(url, settings), address, settings.port, settings.workers)
 
@@ -119,7 +123,6 @@ async def _warn_of_names_alike(database_url: str) -> None:
 
 
 def _application(database_url: str, settings: Settings) -> "Application":
-    # Imported in the worker, since the Prometheus client reads its directory at import.
     from service.app import create_app
 
     return create_app(database_url, settings)
