@@ -25,16 +25,16 @@ async def read_all(
     declared = headers.get(b"content-length", b"")
     if declared.isdigit() and int(declared) > most:
         raise too_large(most)
-    body, is_complete = b"", False
+    body, is_complete = bytearray(), False
     while not is_complete:
         message: Any = await receive()
-        body += message["body"]
-        is_complete = not message["more_body"]
+        body += message.get("body", b"")
+        is_complete = not message.get("more_body", False)
         if len(body) > most:
             raise too_large(most)
     if body:
         check_type(headers.get(b"content-type", b"").decode("latin-1"), media_types)
-    return body
+    return bytes(body)
 
 
 async def respond(
