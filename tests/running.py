@@ -96,8 +96,13 @@ class Running:
         return [child for child in self._children() if not _listens(child)]
 
     def _children(self) -> list[psutil.Process]:
-        children = psutil.Process(self.process.pid).children()
-        return [child for child in children if "postgres" not in " ".join(child.cmdline())]
+        return [
+            child
+            for child in psutil.Process(self.process.pid).children()
+            # A database server that was killed stays a zombie, which has no command line.
+            if child.status() != psutil.STATUS_ZOMBIE
+            and "postgres" not in " ".join(child.cmdline())
+        ]
 
 
 @contextmanager
