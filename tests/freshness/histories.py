@@ -12,8 +12,19 @@ the answer began, nor before the state of any answer which did; and about none w
 the answer ended. Take the answers in the order in which they began, and give each the earliest state
 that it may be about and that says the same. Since an answer limits later ones only from below, the
 earliest state is always the best. If an answer has no such state, no choice of instants explains it.
+If all have one, there are such instants: put changes and answers in the order of their states, each
+change before the answers about its state, and those in the order in which they began. Then give each
+the latest begin so far: nothing that comes before it began after it ended.
 
-A change whose outcome is unknown is made again until it is acknowledged; its begin is the first try's.
+An answer depends on much: who owns the domain, and whether that account is suspended, what it is
+called, and whether it shows its name. Each state is all of that together, so an answer with the name
+of one state and the permission of another is about no state.
+
+A change whose outcome is unknown is made again until it is acknowledged. Its begin is the first try's,
+its end the last one's, and it may take effect at any instant in between, once. That holds because
+nobody gives up a try before the service has ended it, so none is left behind, and because a try waits
+for the locks of any whose commit is still under way. What was never acknowledged has no end: it may
+take effect at any instant after its begin, or never, but not be taken back.
 """
 
 import heapq
