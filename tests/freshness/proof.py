@@ -1,169 +1,146 @@
-"""Let companies change while others ask and processes fail, and check every answer.
+"""Let companies change while clients ask and processes fail, and check every answer.
 
-Four processes of `confirmed-owner run` answer from one database. What happens to them:
-
-- a process that serves is stopped for a while (SIGSTOP, SIGCONT), or killed (`kill -9`),
-- connections to the database are cut (`pg_terminate_backend`), or all wait for a lock,
-- the database server is killed, and `run` starts it again.
+Four server processes of `confirmed-owner run` answer from one database.
 """
 
 import asyncio
+import itertools
 import random
-import signal
+import sys
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import asyncpg
+import httpx
 import msgspec
-import psutil
 
 from service.postgres.embedded import embedded_postgres
 from service.postgres.pools import open_database
-from tests.builders import World
-from tests.freshness.histories import Violation
-from tests.freshness.town import Town
-from tests.kept import Processes
-from tests.running import environment, free_port, running
+from tests.builders import NO_VERIFIED, VERIFIED, World
+from tests.freshness.asking import Asker
+from tests.freshness.changes import Changer
+from tests.freshness.faults import KINDS, Faults
+from tests.freshness.town import PATIENCE, Town, now
+from tests.ownership.authority import authority
+from tests.running import environment, running
 
 PROCESSES = 4
-FAULTS = ("stopped", "killed", "cut off", "locked", "database killed")
+
+# Answers are checked when there are so many, and all again whenever there are so many times as many, so
+# that a run which goes wrong ends soon.
+_FIRST_CHECKED, _CHECKED_AGAIN = 5_000, 1.4
 
 Say = Callable[[str], None]
 
 
 class Scale(msgspec.Struct, frozen=True):
-    """How many answers there are at least, about how many domains, for whom, and which faults."""
+    """How many answers there are at least, about whom, for whom, and what fails meanwhile.
+
+    A call about many asks about all certificates of all owners.
+    """
 
     answers: int
-    owners: int = 12
-    viewers: int = 8
-    clients: int = 2
-    """Of each viewer."""
-    many: float = 0.3
-    """How large a part of the calls is about all domains."""
-    faults: Sequence[str] = FAULTS
-    most_seconds: float = 3600
+    owners: int = 25
+    certificates: int = 40
+    """Of each owner."""
+    viewers: int = 2
+    one_by_one: int = 8
+    """So many clients of each viewer ask one by one. One more asks about all at once."""
+    rest: float = 1.0
+    """How many seconds an owner rests between two changes, on average."""
+    pause: float = 0.25
+    """How many seconds a client rests between two calls about all, on average."""
+    faults: Sequence[str] = KINDS
+    answers_a_fault: int = 14_000
 
 
 class Proof(msgspec.Struct, frozen=True):
-    """What came of it: what nothing explains, what failed responses gave away, and how much there was.
+    """What came of it: what was told wrongly, and how much there was.
 
-    Each violation has the viewer's and the owner's names. `failures` are of calls and changes.
+    `names` counts answers that named an owner while it could not be told by that name. `failures`
+    are of calls and changes.
     """
 
-    violations: Sequence[tuple[str, str, Violation]]
-    leaks: Sequence[str]
-    answers: int
+    wrong: Sequence[str]
+    names: int
     seconds: float
+    answers: Mapping[str, int]
     changes: Mapping[str, int]
     faults: Mapping[str, int]
     failures: Mapping[str, int]
 
 
-async def prove(scale: Scale, choice: random.Random, say: Say = lambda text: None) -> Proof:
-    """Run it until there are enough answers, and check them."""
-    with tempfile.TemporaryDirectory() as directory:
-        state = Path(directory) / "state"
-        env = environment(state, WORKERS=str(PROCESSES), PORT=str(free_port()), ACCESS_LOG="false")
-        with running(env, Path(directory) / "log") as service, embedded_postgres(state) as url:
-            processes = Processes(env, Path(directory) / "log", service, 0)
-            async with open_database(url, general=20) as database:
-                town = Town(World(database, None), service.port, choice)  # type: ignore[arg-type]
-                await town.settle(scale.owners, scale.viewers)
-                started = time.monotonic()
-                faults = _Faults(processes, url, scale.faults, choice)
-                async with asyncio.TaskGroup() as group:
-                    keeping = group.create_task(processes.keep())
-                    failing = group.create_task(faults.strike())
-                    for owner in town.owners:
-                        group.create_task(town.change(owner))
-                    for viewer in range(scale.viewers):
-                        for _ in range(scale.clients):
-                            group.create_task(town.ask(viewer, scale.many))
-                    told = 0
-                    while town.given < scale.answers:
-                        await asyncio.sleep(0.1)
-                        assert time.monotonic() < started + scale.most_seconds, town.failures
-                        if town.given // 100_000 > told:
-                            told = town.given // 100_000
-                            say(f"{town.given:,} answers")
-                    failing.cancel()
-                    town.is_over = True
-                    with suppress(asyncio.CancelledError):
-                        await failing
-                    keeping.cancel()
-                seconds = time.monotonic() - started
-                found = [
-                    (viewer.name, owner.company.name, violation)
-                    for owner, viewer, violation in town.violations()
-                ]
-            processes.stop()
-    return Proof(found, town.leaks, town.given, seconds, town.changes, faults.struck, town.failures)
-
-
-class _Faults:
-    """What fails, one after the other."""
-
-    def __init__(
-        self,
-        processes: Processes,
-        url: str,
-        kinds: Sequence[str],
-        choice: random.Random,
-    ) -> None:
-        self._processes = processes
-        self._url = url
-        self._kinds = kinds
-        self._random = choice
-        self.struck: Counter[str] = Counter()
-
-    async def strike(self) -> None:
-        """Let something fail every second or two, each kind in turn, until this is canceled."""
-        faults: Mapping[str, Callable[[], Awaitable[None]]] = {
-            "stopped": self._stop_a_process,
-            "killed": self._kill_a_process,
-            "cut off": self._cut_off,
-            "locked": self._lock,
-            "database killed": self._kill_the_database,
-        }
-        while self._kinds:
-            for kind in self._random.sample(self._kinds, len(self._kinds)):
-                await asyncio.sleep(self._random.uniform(0.5, 2))
-                with suppress(psutil.Error, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                    await faults[kind]()
-                    self.struck[kind] += 1
-
-    async def _stop_a_process(self) -> None:
-        process = self._random.choice(self._processes.found("server"))
-        process.send_signal(signal.SIGSTOP)
-        try:
-            await asyncio.sleep(self._random.uniform(0.2, 1.5))
-        finally:
-            process.send_signal(signal.SIGCONT)
-
-    async def _kill_a_process(self) -> None:
-        self._processes.kill("server", self._random)
-
-    async def _kill_the_database(self) -> None:
-        self._processes.kill("postmaster", self._random)
-
-    async def _cut_off(self) -> None:
-        await self._execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE usename = current_user AND pid <> pg_backend_pid() AND random() < 0.5"
+async def prove(scale: Scale, choice: random.Random, say: Say) -> Proof:
+    """Run until there are enough answers, or one that is wrong."""
+    with tempfile.TemporaryDirectory() as directory, authority() as zone:
+        state, log = Path(directory) / "state", Path(directory) / "log"
+        env = environment(
+            state, WORKERS=str(PROCESSES), DNS_RESOLVERS=str(zone.server), ACCESS_LOG="false"
         )
+        with running(env, log) as service, embedded_postgres(state) as url:
+            async with (
+                open_database(url, general=20) as database,
+                httpx.AsyncClient(base_url=service.url) as client,
+            ):
+                town = Town(World(database, client), service.port, zone, choice)
+                await town.settle(scale.owners, scale.viewers, scale.certificates)
+                faults = Faults(service, state, url, choice)
+                began = now()
+                try:
+                    await _run(town, faults, scale, say)
+                finally:
+                    seconds = now() - began
+                    if town.wrong or sys.exc_info()[0] is not None:
+                        say(log.read_text()[-20_000:])
+    found = town.violations()
+    return Proof(
+        [*town.wrong, *(town.excerpt(*each) for each in found)],
+        sum(each.answer.told not in (NO_VERIFIED, VERIFIED, None) for _, _, each in found),
+        seconds,
+        town.given,
+        Counter(step.kind for owner in town.owners for step in owner.steps),
+        faults.struck,
+        town.failures,
+    )
 
-    async def _lock(self) -> None:
-        # Longer than a statement may take, so that all connections for answers are taken.
-        await self._execute("BEGIN; LOCK TABLE visibility_grant; SELECT pg_sleep(0.8); COMMIT")
 
-    async def _execute(self, statement: str) -> None:
-        connection = await asyncpg.connect(self._url, timeout=5)
-        try:
-            await connection.execute(statement, timeout=5)
-        finally:
-            connection.terminate()
+async def _run(town: Town, faults: Faults, scale: Scale, say: Say) -> None:
+    began = now()
+    async with asyncio.TaskGroup() as group:
+        for number in range(scale.owners):
+            group.create_task(Changer(town, number).run(scale.rest))
+        for viewer in range(scale.viewers):
+            group.create_task(Asker(town, viewer).ask_about_all(scale.pause))
+            for _ in range(scale.one_by_one):
+                group.create_task(Asker(town, viewer).ask_one_by_one())
+        failing = group.create_task(_fail(town, faults, scale))
+        check_at = _FIRST_CHECKED
+        while town.given.total() < scale.answers or not failing.done():
+            await _more_answers(town)
+            if town.given.total() < check_at:
+                continue
+            say(f"{town.given.total():,} answers after {now() - began:.0f} s")
+            check_at = round(check_at * _CHECKED_AGAIN)
+            if town.wrong or town.violations():
+                failing.cancel()
+                break
+        town.is_over = True
+
+
+async def _more_answers(town: Town) -> None:
+    """Wait for some, which come again soon after any fault."""
+    given, deadline = town.given.total(), now() + PATIENCE
+    while town.given.total() == given:
+        await asyncio.sleep(0.05)
+        assert now() < deadline, f"no answers for {PATIENCE} seconds: {town.failures}"
+
+
+async def _fail(town: Town, faults: Faults, scale: Scale) -> None:
+    """Let each kind fail in turn, in any order, as often as there are enough answers in between."""
+    times = max(len(scale.faults), scale.answers // scale.answers_a_fault) if scale.faults else 0
+    kinds = itertools.cycle(town.random.sample(scale.faults, len(scale.faults)))
+    for number, kind in enumerate(itertools.islice(kinds, times), start=1):
+        while town.given.total() < scale.answers * number / (times + 1):
+            await _more_answers(town)
+        await faults.strike(kind)
