@@ -19,6 +19,7 @@ def kept_running(work: Callable[[], None]) -> Iterator[None]:
     fork = multiprocessing.get_context("fork")
     lifeline()
     leaving = threading.Event()
+    begun = threading.Event()
 
     def child() -> None:
         # An interrupt is meant for the parent, which ends this process when it is ready.
@@ -30,7 +31,10 @@ def kept_running(work: Callable[[], None]) -> Iterator[None]:
     def keep() -> None:
         while not leaving.is_set():
             process = fork.Process(target=child)
-            process.start()
+            try:
+                process.start()
+            finally:
+                begun.set()
             while process.is_alive() and not leaving.is_set():
                 process.join(0.2)
             deadline = time.monotonic() + PATIENCE
@@ -44,6 +48,8 @@ def kept_running(work: Callable[[], None]) -> Iterator[None]:
 
     keeper = threading.Thread(target=keep)
     keeper.start()
+    # A process forked meanwhile would hold open what tells this one that another has ended.
+    begun.wait()
     try:
         yield
     finally:
