@@ -5,8 +5,8 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 NODE_MODULES := tests/openapi/node_modules
 
-.PHONY: setup run test chromium check npm explore mutants bench siege kills freshness spreadsheets libreoffice \
-	openapi schema lock clean
+.PHONY: setup run test chromium check npm explore mutants bench wrk siege kills freshness spreadsheets \
+	libreoffice openapi schema lock clean
 
 setup: .venv/for-running
 
@@ -58,9 +58,19 @@ explore: .venv/for-testing
 mutants: .venv/for-testing
 	$(BIN)/python -m tests.mutants
 
-# Needs wrk: apt-get install wrk. `PARTS="bulk batch"` measures only those.
-bench: .venv/for-testing
-	$(BIN)/python -m tests.bench $(PARTS)
+# Ends within ten minutes. `ONLY="single peer"` measures only those parts.
+bench: .venv/for-testing wrk
+	$(BIN)/python -m tests.bench $(ONLY)
+
+# What puts load on servers: installed where that may be done, else told how.
+wrk:
+	@command -v wrk >/dev/null || { \
+		echo "Installing Debian's wrk, for the benchmark"; \
+		sudo=$$(test "$$(id -u)" = 0 || echo "sudo -n"); \
+		$$sudo apt-get update -qq && $$sudo apt-get install -qq -y --no-install-recommends wrk \
+			>/dev/null; } || { \
+		echo "The benchmark needs wrk. Install it with: sudo apt-get install wrk"; \
+		exit 1; }
 
 # Attacks the service, and measures what others feel. `ATTACKS="…"` names some of them.
 siege: .venv/for-testing

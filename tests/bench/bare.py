@@ -1,6 +1,7 @@
-"""The baseline for the endpoint: Litestar handlers that return fixed bytes.
+"""What the endpoint is compared with: servers that read a request's body and return fixed bytes.
 
-`python -m tests.bench.bare PORT BODY` serves them the way `confirmed-owner run` does.
+`python -m tests.bench.bare PORT handler|callable BODY` serves a Litestar handler, or an ASGI callable
+without any framework, the way `confirmed-owner run` serves.
 """
 
 import sys
@@ -9,11 +10,11 @@ from typing import Any
 from litestar import Litestar, Request, Response, post
 
 from service.processes.logs import configure_logs
-from service.processes.serving import serve
+from service.processes.serving import Application, serve
 
 
-def bare_app(body: bytes) -> Litestar:
-    """`POST /{cert_id}` reads its request, like the endpoint; `POST /unread/{cert_id}` doesn't."""
+def handler(body: bytes) -> Application:
+    """A Litestar application with one route."""
 
     @post("/{cert_id:str}", status_code=200)
     async def bare(request: Request[Any, Any, Any], cert_id: str) -> Response[bytes]:
@@ -21,15 +22,29 @@ def bare_app(body: bytes) -> Litestar:
         await request.body()
         return Response(body, media_type="application/json")
 
-    @post("/unread/{cert_id:str}", status_code=200)
-    async def unread(cert_id: str) -> Response[bytes]:
-        del cert_id
-        return Response(body, media_type="application/json")
+    return Litestar([bare], openapi_config=None)
 
-    return Litestar([bare, unread], openapi_config=None)
+
+def bare_callable(body: bytes) -> Application:
+    """The floor: the least that a request costs on this server."""
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+
+    async def floor(scope: Any, receive: Any, send: Any) -> None:
+        # Refusing the lifespan is how an application says that it has none.
+        assert scope["type"] == "http"
+        while (await receive()).get("more_body", False):
+            pass
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return floor
 
 
 if __name__ == "__main__":
     configure_logs("console")
-    port, body = int(sys.argv[1]), sys.argv[2].encode()
-    serve(lambda: bare_app(body), "127.0.0.1", port, 1)
+    port, kind, body = int(sys.argv[1]), sys.argv[2], sys.argv[3].encode()
+    make = {"handler": handler, "callable": bare_callable}[kind]
+    serve(lambda: make(body), "127.0.0.1", port, 1)

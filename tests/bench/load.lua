@@ -1,19 +1,20 @@
 -- Asks about another certificate with each request; prints what it measured as JSON.
--- Arguments: the path's beginning, the Authorization header, the first certificate's number.
-local prefix, number
+-- Arguments: the Authorization header, the body, the first certificate's number, and how many there are.
+local number, certificates
 
 function init(arguments)
-    prefix = arguments[1]
     wrk.method = "POST"
-    wrk.headers["Authorization"] = arguments[2]
+    wrk.headers["Authorization"] = arguments[1]
     wrk.headers["Content-Type"] = "application/json"
-    wrk.body = '{"insights": {"properties": ["confirmed_owner", "domain"]}}'
+    wrk.body = arguments[2]
     number = tonumber(arguments[3])
+    certificates = tonumber(arguments[4])
 end
 
 function request()
-    number = number + 1
-    return wrk.format(nil, string.format("%s%040x", prefix, number))
+    number = number % certificates + 1
+    local first = number * number % 2147483647 * 1103515 % 2147483647
+    return wrk.format(nil, string.format("/%08x%032x", first, number))
 end
 
 function done(summary, latency)
