@@ -59,7 +59,7 @@ mutants: .venv/for-testing
 	$(BIN)/python -m tests.mutants
 
 # Ends within ten minutes. `ONLY="single peer"` measures only those parts.
-bench: .venv/for-testing wrk
+bench: .venv/for-bench wrk
 	$(BIN)/python -m tests.bench $(ONLY)
 
 # What puts load on servers: installed where that may be done, else told how.
@@ -111,6 +111,8 @@ lock: .venv/for-testing
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		--group build --group dev --constraint requirements.lock pyproject.toml \
 		--output-file requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--group bench --constraint requirements-dev.lock --output-file requirements-bench.lock
 
 clean:
 	rm -rf .venv $(NODE_MODULES)
@@ -123,6 +125,10 @@ clean:
 
 .venv/for-testing: requirements-dev.lock .venv/for-running
 	$(PIP) --require-hashes -r requirements-dev.lock
+	touch $@
+
+.venv/for-bench: requirements-bench.lock .venv/for-testing
+	$(PIP) --require-hashes -r requirements-bench.lock
 	touch $@
 
 $(NODE_MODULES)/.package-lock.json: tests/openapi/package.json tests/openapi/package-lock.json | npm

@@ -26,6 +26,7 @@ from tests.bench.parts import (
     database,
     dns,
     growth,
+    peer,
     processes,
     single,
     storage,
@@ -34,6 +35,7 @@ from tests.bench.parts import (
 
 PARTS: dict[str, Callable[[Bench], Iterable[Figure]]] = {
     "single": single.measure,
+    "peer": peer.measure,
     "database": database.measure,
     "growth": growth.measure,
     "processes": processes.measure,
