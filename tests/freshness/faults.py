@@ -4,8 +4,7 @@ import asyncio
 import random
 import signal
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import asyncpg
@@ -25,6 +24,12 @@ _BACKENDS_STOPPED = 4
 _LOCKED = 0.8
 
 
+# A process that is none, no process at all, or a server that doesn't listen.
+_NOT_THERE = (
+    psutil.Error, IndexError, ValueError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError
+)  # fmt: skip
+
+
 class Faults:
     """Lets one thing after the other fail, on the machine that everything runs on."""
 
@@ -36,23 +41,31 @@ class Faults:
         self.struck: Counter[str] = Counter()
 
     async def strike(self, kind: str) -> None:
-        """Let something of a kind fail, and repair what doesn't repair itself."""
-        await _FAULTS[kind](self)
+        """Let something of a kind fail, once what failed last is there again."""
+        deadline = now() + PATIENCE
+        while True:
+            try:
+                await _FAULTS[kind](self)
+                break
+            except _NOT_THERE:
+                if now() > deadline:
+                    raise
+            await asyncio.sleep(0.1)
         self.struck[kind] += 1
 
     async def _stop_server(self) -> None:
-        await _stop(await self._one_of(self._service.workers), *_SERVER_STOPS, self._random)
+        await _stop(self._random.choice(self._service.workers()), *_SERVER_STOPS, self._random)
 
     async def _kill_server(self) -> None:
-        (await self._one_of(self._service.workers)).kill()
+        self._random.choice(self._service.workers()).kill()
 
     async def _stop_backend(self) -> None:
         for _ in range(_BACKENDS_STOPPED):
-            await _stop(await self._one_of(self._busy_backends), *_BACKEND_STOPS, self._random)
+            await _stop(self._random.choice(self._busy_backends()), *_BACKEND_STOPS, self._random)
 
     async def _kill_backend(self) -> None:
         """The server ends all others, too, and recovers as after a crash."""
-        (await self._one_of(self._backends)).kill()
+        self._random.choice(self._backends()).kill()
 
     async def _cut_off(self) -> None:
         await self._execute(
@@ -67,7 +80,7 @@ class Faults:
 
     async def _restart_database(self) -> None:
         """`run` starts it again."""
-        server = await self._one_of(lambda: servers(self._state))
+        (server,) = servers(self._state)
         server.send_signal(self._random.choice((signal.SIGINT, signal.SIGKILL)))
 
     def _backends(self) -> list[psutil.Process]:
@@ -81,25 +94,8 @@ class Faults:
     def _busy_backends(self) -> list[psutil.Process]:
         return [each for each in self._backends() if not each.cmdline()[0].endswith("idle")]
 
-    async def _one_of(self, find: Callable[[], Sequence[psutil.Process]]) -> psutil.Process:
-        """Wait until there is one, since the last fault may have left none."""
-        deadline = now() + PATIENCE
-        while True:
-            with suppress(psutil.Error):
-                if found := find():
-                    return self._random.choice(found)
-            assert now() < deadline
-            await asyncio.sleep(0.01)
-
     async def _execute(self, statement: str) -> None:
-        deadline = now() + PATIENCE
-        while True:
-            try:
-                connection = await asyncpg.connect(self._url, timeout=5)
-                break
-            except (OSError, asyncpg.PostgresError):
-                assert now() < deadline
-                await asyncio.sleep(0.1)
+        connection = await asyncpg.connect(self._url, timeout=5)
         try:
             await connection.execute(statement, timeout=10)
         finally:

@@ -22,6 +22,7 @@ from tests.freshness.asking import Asker
 from tests.freshness.changes import Changer
 from tests.freshness.faults import KINDS, Faults
 from tests.freshness.town import PATIENCE, Town, now
+from tests.kept import Processes
 from tests.ownership.authority import authority
 from tests.running import environment, running
 
@@ -93,6 +94,7 @@ async def prove(scale: Scale, choice: random.Random, say: Say) -> Proof:
                     seconds = now() - began
                     if town.wrong or sys.exc_info()[0] is not None:
                         say(log.read_text()[-20_000:])
+                    Processes(env, log, service, 0).stop()
     found = town.violations()
     return Proof(
         [*town.wrong, *(town.excerpt(*each) for each in found)],
