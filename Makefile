@@ -80,7 +80,8 @@ siege: .venv/for-testing
 kills: .venv/for-testing
 	$(BIN)/python -m tests.batches.killing
 
-# Checks a million answers, given while companies change and processes fail. `ANSWERS=… SEED=…`
+# Checks a million answers, given while companies change and processes fail.
+# `ANSWERS=1000000 SEED=… FAULTS=no`
 freshness: .venv/for-testing
 	$(BIN)/python -m tests.freshness
 

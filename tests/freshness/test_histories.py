@@ -46,6 +46,9 @@ NONE, VERIFIED, ACME, APEX = "none", "verified", "Acme", "Apex"
             [(1, NEVER, ACME)], [(5, 6, NONE), (8, 9, ACME)], True, id="an unknown outcome, late"
         ),
         pytest.param(
+            [(1, NEVER, ACME)], [(5, 6, NONE), (8, 9, NONE)], True, id="an unknown outcome, never"
+        ),
+        pytest.param(
             [(1, NEVER, ACME)],
             [(5, 6, ACME), (8, 9, NONE)],
             False,
