@@ -89,11 +89,13 @@ def _figures(rounds: Rounds, kind: str, case: str, connections: int) -> Iterator
         rounds.ratios("p99_ms", ours, bare),
         at_most=2 if is_busy else None,
     )
-    yield from cpu_figures(key, case, rounds, ours)
+    server, postgres = cpu_figures(key, case, rounds, ours)
+    yield server
     yield Figure(
         f"{key}.cpu_ratio_to_bare",
         case,
-        "CPU of the serving process, as a multiple of the bare handler's",
+        "the same, as a multiple of the bare handler's",
         rounds.ratios("server_us", ours, bare),
         at_most=0.8 if is_busy else None,
     )
+    yield postgres
