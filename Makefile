@@ -5,8 +5,20 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 NODE_MODULES := tests/openapi/node_modules
 
-.PHONY: setup run test chromium check npm explore mutants bench wrk siege kills freshness spreadsheets \
-	libreoffice openapi schema lock clean
+.PHONY: setup run test chromium pgbouncer check npm explore mutants bench wrk siege kills freshness \
+	spreadsheets libreoffice openapi schema lock clean
+
+# Installs packages of Debian's where that may be done, else tells how: the packages, a command that
+# succeeds if they are there, and what needs them.
+define debian
+	@{ $(2); } >/dev/null || { \
+		echo "Installing Debian's packages for $(3): $(1)"; \
+		sudo=$$(test "$$(id -u)" = 0 || echo "sudo -n"); \
+		$$sudo apt-get update -qq && \
+			$$sudo apt-get install -qq -y --no-install-recommends $(1) >/dev/null; } || { \
+		echo "Missing for $(3). Install it with: sudo apt-get install $(1)"; \
+		exit 1; }
+endef
 
 setup: .venv/for-running
 
@@ -15,18 +27,14 @@ run: .venv/for-running
 	exec $(BIN)/confirmed-owner run
 
 # More processes than most machines have to spare, since many tests wait for others.
-test: .venv/for-testing chromium
+test: .venv/for-testing chromium pgbouncer
 	$(BIN)/pytest --numprocesses 3 --dist worksteal
 
-# The browser that pages are tested with: installed where that may be done, else told how.
 chromium:
-	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { \
-		echo "Installing Debian's Chromium, for the tests of pages"; \
-		sudo=$$(test "$$(id -u)" = 0 || echo "sudo -n"); \
-		$$sudo apt-get update -qq && $$sudo apt-get install -qq -y --no-install-recommends chromium \
-			>/dev/null; } || { \
-		echo "The tests of pages need Chromium. Install it with: sudo apt-get install chromium"; \
-		exit 1; }
+	$(call debian,chromium,command -v chromium || command -v chromium-browser,the tests of pages)
+
+pgbouncer:
+	$(call debian,pgbouncer,test -x /usr/sbin/pgbouncer,the tests of calls by way of PgBouncer)
 
 check: .venv/for-testing $(NODE_MODULES)/.package-lock.json
 	$(BIN)/ruff check .
@@ -37,15 +45,8 @@ check: .venv/for-testing $(NODE_MODULES)/.package-lock.json
 	REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true \
 		$(NODE_MODULES)/.bin/redocly lint openapi.yaml --config tests/openapi/redocly.yaml
 
-# What installs the linter of openapi.yaml: installed where that may be done, else told how.
 npm:
-	@command -v npm >/dev/null || { \
-		echo "Installing Debian's Node.js and npm, for the linter of openapi.yaml"; \
-		sudo=$$(test "$$(id -u)" = 0 || echo "sudo -n"); \
-		$$sudo apt-get update -qq && $$sudo apt-get install -qq -y --no-install-recommends nodejs npm \
-			>/dev/null; } || { \
-		echo "The linter of openapi.yaml needs npm. Install it with: sudo apt-get install nodejs npm"; \
-		exit 1; }
+	$(call debian,nodejs npm,command -v npm,the linter of openapi.yaml)
 
 # Looks for longer than the tests do: the API's document against the service, the decision against
 # its oracle, names in disguise, and batches of any order and any text.
@@ -62,15 +63,8 @@ mutants: .venv/for-testing
 bench: .venv/for-bench wrk
 	$(BIN)/python -m tests.bench $(ONLY)
 
-# What puts load on servers: installed where that may be done, else told how.
 wrk:
-	@command -v wrk >/dev/null || { \
-		echo "Installing Debian's wrk, for the benchmark"; \
-		sudo=$$(test "$$(id -u)" = 0 || echo "sudo -n"); \
-		$$sudo apt-get update -qq && $$sudo apt-get install -qq -y --no-install-recommends wrk \
-			>/dev/null; } || { \
-		echo "The benchmark needs wrk. Install it with: sudo apt-get install wrk"; \
-		exit 1; }
+	$(call debian,wrk,command -v wrk,the benchmark)
 
 # Attacks the service, and measures what others feel. `ATTACKS="…"` names some of them.
 siege: .venv/for-testing
@@ -89,15 +83,8 @@ freshness: .venv/for-testing
 spreadsheets: .venv/for-testing libreoffice
 	$(BIN)/python -m tests.batches.spreadsheets
 
-# The spreadsheet that results are opened in: installed where that may be done, else told how.
 libreoffice:
-	@command -v soffice >/dev/null || { \
-		echo "Installing Debian's LibreOffice Calc, to open results in it"; \
-		sudo=$$(test "$$(id -u)" = 0 || echo "sudo -n"); \
-		$$sudo apt-get update -qq && $$sudo apt-get install -qq -y --no-install-recommends \
-			libreoffice-calc >/dev/null; } || { \
-		echo "This needs LibreOffice. Install it with: sudo apt-get install libreoffice-calc"; \
-		exit 1; }
+	$(call debian,libreoffice-calc,command -v soffice,opening results in a spreadsheet)
 
 openapi: .venv/for-running
 	$(BIN)/confirmed-owner openapi > openapi.yaml

@@ -76,7 +76,9 @@ def create_app(database_url: str, settings: Settings) -> Litestar:
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        async with open_database(database_url) as database:
+        async with open_database(
+            settings.pooler_url or database_url, is_pooler=settings.pooler_url is not None
+        ) as database:
             app.state.settings = settings
             app.state.database = database
             app.state.secret = load_secret(settings.secret_key, settings.state_dir)

@@ -59,6 +59,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     database_url: str | None = None
     """PostgreSQL 15 or newer; None means the embedded server."""
+    pooler_url: str | None = None
+    """A pooler before it that lends sessions by transaction; None means calls need none."""
     state_dir: Path = Path("var")
     """Where the embedded database and our other files live."""
     host: str = "127.0.0.1"
@@ -99,6 +101,7 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     public_url = _public_url(environ, f"http://{f'[{host}]' if ':' in host else host}:{port}")
     return Settings(
         database_url=_database_url(environ),
+        pooler_url=_pooler_url(environ),
         state_dir=Path(environ.get("STATE_DIR") or "var").absolute(),
         host=host,
         port=port,
@@ -141,14 +144,22 @@ def _whole_number_or_none(environ: Mapping[str, str], name: str, *, highest: int
     return int(text)
 
 
-def _database_url(environ: Mapping[str, str]) -> str | None:
-    url = environ.get("DATABASE_URL")
+def _database_url(environ: Mapping[str, str], name: str = "DATABASE_URL") -> str | None:
+    url = environ.get(name)
     if not url:
         return None
-    parts = _split(url)
-    if parts is None or parts.scheme not in ("postgresql", "postgres"):
+    scheme, _, rest = url.partition("://")
+    hosts = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")[2].split(",")
+    if scheme not in ("postgresql", "postgres") or not all(_split(f"//{host}") for host in hosts):
         # The value may hold a password, so repeat only what precedes the first colon.
-        raise InvalidInput("DATABASE_URL", f"{url.partition(':')[0]}:…", "a postgresql:// URL")
+        raise InvalidInput(name, f"{url.partition(':')[0]}:…", "a postgresql:// URL")
+    return url
+
+
+def _pooler_url(environ: Mapping[str, str]) -> str | None:
+    url = _database_url(environ, "POOLER_URL")
+    if url is not None and not environ.get("DATABASE_URL"):
+        raise InvalidInput("POOLER_URL", "…", "unset, or set together with DATABASE_URL")
     return url
 
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import httpx
+import msgspec
 import pytest
 from hypothesis import settings as hypothesis_settings
 from litestar import Litestar
@@ -130,7 +131,12 @@ async def living(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture(scope="session")
 async def client(migrated_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with living(create_app(migrated_url, SETTINGS)) as client:
+    """A client of the service, which uses the pooler at POOLER_URL, if there is one."""
+    settings = SETTINGS
+    if pooler := os.environ.get("POOLER_URL"):
+        pooled = urlunsplit(urlsplit(pooler)._replace(path=urlsplit(migrated_url).path))
+        settings = msgspec.structs.replace(SETTINGS, pooler_url=pooled)
+    async with living(create_app(migrated_url, settings)) as client:
         yield client
 
 

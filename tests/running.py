@@ -28,8 +28,8 @@ def environment(state_dir: Path, **settings: str) -> dict[str, str]:
     ours = (
         "ACCESS_LOG", "ANSWERS_RETENTION_MONTHS", "CONFIRMED_OWNER_API_KEY", "CONFIRMED_OWNER_URL",
         "DATABASE_URL", "DNS_RESOLVERS", "FACTS_RETENTION_DAYS", "HOST", "LOCAL_RETAIN",
-        "LOG_FORMAT", "LOG_SIGNING_KEY", "MAIL_FROM", "PORT", "PUBLIC_URL", "SECRET_KEY",
-        "SMTP_URL", "TRUSTEDFORM_API_KEY", "TRUSTEDFORM_URL", "WORKERS",
+        "LOG_FORMAT", "LOG_SIGNING_KEY", "MAIL_FROM", "POOLER_URL", "PORT", "PUBLIC_URL",
+        "SECRET_KEY", "SMTP_URL", "TRUSTEDFORM_API_KEY", "TRUSTEDFORM_URL", "WORKERS",
     )  # fmt: skip
     rest = {name: value for name, value in os.environ.items() if name not in ours}
     return {**rest, "STATE_DIR": str(state_dir), "PYTHONPATH": str(ROOT), **settings}

@@ -27,6 +27,7 @@ def test_empty_variable_counts_as_unset() -> None:
             "FACTS_RETENTION_DAYS",
             "HOST",
             "MAIL_FROM",
+            "POOLER_URL",
             "PORT",
             "PUBLIC_URL",
             "SECRET_KEY",
@@ -69,6 +70,10 @@ def test_public_url(given: dict[str, str], url: str) -> None:
         ("DATABASE_URL", "mysql://host/db"),
         ("DATABASE_URL", "postgresql://[x/db"),
         ("DATABASE_URL", "postgresql://host:port/db"),
+        ("DATABASE_URL", "postgresql://one:5432,two:port/db"),
+        ("DATABASE_URL", "postgresql:/db"),
+        # Jobs and migrations need the database itself.
+        ("POOLER_URL", "postgresql://host/db"),
         ("LOG_FORMAT", "xml"),
         ("FACTS_RETENTION_DAYS", "0"),
         ("FACTS_RETENTION_DAYS", "a week"),
@@ -101,10 +106,25 @@ def test_wrong_setting_is_named(name: str, value: str) -> None:
         load_settings({name: value})
 
 
-def test_password_in_a_wrong_database_url_is_not_repeated() -> None:
+@pytest.mark.parametrize("name", ["DATABASE_URL", "POOLER_URL"])
+def test_password_in_a_wrong_database_url_is_not_repeated(name: str) -> None:
     with pytest.raises(InvalidInput) as raised:
-        load_settings({"DATABASE_URL": "postgres+x://user:secret@host/db"})
+        load_settings({name: "postgres+x://user:secret@host/db"})
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://",
+        "postgresql:///db?host=/run/postgresql",
+        "postgres://user:p%40ss@[::1]:5433/db?sslmode=require",
+        "postgresql://user@one:5432,two:5433,three/db?target_session_attrs=read-write",
+    ],
+)
+def test_database_has_any_number_of_hosts(url: str) -> None:
+    settings = load_settings({"DATABASE_URL": url, "POOLER_URL": url})
+    assert (settings.database_url, settings.pooler_url) == (url, url)
 
 
 @pytest.mark.parametrize(

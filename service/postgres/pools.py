@@ -16,7 +16,9 @@ from asyncpg.pool import PoolConnectionProxy
 from service.errors import TooManyCalls, Unavailable
 from service.postgres import shares
 from service.postgres.health import OUT_OF_REACH, SILENT_FOR, Health, unavailable_when_out_of_reach
+from service.postgres.hosts import connect_to_primary
 from service.postgres.keepalive import SERVER_SIDE, KeptAlive
+from service.postgres.pooler import by_transaction
 from service.postgres.shares import Shares
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
@@ -35,13 +37,22 @@ FOR_SLOW_ANSWERS = 1
 # One for readiness, and one for the numbers in the metrics, which must not hold it up.
 FOR_PROBES = 2
 
+_NAMED = {"application_name": "confirmed-owner"}
+
 # Every session's settings. JIT compilation would take longer than our statements run.
 _SESSION = {
-    "application_name": "confirmed-owner",
+    **_NAMED,
     "jit": "off",
     "timezone": "UTC",
-    **SERVER_SIDE,
 }
+
+# What else a session has that is ours alone. By the last one we can tell that none was ignored.
+_DIRECT = {**SERVER_SIDE, "confirmed_owner.settings": "kept"}
+_ARE_SETTINGS_KEPT = "SELECT current_setting('confirmed_owner.settings', true)"
+
+# Replicas that commits wait for show a change before its own request returns. Without any, this is
+# as fast as the default. Answers don't wait for it: nobody reads them there at once.
+_CHANGING = {"synchronous_commit": "remote_apply"}
 
 # Our code never waits inside a transaction. If it did, it would keep its locks.
 _IDLE_DEADLINE = {"idle_in_transaction_session_timeout": "10s"}
@@ -100,7 +111,12 @@ class Pool:
                 )
             finally:
                 self._waiting -= 1
-            yield connection
+            try:
+                yield connection
+            except asyncpg.ReadOnlySQLTransactionError:
+                # Its server is a standby now. Another takes writes, or will.
+                await self._pool.expire_connections()
+                raise
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -153,15 +169,19 @@ class Database:
 
 
 @asynccontextmanager
-async def open_database(url: str, *, general: int = 8) -> AsyncIterator[Database]:
+async def open_database(
+    url: str, *, general: int = 8, is_pooler: bool = False
+) -> AsyncIterator[Database]:
     """Open the pools, with at most that many connections for general use; close them at the end.
 
     Nothing connects yet: a process starts, and recovers, whether or not the server is up.
+
+    With `is_pooler`, the URL is that of a pooler that lends its sessions by transaction.
     """
     async with AsyncExitStack() as stack:
 
         async def pool(size: int, **options: Any) -> "asyncpg.Pool[asyncpg.Record]":
-            return await stack.enter_async_context(_pool(url, size, **options))
+            return await stack.enter_async_context(_pool(url, size, is_pooler=is_pooler, **options))
 
         health = await stack.enter_async_context(_health(url))
         yield Database(
@@ -171,12 +191,12 @@ async def open_database(url: str, *, general: int = 8) -> AsyncIterator[Database
                     FOR_ANSWERS + FOR_SLOW_ANSWERS,
                     deadline=ANSWER_DEADLINE,
                     settings=_ANSWERING,
-                    reset=_no_reset,
+                    needs_reset=False,
                 ),
                 health,
             ),
             Pool(await pool(2), health),
-            Pool(await pool(general), health, Shares()),
+            Pool(await pool(general, settings=_CHANGING), health, Shares()),
             Pool(await pool(FOR_PROBES, deadline=ANSWER_DEADLINE), health),
             health,
         )
@@ -191,22 +211,23 @@ async def connect(
     Once a statement has missed its deadline and the server doesn't confirm in as much time again
     that it has ended, the connection closes.
     """
-    settings = dict(_SESSION)
+    settings = {**_SESSION, **_DIRECT, **_CHANGING}
     if statement_deadline is not None:
         settings["statement_timeout"] = f"{statement_deadline * 1000:.0f}"
     with unavailable_when_out_of_reach():
         try:
-            connection = await asyncpg.connect(
+            connection = await connect_to_primary(
                 url,
                 timeout=CONNECT_DEADLINE,
                 command_timeout=statement_deadline,
                 server_settings=settings,
                 connection_class=KeptAlive,
             )
-        except (asyncpg.PostgresError, OSError, ValueError) as error:
+        except (asyncpg.PostgresError, asyncpg.InternalClientError, OSError, ValueError) as error:
             # An operator reads this, and has to know which of many causes it was.
             raise Unavailable(f"can't connect to the database: {error}") from error
         try:
+            await _check_settings(connection)
             yield connection
         finally:
             await connection.close(timeout=CONNECT_DEADLINE)
@@ -217,10 +238,20 @@ async def _pool(
     url: str,
     size: int,
     *,
+    is_pooler: bool,
     deadline: float = STATEMENT_DEADLINE,
     settings: Mapping[str, str] | None = None,
-    **options: Any,
+    needs_reset: bool = True,
 ) -> AsyncIterator["asyncpg.Pool[asyncpg.Record]"]:
+    ours = {
+        **_SESSION,
+        **_IDLE_DEADLINE,
+        **(settings or {}),
+        "statement_timeout": f"{deadline * 1000:.0f}",
+    }
+    options = by_transaction(ours) if is_pooler else _direct(ours)
+    if is_pooler or not needs_reset:
+        options["reset"] = _no_reset
     pool: Any = asyncpg.create_pool(
         url,
         min_size=0,
@@ -228,13 +259,7 @@ async def _pool(
         timeout=CONNECT_DEADLINE,
         # A server that is there stops the statement first.
         command_timeout=deadline + SILENT_FOR,
-        connection_class=KeptAlive,
-        server_settings={
-            **_SESSION,
-            **_IDLE_DEADLINE,
-            **(settings or {}),
-            "statement_timeout": f"{deadline * 1000:.0f}",
-        },
+        connect=connect_to_primary,
         **options,
     )
     await pool
@@ -246,6 +271,26 @@ async def _pool(
             await pool.close()
 
 
+def _direct(settings: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "connection_class": KeptAlive,
+        "server_settings": {**settings, **_DIRECT},
+        "init": _check_settings,
+    }
+
+
+async def _check_settings(connection: Connection) -> None:
+    """Make sure that the session has our settings, without which statements have no deadline.
+
+    Raises `Unavailable`.
+    """
+    if await connection.fetchval(_ARE_SETTINGS_KEPT) != "kept":
+        raise Unavailable(
+            "something before the database drops the settings of its sessions: a pooler's URL "
+            "belongs in POOLER_URL, and the database's own in DATABASE_URL"
+        )
+
+
 async def _no_reset(connection: object) -> None:
     pass
 
@@ -253,9 +298,9 @@ async def _no_reset(connection: object) -> None:
 @asynccontextmanager
 async def _health(url: str) -> AsyncIterator[Health]:
     async def probe() -> None:
-        connection = await asyncpg.connect(url, timeout=SILENT_FOR, server_settings=_SESSION)
+        connection = await connect_to_primary(url, timeout=SILENT_FOR, server_settings=_NAMED)
         try:
-            await connection.fetchval("SELECT 1", timeout=SILENT_FOR)
+            await connection.execute("SELECT 1", timeout=SILENT_FOR)
         finally:
             connection.terminate()
 

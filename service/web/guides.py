@@ -14,7 +14,16 @@ from service.errors import NotFound
 from service.web.pages import Page, page_router, rendered
 
 # In the order they are listed.
-GUIDES = ("buyers", "compliance", "sellers", "api", "errors", "operators", "how-it-works")
+GUIDES = (
+    "buyers",
+    "compliance",
+    "sellers",
+    "api",
+    "errors",
+    "operators",
+    "growing",
+    "how-it-works",
+)
 
 
 class Guide(msgspec.Struct, frozen=True):

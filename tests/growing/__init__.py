@@ -1,0 +1,1 @@
+"""Beyond one machine: replicas, failover, and a pooler."""
