@@ -181,7 +181,10 @@ class Bench:
     @contextmanager
     def service(self, filled: Filled, **settings: str) -> Iterator[Running]:
         """The service on a database, as `confirmed-owner run` starts it."""
-        env = environment(self.directory / "state", DATABASE_URL=filled.url, **settings)
+        # As where programs read the log.
+        env = environment(
+            self.directory / "state", DATABASE_URL=filled.url, LOG_FORMAT="json", **settings
+        )
         with running(env, self.directory / "service.log") as service:
             yield service
 
