@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 NODE_MODULES := tests/openapi/node_modules
 
-.PHONY: setup run test chromium pgbouncer check npm explore mutants bench wrk siege kills freshness \
+.PHONY: setup run test chromium pgbouncer check npm explore mutants bench wrk siege kills faults freshness \
 	spreadsheets libreoffice openapi schema lock clean
 
 # Installs packages of Debian's where that may be done, else tells how: the packages, a command that
@@ -73,6 +73,10 @@ siege: .venv/for-testing
 # Kills processes while a file is checked, and compares the results. `KILLS=20 ROWS=200000 SEED=…`
 kills: .venv/for-testing
 	$(BIN)/python -m tests.batches.killing
+
+# Kills the database server under load, and looks for all that was acknowledged. `KILLS=10`
+faults: .venv/for-testing
+	$(BIN)/python -m tests.faults.killing
 
 # Checks a million answers, given while companies change and processes fail.
 # `ANSWERS=1000000 SEED=… FAULTS=no`

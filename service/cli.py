@@ -94,8 +94,14 @@ def run(settings: Settings) -> None:
         # Once for all processes, which are forks of this one, and for those that replace them.
         for name in ("service.app", "service.worker"):
             importlib.import_module(name)
-        with kept_running(lambda: _work(url, settings)):
-            serve(lambda: _application(url, settings), address, settings.port, settings.workers)
+        with kept_running(lambda: _work(url, settings)) as stop_working:
+            serve(
+                lambda: _application(url, settings),
+                address,
+                settings.port,
+                settings.workers,
+                on_stopping=stop_working,
+            )
 
 
 def _log() -> Any:

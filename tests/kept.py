@@ -3,10 +3,13 @@
 import asyncio
 import random
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 import psutil
 
 from tests.postgres.test_embedded import servers
@@ -91,3 +94,18 @@ class Processes:
                     for child in server.children()
                     if "confirmed_owner" in " ".join(child.cmdline())
                 ]
+
+
+async def fetch_again(url: str, statement: str, *arguments: Any) -> list[Any]:
+    """Ask a database, again while it is away."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            connection = await asyncpg.connect(url, timeout=5)
+            try:
+                return await connection.fetch(statement, *arguments)
+            finally:
+                connection.terminate()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            assert time.monotonic() < deadline, "the database is away for a minute"
+            await asyncio.sleep(0.05)

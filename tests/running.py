@@ -106,13 +106,19 @@ class Running:
 
 
 @contextmanager
-def running(env: Mapping[str, str], log: Path) -> Iterator[Running]:
-    """Serve until the end of the block, on the environment's port or a free one."""
+def running(
+    env: Mapping[str, str], log: Path, *, most_files: int | None = None
+) -> Iterator[Running]:
+    """Serve until the end of the block, on the environment's port or a free one.
+
+    `most_files` is how many file descriptors each process may have.
+    """
     port = env.get("PORT") or str(free_port())
+    command = [*COMMAND, "run"]
+    if most_files is not None:
+        command = ["sh", "-c", f'ulimit -n {most_files} && exec "$@"', "sh", *command]
     with log.open("ab") as output:
-        process = subprocess.Popen(
-            [*COMMAND, "run"], env={**env, "PORT": port}, stdout=output, stderr=output
-        )
+        process = subprocess.Popen(command, env={**env, "PORT": port}, stdout=output, stderr=output)
     service = Running(process, f"http://127.0.0.1:{port}", log)
     try:
         deadline = time.monotonic() + 60

@@ -61,7 +61,8 @@ async def insert_connection(
 
 async def end_connection(connection: Connection, connection_id: UUID, ended_at: datetime) -> None:
     await connection.execute(
-        "UPDATE connection SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL",
+        # The clock may have been set back since it began, here and below.
+        "UPDATE connection SET ended_at = greatest($2, started_at) WHERE id = $1 AND ended_at IS NULL",
         connection_id,
         ended_at,
     )
@@ -102,7 +103,7 @@ async def end_grant(
     """End a live grant. Returns whether there was one."""
     ended = await connection.fetchval(
         """
-        UPDATE visibility_grant SET ended_at = $3
+        UPDATE visibility_grant SET ended_at = greatest($3, started_at)
         WHERE owner_id = $1 AND viewer_id = $2 AND ended_at IS NULL
         RETURNING id
         """,
@@ -242,7 +243,7 @@ async def end_grant_request(
     """End an open grant request. Returns whether there was one."""
     ended = await connection.fetchval(
         """
-        UPDATE grant_request SET ended_at = $3, outcome = $4
+        UPDATE grant_request SET ended_at = greatest($3, requested_at), outcome = $4
         WHERE owner_id = $1 AND viewer_id = $2 AND ended_at IS NULL
         RETURNING id
         """,

@@ -62,7 +62,11 @@ async def end_ownership(
     connection: Connection, ownership_id: UUID, ended_at: datetime, reason: str
 ) -> None:
     await connection.execute(
-        "UPDATE ownership SET ended_at = $2, end_reason = $3 WHERE id = $1 AND ended_at IS NULL",
+        # The clock may have been set back since it began.
+        """
+        UPDATE ownership SET ended_at = greatest($2, started_at), end_reason = $3
+        WHERE id = $1 AND ended_at IS NULL
+        """,
         ownership_id,
         ended_at,
         reason,

@@ -9,13 +9,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 
-# How many seconds a process has to finish what it is doing.
-PATIENCE = 10
+# How many seconds a process has to finish what it is doing. Whoever stops the service may kill all of
+# it after 10, and what is left to do then takes its time, too.
+PATIENCE = 8
 
 
 @contextmanager
-def kept_running(work: Callable[[], None]) -> Iterator[None]:
-    """Run `work` in a fork of this process during the block, again whenever it ends."""
+def kept_running(work: Callable[[], None]) -> Iterator[Callable[[], None]]:
+    """Run `work` in a fork of this process during the block, again whenever it ends.
+
+    Yield what ends it before the block does, without waiting for that.
+    """
     fork = multiprocessing.get_context("fork")
     lifeline()
     leaving = threading.Event()
@@ -51,7 +55,7 @@ def kept_running(work: Callable[[], None]) -> Iterator[None]:
     # A process forked meanwhile would hold open what tells this one that another has ended.
     begun.wait()
     try:
-        yield
+        yield leaving.set
     finally:
         leaving.set()
         keeper.join()

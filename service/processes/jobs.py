@@ -37,8 +37,8 @@ _STATEMENT_DEADLINE = 3.0
 # After as many seconds of work, the next loss of the database has nothing to do with the last one.
 _STEADY = 10.0
 
-# How many seconds jobs have to finish when the worker stops.
-_PATIENCE = 8.0
+# How many seconds jobs have to finish when the worker stops. It has some more to end; see `forks`.
+_PATIENCE = 6.0
 
 _log = structlog.get_logger("service.worker")
 
@@ -79,8 +79,9 @@ async def do_jobs(
 ) -> None:
     """Run background jobs until told to stop, then finish those in progress."""
     while not stopped.is_set():
+        # Whoever stops a worker that waits for the database waits as long.
         async for attempt in stamina.retry_context(
-            on=Unavailable, attempts=None, timeout=None, wait_initial=0.5, wait_max=10.0
+            on=Unavailable, attempts=None, timeout=None, wait_initial=0.5, wait_max=2.0
         ):
             with attempt:
                 if not stopped.is_set():

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
-from granian.server import Server
+from granian.server import MPServer
 
 from service.errors import ServiceError
 from service.processes.forks import PATIENCE, end_with_parent, lifeline
@@ -22,6 +22,9 @@ LARGEST_HEAD = 64 * 1024
 
 # How many connections a process holds. Requests in progress are far fewer; see `web/front.py`.
 MOST_CONNECTIONS = 8192
+
+# How many file descriptors are left for all else, such as the database, the vendor, and uploads.
+_OTHER_FILES = 256
 
 # As in the ASGI specification.
 Application: TypeAlias = Callable[..., Awaitable[None]]
@@ -51,12 +54,34 @@ def free_address(host: str, port: int) -> str:
     return str(address[0])
 
 
-def serve(make_app: Callable[[], Application], address: str, port: int, workers: int) -> None:
-    """Serve the application until interrupted. Each worker is a fork that makes its own."""
+class _Server(MPServer):
+    """Calls `on_stopping` when it is told to stop, and not only once its workers have ended."""
+
+    on_stopping: Callable[[], None]
+
+    def shutdown(self, exit_code: int = 0) -> None:
+        self.on_stopping()
+        super().shutdown(exit_code)  # type: ignore[no-untyped-call] # Granian's
+
+
+def serve(
+    make_app: Callable[[], Application],
+    address: str,
+    port: int,
+    workers: int,
+    on_stopping: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve the application until interrupted. Each worker is a fork that makes its own.
+
+    `on_stopping` is called when it begins to stop.
+    """
     multiprocessing.set_start_method("fork", force=True)
     lifeline()
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
+    # Without a descriptor, nothing gets on: neither an answer without a connection to the database,
+    # nor what closes silent connections. So no more are accepted than leave some.
+    connections = min(MOST_CONNECTIONS, max(most_files - _OTHER_FILES, most_files // 2))
 
     def load() -> Application:
         # Drop the parent's signal handlers, so that an early signal ends the worker.
@@ -74,7 +99,7 @@ def serve(make_app: Callable[[], Application], address: str, port: int, workers:
         gc.set_threshold(20_000, 20, 20)
         return app
 
-    Server(
+    server = _Server(
         "service.app:create_app",
         address=address,
         port=port,
@@ -86,8 +111,10 @@ def serve(make_app: Callable[[], Application], address: str, port: int, workers:
         http1_settings=HTTP1Settings(max_buffer_size=LARGEST_HEAD),
         websockets=False,
         backlog=1024,
-        backpressure=MOST_CONNECTIONS,
+        backpressure=connections,
         log_dictconfig=GRANIAN_LOGGING,
         respawn_failed_workers=True,
         workers_kill_timeout=PATIENCE,
-    ).serve(target_loader=load, wrap_loader=False)
+    )
+    server.on_stopping = on_stopping
+    server.serve(target_loader=load, wrap_loader=False)

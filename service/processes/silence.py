@@ -29,13 +29,19 @@ def close_silent_connections(port: int) -> None:
     def watch() -> None:
         while True:
             time.sleep(_LOOKS_EVERY)
-            for file in _OWN_FILES.iterdir():
-                # It may be gone in the meantime, or no connection.
-                with contextlib.suppress(OSError):
-                    _close_if_silent(int(file.name), port)
+            # There may be no file descriptor left to look with.
+            with contextlib.suppress(OSError):
+                _close_silent(port)
 
     if _OWN_FILES.is_dir():
         threading.Thread(target=watch, daemon=True).start()
+
+
+def _close_silent(port: int) -> None:
+    for file in _OWN_FILES.iterdir():
+        # It may be gone in the meantime, or no connection.
+        with contextlib.suppress(OSError):
+            _close_if_silent(int(file.name), port)
 
 
 def _close_if_silent(descriptor: int, port: int) -> None:

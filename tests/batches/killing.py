@@ -38,7 +38,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 import httpx
 import pyarrow as pa
 import python_calamine
@@ -50,7 +49,7 @@ from service.certificates.imports import import_lines
 from service.postgres.embedded import embedded_postgres
 from service.postgres.pools import open_database
 from tests.builders import Company, World, web_id
-from tests.kept import Processes
+from tests.kept import Processes, fetch_again
 from tests.running import COMMAND, environment, free_port, running
 
 PHASES = ("uploading", "reading", "answering", "summarizing", "writing", "downloading")
@@ -122,17 +121,7 @@ class Scene:
 
     async def fetch(self, statement: str, *arguments: Any) -> list[Any]:
         """Ask the database, again while it is away."""
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                connection = await asyncpg.connect(self.url, timeout=5)
-                try:
-                    return await connection.fetch(statement, *arguments)
-                finally:
-                    connection.terminate()
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                assert time.monotonic() < deadline, "the database is away for a minute"
-                await asyncio.sleep(0.05)
+        return await fetch_again(self.url, statement, *arguments)
 
     async def moment(self) -> tuple[str, tuple[object, ...]]:
         """The phase of the latest batch, and numbers that change whenever it gets on."""

@@ -80,16 +80,6 @@ def test_ctrl_c_at_any_moment_of_the_first_start_leaves_nothing_running(
     assert as_json("migrate", env=env) == {"schema": "current", "names_alike": []}
 
 
-def test_killed_service_does_not_block_the_next_on_the_same_port(
-    state_dir: Path, tmp_path: Path
-) -> None:
-    env = environment(state_dir, PORT=str(free_port()))
-    with running(env, tmp_path / "log") as service:
-        service.stop(signal.SIGKILL)
-    with running(env, tmp_path / "log") as service:
-        assert httpx.get(f"{service.url}/health").status_code == 200
-
-
 @pytest.fixture(scope="module")
 async def served(
     server_url: str, tmp_path_factory: pytest.TempPathFactory
@@ -179,71 +169,3 @@ def test_change_by_another_process_shows_in_the_next_call_of_every_worker(
         assert told_by_everyone() == {VERIFIED}
         metrics = httpx.get(f"{service.url}/metrics").text
         assert 'confirmed_owner_requests_total{status="200"} 72.0' in metrics
-
-
-def test_database_that_hangs_costs_the_first_calls_their_time_and_the_others_none(
-    state_dir: Path, tmp_path: Path
-) -> None:
-    env = environment(state_dir)
-    cert_id, headers = set_up(env)
-    with (
-        running(env, tmp_path / "log") as service,
-        httpx.Client(base_url=service.url, timeout=10) as client,
-    ):
-        assert confirmed_owner(client, cert_id, headers).status_code == 200
-        stopped = servers(state_dir)
-        stopped += [child for server in stopped for child in server.children(recursive=True)]
-        for process in stopped:
-            process.suspend()
-        try:
-            deadline = time.monotonic() + 5
-            took = 1.0
-            while took > 0.25:
-                assert time.monotonic() < deadline
-                began = time.monotonic()
-                assert confirmed_owner(client, cert_id, headers).status_code == 503
-                took = time.monotonic() - began
-            for _ in range(20):
-                began = time.monotonic()
-                assert confirmed_owner(client, cert_id, headers).status_code == 503
-                assert time.monotonic() - began < 0.25
-                time.sleep(0.05)
-            assert client.get("/ready").status_code == 503
-        finally:
-            for process in stopped:
-                process.resume()
-        began = time.monotonic()
-        while confirmed_owner(client, cert_id, headers).status_code != 200:
-            assert time.monotonic() - began < 5
-            time.sleep(0.05)
-
-
-def test_service_outlives_its_database_and_never_answers_without_it(
-    state_dir: Path, tmp_path: Path
-) -> None:
-    env = environment(state_dir)
-    cert_id, headers = set_up(env)
-    with (
-        running(env, tmp_path / "log") as service,
-        httpx.Client(base_url=service.url, timeout=10) as client,
-    ):
-        assert confirmed_owner(client, cert_id, headers).status_code == 200
-        for process in servers(state_dir):
-            process.kill()
-        psutil.wait_procs(servers(state_dir), timeout=10)
-        for _ in range(3):
-            began = time.monotonic()
-            response = confirmed_owner(client, cert_id, headers)
-            assert response.status_code == 503
-            assert response.json()["outcome"] == "error"
-            assert "Account" not in response.text
-            assert int(response.headers["retry-after"]) >= 1
-            assert time.monotonic() - began < 5
-        assert client.get("/health").status_code == 200
-        # Its keeper restarts the server, and the service reconnects.
-        deadline = time.monotonic() + 20
-        while (response := confirmed_owner(client, cert_id, headers)).status_code != 200:
-            assert response.status_code == 503
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        assert response.json()["insights"]["properties"]["confirmed_owner"] == NO_VERIFIED

@@ -1,6 +1,8 @@
 """Connections that stay silent are closed, and no others."""
 
+import resource
 import socket
+import time
 
 import pytest
 
@@ -60,4 +62,24 @@ def test_what_is_no_connection_to_the_port_is_left_alone(
         each.sendall(b"x")
     assert (end.recv(1), two.recv(1)) == (b"x", b"x")
     for each in (listener, other, to_other, end, one, two):
+        each.close()
+
+
+def test_watch_outlives_a_lack_of_file_descriptors(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(silence, "SILENT_FOR", 0.05)
+    monkeypatch.setattr(silence, "_LOOKS_EVERY", 0.01)
+    silence.close_silent_connections(listener.getsockname()[1])
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        # It looks several times meanwhile.
+        time.sleep(0.1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    silent = socket.create_connection(listener.getsockname(), timeout=5)
+    end = listener.accept()[0]
+    assert silent.recv(1) == b""
+    for each in (silent, end, listener):
         each.close()

@@ -1,0 +1,196 @@
+"""What happens to the database costs answers and changes nothing about them."""
+
+import asyncio
+import fcntl
+import os
+import resource
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import psutil
+import pytest
+
+from tests.builders import until
+from tests.faults.stage import AT_MOST, Stage, ended
+from tests.insights.vendor import check_error
+
+# How many more answers there can be at most before a page of a table, or a file of the log, is full.
+_ANSWERS_A_PAGE = 500
+
+_UNLIMITED = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+
+
+@asynccontextmanager
+async def down(stage: Stage) -> AsyncIterator[None]:
+    """The server is killed, and isn't started again during the block."""
+    server, *children = stage.postgres()
+    home = await _home(stage)
+    starting = os.open(home / "start.lock", os.O_RDONLY)
+    try:
+        # Whoever starts it needs this.
+        fcntl.flock(starting, fcntl.LOCK_EX)
+        server.kill()
+        await ended(server, *children)
+        yield
+    finally:
+        os.close(starting)
+
+
+@asynccontextmanager
+async def stopped(stage: Stage) -> AsyncIterator[None]:
+    """The server does nothing, and closes no connection."""
+    processes = stage.postgres()
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.resume()
+
+
+@asynccontextmanager
+async def read_only(stage: Stage) -> AsyncIterator[None]:
+    """Nothing can be written, as after a failover that left the service with a standby."""
+    await stage.fetch("ALTER SYSTEM SET default_transaction_read_only = on")
+    await stage.fetch("SELECT pg_reload_conf()")
+    try:
+        await until(lambda: _is_refused(stage))
+        yield
+    finally:
+        await stage.fetch("ALTER SYSTEM RESET default_transaction_read_only")
+        await stage.fetch("SELECT pg_reload_conf()")
+
+
+@asynccontextmanager
+async def out_of_connections(stage: Stage) -> AsyncIterator[None]:
+    """Others have all the server's connections but those for superusers."""
+    others: list[asyncpg.Connection[asyncpg.Record]] = []
+    as_others = stage.database.replace("postgres@/", "confirmed_owner@/")
+    try:
+        while True:
+            try:
+                others.append(await asyncpg.connect(as_others))
+            except asyncpg.TooManyConnectionsError:
+                if not await stage.cut_off():
+                    break
+        yield
+    finally:
+        for other in others:
+            other.terminate()
+
+
+@asynccontextmanager
+async def table_full(stage: Stage) -> AsyncIterator[None]:
+    """The table of answers can't grow: where its map of free space would be is a full device."""
+    (row,) = await stage.fetch(
+        "SELECT pg_relation_filepath(tableoid) FROM answer ORDER BY id DESC LIMIT 1"
+    )
+    free_space = await _home(stage) / "data" / f"{row[0]}_fsm"
+    kept = free_space.with_name("kept")
+    if free_space.exists():
+        free_space.rename(kept)
+    free_space.symlink_to("/dev/full")
+    # Open files are the former ones.
+    await stage.cut_off()
+    try:
+        await _ask_until_refused(stage)
+        yield
+    finally:
+        free_space.unlink()
+        if kept.exists():
+            kept.rename(free_space)
+        await stage.cut_off()
+
+
+@asynccontextmanager
+async def log_full(stage: Stage) -> AsyncIterator[None]:
+    """The server can't write its log, without which it doesn't go on, nor start."""
+    run = psutil.Process(stage.service.process.pid)
+    server, *children = stage.postgres()
+    for process in (run, server, *children):
+        process.rlimit(resource.RLIMIT_FSIZE, (64 * 1024, resource.RLIM_INFINITY))
+    try:
+        await _ask_until_refused(stage)
+        await ended(server, *children)
+        yield
+    finally:
+        run.rlimit(resource.RLIMIT_FSIZE, _UNLIMITED)
+        # It may have just started the server again.
+        for process in run.children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                process.rlimit(resource.RLIMIT_FSIZE, _UNLIMITED)
+
+
+Fault = Callable[[Stage], AbstractAsyncContextManager[None]]
+FAULTS: list[Fault] = [down, stopped, read_only, out_of_connections, table_full, log_full]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+async def test_calls_are_refused_at_once_and_answered_again_by_the_same_process(
+    stage: Stage, fault: Fault
+) -> None:
+    before = stage.service.workers()
+    async with fault(stage):
+        await stage.check_refused_at_once()
+        await stage.check_probes(is_ready=False)
+        invited = await invite(stage)
+    await stage.check_recovers()
+    assert stage.service.workers() == before
+    # Changes that were acknowledged nevertheless are there.
+    for address in (*invited, *await invite(stage)):
+        assert await stage.fetch("SELECT FROM invitation WHERE email = $1", address)
+
+
+async def test_calls_that_wait_for_a_lock_are_given_up_within_their_deadline(stage: Stage) -> None:
+    holder = await asyncpg.connect(stage.database)
+    cert_id = next(iter(stage.told))
+    async with holder.transaction():
+        await holder.execute("LOCK TABLE ownership")
+        began = time.monotonic()
+        for response in await asyncio.gather(*(stage.ask(cert_id) for _ in range(20))):
+            check_error(response, 503)
+        assert time.monotonic() - began < AT_MOST
+        await stage.check_probes(is_ready=False)
+    await stage.check_recovers()
+    await holder.close()
+
+
+async def test_database_that_is_shut_down_is_connected_to_again(stage: Stage) -> None:
+    server, *_ = stage.postgres()
+    server.send_signal(signal.SIGINT)
+    await ended(server)
+    await stage.check_recovers()
+
+
+async def invite(stage: Stage) -> list[str]:
+    """Invite somebody; return the address if that was acknowledged."""
+    address = f"{uuid4().hex}@seller.example"
+    body = {"emails": [address], "reason": "receive_leads"}
+    response = await stage.call("POST", "/v1/invitations", stage.buyer, body)
+    assert response.status_code in (201, 503), response.text
+    return [address] if response.status_code == 201 else []
+
+
+async def _home(stage: Stage) -> Path:
+    (row,) = await stage.fetch("SHOW data_directory")
+    return Path(row[0]).parent
+
+
+async def _is_refused(stage: Stage) -> bool:
+    return (await stage.ask(next(iter(stage.told)))).status_code != 200
+
+
+async def _ask_until_refused(stage: Stage) -> None:
+    """Give answers until there is no room for more; other failures are over after a few."""
+    in_a_row = 0
+    for _ in range(_ANSWERS_A_PAGE):
+        in_a_row = in_a_row + 1 if await _is_refused(stage) else 0
+        if in_a_row == 10:
+            return
+    raise AssertionError("there is still room")
