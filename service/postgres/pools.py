@@ -69,6 +69,13 @@ _ANSWERING = {
 _TRY_TURN = "SELECT pg_try_advisory_xact_lock(hashtextextended('turn of ' || $1, 0))"
 
 
+# Writes something to wait for, where nothing else was written.
+_CONFIRM = """
+SELECT pg_logical_emit_message(true, 'confirmed-owner', '')
+WHERE pg_current_xact_id_if_assigned() IS NULL
+"""
+
+
 class PoolUse(NamedTuple):
     """How many of a pool's at most `most` connections are lent, and how many wait for one."""
 
@@ -131,6 +138,7 @@ class Pool:
         if self._shares is None or not caller:
             async with self.connection() as connection, connection.transaction():
                 yield connection
+                await confirm(connection)
             return
         deadline = time.monotonic() + shares.DEADLINE
         async with self._shares.turn(caller):
@@ -138,6 +146,7 @@ class Pool:
                 async with self.connection() as connection, connection.transaction():
                     if await connection.fetchval(_TRY_TURN, caller):
                         yield connection
+                        await confirm(connection)
                         return
                 if time.monotonic() > deadline:
                     raise TooManyCalls("too many of your calls are waiting")
@@ -200,6 +209,15 @@ async def open_database(
             Pool(await pool(FOR_PROBES, deadline=ANSWER_DEADLINE), health),
             health,
         )
+
+
+async def confirm(connection: Connection) -> None:
+    """Let the commit wait for replicas even if this transaction found its change already made.
+
+    Who made it may have given up waiting. PostgreSQL shows such a change to everybody, but a replica
+    that becomes the primary need not have it.
+    """
+    await connection.execute(_CONFIRM)
 
 
 @asynccontextmanager

@@ -58,10 +58,13 @@ def in_transaction(
     settings: Settings, work: Callable[["Connection"], Awaitable[_Result]]
 ) -> _Result:
     """Run `work` in one transaction."""
+    from service.postgres.pools import confirm
 
     async def transacted(connection: "Connection") -> _Result:
         async with connection.transaction():
-            return await work(connection)
+            result = await work(connection)
+            await confirm(connection)
+            return result
 
     return with_connection(settings, transacted)
 

@@ -9,7 +9,7 @@ import msgspec
 from litestar import Response
 
 from service.errors import ServiceError, http_headers, http_status
-from service.postgres.pools import Connection, Database
+from service.postgres.pools import Connection, Database, confirm
 from service.web import idempotency
 from service.web.bodies import JSON, HttpRequest, raw_body
 from service.web.idempotency import Answered
@@ -34,8 +34,9 @@ async def carried_out_once(
     # A repeated request need not wait for its turn.
     async with database.general.connection() as connection:
         before = await idempotency.answered_before(connection, account_id, key, what)
-    if before is not None:
-        return _responded(before)
+        if before is not None:
+            await confirm(connection)
+            return _responded(before)
     async with database.general.transaction() as connection:
         await idempotency.lock_key(connection, account_id, key)
         answered = await idempotency.answered_before(connection, account_id, key, what)
@@ -86,8 +87,9 @@ async def carried_out_for_each(
     if key is None:
         async with database.general.connection() as connection:
             items = await done(connection, values)
-        if all(value in items for value in values):
-            return _responded(_answered(200, [items[value] for value in values]))
+            if all(value in items for value in values):
+                await confirm(connection)
+                return _responded(_answered(200, [items[value] for value in values]))
     response = await carried_out_once(request, database, account_id, key, work)
     if response.status_code == 429:
         response.headers["Retry-After"] = max(retry_after, key=int)

@@ -87,9 +87,9 @@ class Load:
 
 
 async def test_failover_needs_no_restart_and_loses_nothing_acknowledged(
-    replicated: Cluster, tmp_path: Path
+    replicated: Cluster, state_dir: Path, tmp_path: Path
 ) -> None:
-    env = environment(tmp_path / "state", DATABASE_URL=replicated.url, ACCESS_LOG="false")
+    env = environment(state_dir, DATABASE_URL=replicated.url, ACCESS_LOG="false")
     with running(env, tmp_path / "log") as service:
         async with (
             open_database(replicated.url) as database,

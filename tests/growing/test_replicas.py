@@ -1,5 +1,6 @@
 """Who asks a replica is told the truth: a change is there before its own request returns."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeAlias
@@ -142,3 +143,31 @@ async def test_answers_need_no_replica_to_show_them_but_one_to_have_them(
         finally:
             await replicated.wait_for("FIRST 2 (two, three)")
         assert await world.confirmed_owner(buyer, cert_ids[2]) == seller.name
+
+
+async def test_repeated_change_is_acknowledged_only_once_replicas_have_it(
+    replicated: Cluster,
+) -> None:
+    async with serving(replicated.url) as world:
+        await world.reset()
+        buyer, seller, other = [await party(world) for _ in range(3)]
+        await world.connect(buyer, seller)
+        grant = f"{CONNECTIONS}/{(await seller.connection())['id']}/grant"
+
+        async def make_changes() -> list[int]:
+            responses = await asyncio.gather(
+                seller.do("PUT", grant),
+                buyer.invite("jo@seller.example"),
+                other.invite("jo@another.example", key="once"),
+            )
+            return [response.status_code for response in responses]
+
+        await replicated.wait_for("FIRST 1 (nobody)")
+        try:
+            assert await make_changes() == [503, 503, 503]
+            # They gave up waiting, and left the changes where everybody sees them.
+            assert (await buyer.connection())["partner_name_shown_since"] is not None
+            assert await make_changes() == [503, 503, 503]
+        finally:
+            await replicated.wait_for("FIRST 2 (two, three)")
+        assert await make_changes() == [200, 200, 201]
