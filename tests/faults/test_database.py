@@ -22,8 +22,6 @@ from tests.insights.vendor import check_error
 # How many more answers there can be at most before a page of a table, or a file of the log, is full.
 _ANSWERS_A_PAGE = 500
 
-_UNLIMITED = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-
 
 @asynccontextmanager
 async def down(stage: Stage) -> AsyncIterator[None]:
@@ -89,46 +87,40 @@ async def out_of_connections(stage: Stage) -> AsyncIterator[None]:
 async def table_full(stage: Stage) -> AsyncIterator[None]:
     """The table of answers can't grow: where its map of free space would be is a full device."""
     (row,) = await stage.fetch(
-        "SELECT pg_relation_filepath(tableoid) FROM answer ORDER BY id DESC LIMIT 1"
+        "SELECT tableoid::regclass::text AS partition FROM answer ORDER BY id DESC LIMIT 1"
     )
-    free_space = await _home(stage) / "data" / f"{row[0]}_fsm"
-    kept = free_space.with_name("kept")
-    if free_space.exists():
-        free_space.rename(kept)
+    # Writes the table anew, without the map that it may have.
+    await stage.fetch(f"VACUUM FULL {row['partition']}")
+    (row,) = await stage.fetch(
+        "SELECT pg_relation_filepath($1::regclass) AS path", row["partition"]
+    )
+    free_space = await _home(stage) / "data" / f"{row['path']}_fsm"
     free_space.symlink_to("/dev/full")
-    # Open files are the former ones.
-    await stage.cut_off()
     try:
         await _ask_until_refused(stage)
         yield
     finally:
         free_space.unlink()
-        if kept.exists():
-            kept.rename(free_space)
-        await stage.cut_off()
 
 
 @asynccontextmanager
-async def log_full(stage: Stage) -> AsyncIterator[None]:
-    """The server can't write its log, without which it doesn't go on, nor start."""
+async def disk_full(stage: Stage) -> AsyncIterator[None]:
+    """The server can write to no file, and neither goes on without its log, nor starts."""
     run = psutil.Process(stage.service.process.pid)
     server, *children = stage.postgres()
-    for process in (run, server, *children):
-        process.rlimit(resource.RLIMIT_FSIZE, (64 * 1024, resource.RLIM_INFINITY))
+    _limit_files(0, run, server, *children)
     try:
         await _ask_until_refused(stage)
         await ended(server, *children)
         yield
     finally:
-        run.rlimit(resource.RLIMIT_FSIZE, _UNLIMITED)
+        _limit_files(resource.RLIM_INFINITY, run)
         # It may have just started the server again.
-        for process in run.children(recursive=True):
-            with suppress(psutil.NoSuchProcess):
-                process.rlimit(resource.RLIMIT_FSIZE, _UNLIMITED)
+        _limit_files(resource.RLIM_INFINITY, *run.children(recursive=True))
 
 
 Fault = Callable[[Stage], AbstractAsyncContextManager[None]]
-FAULTS: list[Fault] = [down, stopped, read_only, out_of_connections, table_full, log_full]
+FAULTS: list[Fault] = [down, stopped, read_only, out_of_connections, table_full, disk_full]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
@@ -138,7 +130,8 @@ async def test_calls_are_refused_at_once_and_answered_again_by_the_same_process(
     before = stage.service.workers()
     async with fault(stage):
         await stage.check_refused_at_once()
-        await stage.check_probes(is_ready=False)
+        # What says that a process is ready takes less room than most answers.
+        await stage.check_probes(is_ready=None if fault is table_full else False)
         invited = await invite(stage)
     await stage.check_recovers()
     assert stage.service.workers() == before
@@ -175,6 +168,13 @@ async def invite(stage: Stage) -> list[str]:
     response = await stage.call("POST", "/v1/invitations", stage.buyer, body)
     assert response.status_code in (201, 503), response.text
     return [address] if response.status_code == 201 else []
+
+
+def _limit_files(size: int, *processes: psutil.Process) -> None:
+    """Let processes, and those that they start, write no files beyond this size."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.rlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
 async def _home(stage: Stage) -> Path:
