@@ -76,7 +76,8 @@ def embedded_postgres(state_dir: Path, *, keep_running: bool = False) -> Iterato
                     if not leaving.is_set() and not _listens(sockets):
                         _log.warning("the embedded PostgreSQL is gone; starting it again")
                         started.append(_start(place, sockets))
-            except EmbeddedDatabaseError as error:
+            except (EmbeddedDatabaseError, OSError) as error:
+                # Such as on a full disk. The next try may succeed.
                 _log.error(str(error))
 
     keeper = threading.Thread(target=keep, daemon=True)
@@ -255,6 +256,9 @@ def _start(place: Place, sockets: Path) -> subprocess.Popen[bytes]:
             log_error_verbosity="terse",
             log_checkpoints="off",
             jit="off",
+            # After a crash it ends, and whoever keeps it running starts it again. If it recovered by
+            # itself and that failed, such as on a full disk, PostgreSQL 18 would stand still for good.
+            restart_after_crash="off",
         ),
     )  # fmt: skip
     deadline = time.monotonic() + START_DEADLINE
@@ -281,7 +285,8 @@ def _clear_up_after_dead_server(place: Place, sockets: Path) -> None:
             raise EmbeddedDatabaseError(f"processes of a dead server still use {place.data}")
         time.sleep(0.02)
     (sockets / f"{_SOCKET}.lock").unlink(missing_ok=True)
-    _pid_file(place).unlink()
+    # It may have ended by itself just now, and have removed it.
+    _pid_file(place).unlink(missing_ok=True)
 
 
 def _works_in(process: psutil.Process, directory: Path) -> bool:

@@ -3,12 +3,13 @@
 import asyncio
 import statistics
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import psutil
 
@@ -41,7 +42,6 @@ class Stage:
     """The service, its database, and who knows what is to be told about which certificate."""
 
     state: Path
-    env: Mapping[str, str] = field(default_factory=dict)
     most_files: int | None = None
     database: str = field(init=False)
     """The URL, as its superuser."""
@@ -69,7 +69,7 @@ class Stage:
         if self._service is not None and self._service.process.poll() is None:
             return
         self._running.close()
-        env = environment(self.state, PORT=str(self.port), **self.env)
+        env = environment(self.state, PORT=str(self.port))
         self._service = self._running.enter_context(
             running(env, self.log, most_files=self.most_files)
         )
@@ -95,6 +95,16 @@ class Stage:
             "WHERE application_name = 'confirmed-owner'"
         )
         return len(closed)
+
+    @asynccontextmanager
+    async def locked(self, table: str) -> AsyncIterator[None]:
+        """Let nobody else read or change a table during the block."""
+        holder = await asyncpg.connect(self.database)
+        try:
+            await holder.execute(f"BEGIN; LOCK TABLE {table}")
+            yield
+        finally:
+            holder.terminate()
 
     async def call(
         self, method: str, path: str, company: Company, body: Any = None
@@ -169,9 +179,9 @@ def _runs(process: psutil.Process) -> bool:
         return False
 
 
-async def set_up(state: Path, **more: Any) -> Stage:
+async def set_up(state: Path, most_files: int | None = None) -> Stage:
     """Start the service; one site of the leads has an owner who may be named, one has another."""
-    stage = Stage(state, **more)
+    stage = Stage(state, most_files)
     await asyncio.to_thread(stage.start)
     url = running_postgres(state)
     assert url is not None

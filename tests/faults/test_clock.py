@@ -8,13 +8,12 @@ service works with it.
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from unittest.mock import patch
 from uuid import uuid4
 
-import asyncpg
 import httpx
 import pytest
 
@@ -28,17 +27,25 @@ from tests.insights.vendor import OWNER, check_error
 
 
 @pytest.fixture(scope="module")
-def clock(tmp_path_factory: pytest.TempPathFactory) -> Clock:
-    """The database's clock."""
+def of_database(tmp_path_factory: pytest.TempPathFactory) -> Clock:
     return Clock(tmp_path_factory.mktemp("clock") / "clock")
 
 
+@pytest.fixture
+def clock(of_database: Clock) -> Iterator[Clock]:
+    """The database's clock, which is right in the end."""
+    yield of_database
+    of_database.set(timedelta())
+
+
 @pytest.fixture(scope="module")
-async def clocked(tmp_path_factory: pytest.TempPathFactory, clock: Clock) -> AsyncIterator[Stage]:
+async def clocked(
+    tmp_path_factory: pytest.TempPathFactory, of_database: Clock
+) -> AsyncIterator[Stage]:
     """A service with a database whose clock can be set."""
     state = tmp_path_factory.mktemp("clocked") / "state"
     with ExitStack() as stack:
-        with patch.dict(os.environ, clock.env):
+        with patch.dict(os.environ, of_database.env):
             stack.enter_context(embedded_postgres(state))
         stage = await set_up(state)
         yield stage
@@ -74,6 +81,7 @@ async def test_clock_that_is_set_under_load_fails_no_call_and_dates_what_comes_a
         (dated,) = await clocked.fetch(
             "SELECT count(*) FROM answer WHERE answered_at BETWEEN $1 AND clock_timestamp()", began
         )
+        # But for those that were on their way.
         assert dated["count"] >= meanwhile - 4
         await set_to(clocked, clock, timedelta())
         await calls.go_on()
@@ -83,9 +91,7 @@ async def test_clock_that_is_set_under_load_fails_no_call_and_dates_what_comes_a
 async def test_wait_for_the_database_ends_although_its_clock_was_set_back_meanwhile(
     clocked: Stage, clock: Clock
 ) -> None:
-    holder = await asyncpg.connect(clocked.database)
-    async with holder.transaction():
-        await holder.execute("LOCK TABLE ownership")
+    async with clocked.locked("ownership"):
         asking = asyncio.create_task(clocked.ask(next(iter(clocked.told))))
         waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
         await until(lambda: clocked.fetch(waits))
@@ -93,7 +99,6 @@ async def test_wait_for_the_database_ends_although_its_clock_was_set_back_meanwh
         began = time.monotonic()
         check_error(await asking, 503)
         assert time.monotonic() - began < AT_MOST
-    await holder.close()
     await set_to(clocked, clock, timedelta())
     await clocked.check_recovers()
 

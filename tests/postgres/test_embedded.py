@@ -245,6 +245,38 @@ async def test_server_that_dies_is_started_again_while_it_is_needed(state_dir: P
     assert servers(state_dir) == []
 
 
+async def test_backend_that_dies_takes_the_server_with_it_which_is_started_again(
+    state_dir: Path,
+) -> None:
+    """PostgreSQL 18.4 stood still for good when it recovered by itself and its disk was full."""
+    with embedded_postgres(state_dir, keep_running=True) as url:
+        (server,) = servers(state_dir)
+        connection = await asyncpg.connect(url)
+        psutil.Process(connection.get_server_pid()).kill()
+        await connection.close()
+        psutil.wait_procs([server], timeout=10)
+        deadline = time.monotonic() + 15
+        while not servers(state_dir):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        assert servers(state_dir) != [server]
+
+
+async def test_server_that_has_just_ended_by_itself_does_not_block(state_dir: Path) -> None:
+    with embedded_postgres(state_dir):
+        pass
+    data = state_dir / "postgres" / "data"
+    pid_file = data / "postmaster.pid"
+    pid_file.write_text("1")
+    # What is left of the server: it removes its file as its last act.
+    ending = await asyncio.create_subprocess_exec(
+        "sh", "-c", "sleep 0.3; rm postmaster.pid", cwd=data
+    )
+    with embedded_postgres(state_dir) as url:
+        assert await ending.wait() == 0
+        assert await ask(url, "SELECT 1") == 1
+
+
 async def test_command_in_another_container_joins_the_server(
     state_dir: Path, holder: subprocess.Popen[str]
 ) -> None:
