@@ -18,7 +18,7 @@ of the values (`check_error`, `load.check_names_no_owner`), and the process goes
 | its clock is set | no call fails, all can be ended | `test_clock` |
 | the vendor is down, slow, or raves | 502 to 504, what is known is told | `insights/test_upstream` |
 | it is back | the next probe finds it | `insights/test_vendor_behind`: "breaker" |
-| DNS is down | nothing is verified, nothing ends | `ownership/test_dns_txt`, `test_claims`: "failing_look" |
+| DNS is down | nothing is verified or ends | `ownership/test_dns_txt`, `test_claims`: "failing_look" |
 | SMTP is down | emails wait, and the invitation says so | `mail/test_mails`: "dead_server" |
 | calls beyond what a process takes | 503 at once, probes are answered | `test_process`: "beyond" |
 | file descriptors are short | who is connected is answered | `test_process`: "descriptors" |
