@@ -229,9 +229,13 @@ async def decline_all(connection: Connection, ids: Sequence[UUID], action: str) 
 
 
 async def expire_due(connection: Connection) -> int:
-    """Mark a batch of overdue invitations as expired. Return how many. Needs a transaction."""
+    """Mark a batch of overdue invitations as expired. Return how many. Needs a transaction.
+
+    Their emails that have not been sent yet are not sent any more.
+    """
     expired = await queries.expire_invitations(connection)
     for invitation_id, inviter_id, email in expired:
+        await cancel_mails(connection, invitation_id)
         await audit.record(
             connection,
             "invitation.expired",

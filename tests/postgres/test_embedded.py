@@ -253,7 +253,7 @@ async def test_backend_that_dies_takes_the_server_with_it_which_is_started_again
         (server,) = servers(state_dir)
         connection = await asyncpg.connect(url)
         psutil.Process(connection.get_server_pid()).kill()
-        await connection.close()
+        connection.terminate()
         psutil.wait_procs([server], timeout=10)
         deadline = time.monotonic() + 15
         while not servers(state_dir):
