@@ -65,14 +65,13 @@ class Processes:
     def kill(self, victim: str, choice: random.Random) -> bool:
         """Kill a process of a kind; return whether there was one."""
         with suppress(psutil.Error):
-            found = self.found(victim)
+            found = self._found(victim)
             if found:
                 choice.choice(found).kill()
                 return True
         return False
 
-    def found(self, victim: str) -> list[psutil.Process]:
-        """The processes of a kind."""
+    def _found(self, victim: str) -> list[psutil.Process]:
         service = Running(self._all[0], self.url, self._log)
         match victim:
             case "server":

@@ -30,7 +30,6 @@ from service.insights import bulk, call
 from service.insights.bulk import MAX_BULK_BODY, BulkRequest, BulkResponse
 from service.insights.confirmed_owner import check_ready, confirmed_owner
 from service.insights.contract import (
-    MAX_BODY,
     REQUEST_RULES,
     SCHEMA,
     ErrorResponse,
@@ -128,7 +127,6 @@ _V4_ERRORS: dict[int | type[Exception], Any] = {
     operation_id="runOperations",
     operation_class=_Operations,
     security=[{"Basic": []}],
-    request_max_body_size=MAX_BODY,
     exception_handlers=_V4_ERRORS,
     responses={
         200: documented(OperationsResponse, "OK"),
