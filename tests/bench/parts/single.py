@@ -1,7 +1,8 @@
-"""The endpoint, against a bare Litestar handler that returns the same bytes, and against the floor.
+"""The endpoint, against a bare Litestar handler that returns the same bytes, and against two floors.
 
-All three run on the same server and read the request's body. Every call asks about another
-certificate, and its answer is on record before it is sent.
+All run on the same server and read the request's body. Every call asks about another certificate, and
+its answer is on record before it is sent. One floor does no more than read and respond. The other also
+asks the database what the endpoint does, so it tells how far from the handler any endpoint must be.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,13 +31,15 @@ def measure(bench: Bench) -> Iterator[Figure]:
     with ExitStack() as stack:
         ours = target_of(stack.enter_context(bench.service(filled)))
 
-        def bare(name: str, properties: Sequence[str]) -> Target:
+        def bare(name: str, properties: Sequence[str], *where: str) -> Target:
             body = sample(ours.url, filled, properties)
             log = bench.directory / "bare.log"
-            return stack.enter_context(serving("tests.bench.bare", log, name, body))
+            return stack.enter_context(serving("tests.bench.bare", log, name, body, *where))
 
-        floor = bare("callable", ALL), ALL
-        targets = {"floor": floor}
+        targets = {
+            "floor": (bare("callable", ALL), ALL),
+            "asking": (bare("callable", ALL, filled.url, filled.key), ALL),
+        }
         for kind, (_, properties) in _KINDS.items():
             targets[f"{kind}ours"] = ours, properties
             targets[f"{kind}bare"] = bare("handler", properties), properties
@@ -79,6 +82,7 @@ def _figures(rounds: Rounds, kind: str, case: str, connections: int) -> Iterator
             "calls, as a share of a bare ASGI callable's",
             rounds.ratios("rate", ours, "floor"),
         )
+        yield from _figures_of_asking(rounds, key, case)
     yield Figure(
         f"{key}.p99_ms", case, "99 % of calls take at most", rounds.values("p99_ms", ours), "ms"
     )
@@ -99,3 +103,25 @@ def _figures(rounds: Rounds, kind: str, case: str, connections: int) -> Iterator
         at_most=0.8 if is_busy else None,
     )
     yield postgres
+
+
+def _figures_of_asking(rounds: Rounds, key: str, case: str) -> Iterator[Figure]:
+    floor = "a callable that asks the database the same"
+    yield Figure(
+        f"{key}.ratio_to_asking",
+        case,
+        f"calls, as a share of those of {floor}",
+        rounds.ratios("rate", "ours", "asking"),
+    )
+    yield Figure(
+        f"{key}.asking.ratio_to_bare",
+        case,
+        f"{floor}: calls, as a share of the bare handler's",
+        rounds.ratios("rate", "asking", "bare"),
+    )
+    yield Figure(
+        f"{key}.asking.cpu_ratio_to_bare",
+        case,
+        f"{floor}: CPU, as a multiple of the bare handler's",
+        rounds.ratios("server_us", "asking", "bare"),
+    )
