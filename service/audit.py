@@ -4,8 +4,9 @@ Each account that an event concerns gets its own copy, with only what it may kno
 of its own people acted, but of a partner only that it did, under the name it had at the time.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -47,6 +48,11 @@ class Event(msgspec.Struct, frozen=True):
     action: str
     by: EventActor
     detail: msgspec.Raw
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """The detail as Python has it."""
+        return msgspec.json.decode(self.detail)
 
 
 async def record(
@@ -112,8 +118,9 @@ async def events_of(
     connection: Connection,
     account_id: UUID,
     *,
-    before: UUID | None,
-    action: str | None,
+    before: UUID | None = None,
+    action: str | None = None,
+    partner_id: UUID | None = None,
     limit: int,
 ) -> list[Event]:
     """Return an account's events, newest first. `before` is an id; filters combine."""
@@ -138,6 +145,10 @@ async def events_of(
               WHERE former.public_id = $2 AND former.account_id = $1
           ))
           AND ($3::text IS NULL OR event.action = $3)
+          AND (
+              $5::uuid IS NULL
+              OR event.detail ? 'partner' AND event.detail #>> '{partner,id}' = $5::text
+          )
         ORDER BY event.id DESC
         LIMIT $4
         """,
@@ -145,11 +156,35 @@ async def events_of(
         before,
         action,
         limit,
+        partner_id,
     )
     return [
         Event(id_, at, did, EventActor(kind, email, key_id), msgspec.Raw(detail.encode()))
         for id_, at, did, kind, email, key_id, detail in rows
     ]
+
+
+async def last_with(
+    connection: Connection, account_id: UUID, partner_ids: Sequence[UUID]
+) -> dict[UUID, datetime]:
+    """Return when something last happened between an account and each of these partners."""
+    rows = await connection.fetch(
+        """
+        SELECT partner.id, latest.at
+        FROM unnest($2::uuid[]) AS partner (id)
+        CROSS JOIN LATERAL (
+            SELECT event.at FROM event
+            WHERE event.account_id = $1
+              AND event.detail ? 'partner'
+              AND event.detail #>> '{partner,id}' = partner.id::text
+            ORDER BY event.id DESC
+            LIMIT 1
+        ) AS latest
+        """,
+        account_id,
+        partner_ids,
+    )
+    return dict(map(tuple, rows))
 
 
 async def happened(connection: Connection, action: str) -> bool:

@@ -1084,6 +1084,8 @@ CREATE INDEX domain_evidence_claim ON public.domain_evidence USING btree (claim_
 
 CREATE INDEX event_account ON public.event USING btree (account_id, id);
 
+CREATE INDEX event_partner ON public.event USING btree (account_id, ((detail #>> '{partner,id}'::text[])), id) WHERE (detail ? 'partner'::text);
+
 CREATE UNIQUE INDEX grant_request_live ON public.grant_request USING btree (owner_id, viewer_id) WHERE (ended_at IS NULL);
 
 CREATE INDEX idempotent_request_created_at ON public.idempotent_request USING btree (created_at);

@@ -17,6 +17,7 @@ NOTICES_A_DAY = 10
 
 _WITH_ARTICLE: dict[Role, str] = {"admin": "an admin", "member": "a member"}
 
+members_of = queries.select_members
 memberships_of = queries.select_memberships
 belongs_anywhere = queries.belongs_anywhere
 is_member = queries.has_member

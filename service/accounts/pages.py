@@ -1,19 +1,18 @@
-"""The pages for signing in and out."""
+"""The pages for signing in and out, and for the settings of accounts and people."""
 
 import re
 from typing import Annotated
-from uuid import UUID
 
 from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter
 
-from service.accounts import keys, members, sign_in
+from service.accounts import accounts, keys, members, sign_in
 from service.accounts.accounts import checked_email
-from service.accounts.members import account_of_admin, memberships_of
-from service.accounts.records import SignInLink, User
+from service.accounts.members import account_of_admin
+from service.accounts.records import ApiKey, SignInLink
 from service.accounts.sign_in import LinkRequest
-from service.accounts.visitors import Visitor, form_of, go_on, page, user_of
+from service.accounts.visitors import Visitor, form_of, go_on, id_in, page, seat_of, user_of
 from service.audit import Actor
 from service.errors import Conflict, InvalidInput, NoLongerOpen, NotFound
 from service.postgres.pools import Connection, Database
@@ -22,10 +21,10 @@ from service.web.bodies import HttpRequest
 from service.web.networks import network_of
 from service.web.pages import Page, page_router
 
-HOME = "/connections"
+HOME = "/"
 
-# Where sign-in may redirect to: only our own pages.
-_OWN_PATH = re.compile(r"/domains|/keys|/memberships|/opt-outs|/connections(/[0-9a-f-]{36})?")
+# Where sign-in may redirect to: only to paths here, never to another host.
+_OWN_PATH = re.compile(r"/(?!/)[a-z0-9/._-]{0,300}")
 
 
 @get("/sign-in")
@@ -125,12 +124,53 @@ async def sign_out(
     return page(request, Visitor(visitor.token, visitor.is_new, None), "signed_out")
 
 
+@post("/account", status_code=200)
+async def choose_account(
+    request: HttpRequest, visitor: NamedDependency[Visitor], database: NamedDependency[Database]
+) -> Page:
+    """Show another of the user's accounts from now on."""
+    form = await form_of(request, visitor)
+    account_id = id_in(form, "account_id", "an account")
+    async with database.general.connection() as connection:
+        seat = await seat_of(request, visitor, connection, HOME)
+    for account in seat.accounts:
+        if account.account_id == account_id:
+            return go_on(request, HOME, account=account)
+    raise NotFound("account", str(account_id))
+
+
+@get("/settings")
+async def show_settings(
+    request: HttpRequest, visitor: NamedDependency[Visitor], database: NamedDependency[Database]
+) -> Page:
+    """Show the account's name, which partners may see, and what it may use."""
+    return await _settings(request, visitor, database)
+
+
+@post("/settings", status_code=200)
+async def change_settings(
+    request: HttpRequest, visitor: NamedDependency[Visitor], database: NamedDependency[Database]
+) -> Page:
+    """Rename the account."""
+    form = await form_of(request, visitor)
+    user, name = user_of(visitor, "/settings"), form.get("name", "")
+    try:
+        async with database.general.transaction() as connection:
+            account_id = await account_of_admin(connection, user, form.get("account_id", ""))
+            account = await accounts.find_account(connection, str(account_id))
+            actor = Actor("user", account_id, user.id)
+            await accounts.rename_account(connection, account, name, actor)
+    except (InvalidInput, Conflict) as error:
+        return await _settings(request, visitor, database, error=str(error), typed=name)
+    return go_on(request, "/settings")
+
+
 @get("/keys")
 async def show_keys(
     request: HttpRequest, visitor: NamedDependency[Visitor], database: NamedDependency[Database]
 ) -> Page:
-    """Show the API keys of the accounts that the user is an admin of."""
-    return await _keys(request, visitor, database, user_of(visitor, "/keys"))
+    """Show the account's API keys to its admins."""
+    return await _keys(request, visitor, database)
 
 
 @post("/keys", status_code=200)
@@ -149,23 +189,23 @@ async def change_keys(
                 case "create":
                     _, key = await keys.create_key(connection, account_id, name=name, actor=actor)
                 case "revoke":
-                    key_id = _id_of("key_id", form.get("key_id", ""), "the id of a key")
+                    key_id = id_in(form, "key_id", "a key")
                     await keys.revoke_own_key(connection, account_id, key_id, actor)
                 case other:
                     raise InvalidInput("do", other or "", "create or revoke")
     except (InvalidInput, Conflict, NotFound) as error:
-        return await _keys(request, visitor, database, user, error=str(error))
+        return await _keys(request, visitor, database, error=str(error))
     if key is None:
         return go_on(request, "/keys")
-    return await _keys(request, visitor, database, user, new_name=name, new_key=key)
+    return await _keys(request, visitor, database, new_name=name, new_key=key)
 
 
 @get("/memberships")
 async def show_memberships(
     request: HttpRequest, visitor: NamedDependency[Visitor], database: NamedDependency[Database]
 ) -> Page:
-    """Show the accounts that the user belongs to."""
-    return await _memberships(request, visitor, database, user_of(visitor, "/memberships"))
+    """Show the accounts that the user belongs to, and what else is the user's own."""
+    return await _memberships(request, visitor, database)
 
 
 @post("/memberships", status_code=200)
@@ -176,7 +216,7 @@ async def change_memberships(
     form = await form_of(request, visitor)
     user = user_of(visitor, "/memberships")
     try:
-        account_id = _id_of("account_id", form.get("account_id", ""), "the id of an account")
+        account_id = id_in(form, "account_id", "an account")
         async with database.general.transaction() as connection:
             match form.get("do"):
                 case "leave":
@@ -188,51 +228,71 @@ async def change_memberships(
                 case other:
                     raise InvalidInput("do", other or "", "leave, choose or answer_myself")
     except (InvalidInput, Conflict, NotFound) as error:
-        return await _memberships(request, visitor, database, user, error=str(error))
+        return await _memberships(request, visitor, database, error=str(error))
     return go_on(request, "/memberships")
 
 
-async def _memberships(
+async def _settings(
     request: HttpRequest,
     visitor: Visitor,
     database: Database,
-    user: User,
     *,
     error: str | None = None,
+    typed: str | None = None,
 ) -> Page:
     async with database.general.connection() as connection:
-        memberships = await memberships_of(connection, user.id)
-    status = 200 if error is None else 422
+        seat = await seat_of(request, visitor, connection, "/settings")
+        details = None
+        if seat.account is not None:
+            details = await accounts.details_of(connection, seat.account.account_id)
     return page(
-        request, visitor, "memberships", status=status, memberships=memberships, error=error
+        request,
+        visitor,
+        "settings",
+        seat=seat,
+        status=422 if error else 200,
+        details=details,
+        error=error,
+        typed=typed,
+        days=accounts.NAME_STANDS_FOR.days,
     )
+
+
+async def _memberships(
+    request: HttpRequest, visitor: Visitor, database: Database, *, error: str | None = None
+) -> Page:
+    async with database.general.connection() as connection:
+        seat = await seat_of(request, visitor, connection, "/memberships")
+    status = 422 if error else 200
+    return page(request, visitor, "memberships", seat=seat, status=status, error=error)
 
 
 async def _keys(
     request: HttpRequest,
     visitor: Visitor,
     database: Database,
-    user: User,
     *,
     error: str | None = None,
-    **new: str,
+    new_name: str | None = None,
+    new_key: str | None = None,
 ) -> Page:
     async with database.general.connection() as connection:
-        accounts = [
-            (account, await keys.keys_of(connection, account.account_id))
-            for account in await memberships_of(connection, user.id)
-            if account.role == "admin"
-        ]
-    status = 200 if error is None else 422
-    return page(request, visitor, "keys", status=status, accounts=accounts, error=error, **new)
-
-
-def _id_of(field: str, text: str, expected: str) -> UUID:
-    """Return the id in a form. Raises `InvalidInput`."""
-    try:
-        return UUID(text)
-    except ValueError:
-        raise InvalidInput(field, text, expected) from None
+        seat = await seat_of(request, visitor, connection, "/keys")
+        own: list[ApiKey] = []
+        if seat.account is not None and seat.is_admin:
+            own = await keys.keys_of(connection, seat.account.account_id)
+    return page(
+        request,
+        visitor,
+        "keys",
+        seat=seat,
+        status=422 if error else 200,
+        keys=own,
+        site=request.app.state.site,
+        error=error,
+        new_name=new_name,
+        new_key=new_key,
+    )
 
 
 def _own(path: str) -> str:
@@ -280,6 +340,9 @@ routes = [
         show_link,
         use_link,
         sign_out,
+        choose_account,
+        show_settings,
+        change_settings,
         show_keys,
         change_keys,
         show_memberships,

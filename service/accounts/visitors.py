@@ -6,18 +6,24 @@ one of our pages (Origin) that was made for that token.
 """
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
 from service.accounts import sign_in
-from service.accounts.records import Session, User
+from service.accounts.members import memberships_of
+from service.accounts.records import Membership, Session, User
 from service.errors import Forbidden, InvalidInput
 from service.postgres import shares
+from service.postgres.pools import Connection
 from service.tokens import form_token, new_token
 from service.web.bodies import HttpRequest
-from service.web.pages import Page, SignInNeeded, Site, redirect, rendered
+from service.web.pages import Cookie, Page, SignInNeeded, Site, redirect, rendered
+
+# Which account a browser shows. It is no secret: who may see what, the session says.
+_ACCOUNT_COOKIE = "account"
 
 
 class Visitor(msgspec.Struct, frozen=True):
@@ -26,6 +32,26 @@ class Visitor(msgspec.Struct, frozen=True):
     token: str
     is_new: bool
     session: Session | None
+
+
+class Seat(msgspec.Struct, frozen=True):
+    """Who is signed in, the accounts of that person, and the one that is shown.
+
+    `account` is None if the person belongs to no active account.
+    """
+
+    user: User
+    accounts: Sequence[Membership]
+    account: Membership | None
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether this person may change the account."""
+        return self.account is not None and self.account.role == "admin"
+
+    def at(self, account: Membership) -> "Seat":
+        """Return the same, with another of the person's accounts shown."""
+        return Seat(self.user, self.accounts, account)
 
 
 async def visiting(request: HttpRequest) -> Visitor:
@@ -44,6 +70,20 @@ def user_of(visitor: Visitor, path: str) -> User:
     if visitor.session is None:
         raise SignInNeeded(path)
     return visitor.session.user
+
+
+async def seat_of(
+    request: HttpRequest, visitor: Visitor, connection: Connection, path: str
+) -> Seat:
+    """Return who is signed in, and the account that this browser last chose.
+
+    Raises `SignInNeeded`, which leads to `path` by way of signing in.
+    """
+    user = user_of(visitor, path)
+    accounts = await memberships_of(connection, user.id)
+    chosen = request.cookies.get(_ACCOUNT_COOKIE)
+    found = [each for each in accounts if str(each.account_id) == chosen] or accounts
+    return Seat(user, accounts, found[0] if found else None)
 
 
 async def form_of(request: HttpRequest, visitor: Visitor) -> Mapping[str, str]:
@@ -67,29 +107,61 @@ async def form_of(request: HttpRequest, visitor: Visitor) -> Mapping[str, str]:
     return fields
 
 
+def id_in(form: Mapping[str, str], field: str, whose: str) -> UUID:
+    """Return the id in a field of a form. Raises `InvalidInput`."""
+    text = form.get(field, "")
+    try:
+        return UUID(text)
+    except ValueError:
+        raise InvalidInput(field, text, f"the id of {whose}") from None
+
+
 def page(
-    request: HttpRequest, visitor: Visitor, name: str, *, status: int = 200, **context: Any
+    request: HttpRequest,
+    visitor: Visitor,
+    name: str,
+    *,
+    seat: Seat | None = None,
+    status: int = 200,
+    **context: Any,
 ) -> Page:
-    """Return a page for that browser, with what its forms need."""
+    """Return a page for that browser, with what its forms need; in an account's frame if given."""
     site: Site = request.app.state.site
+    cookies = []
+    if visitor.is_new:
+        cookies.append(site.session_cookie(visitor.token, sign_in.SESSION_LASTS))
+    if seat is not None and seat.account is not None and len(seat.accounts) > 1:
+        cookies += _account_cookies(request, seat.account)
     return rendered(
         name,
         {
             **context,
+            "seat": seat,
             "user": visitor.session and visitor.session.user,
             "form_token": form_token(site.secret, visitor.token),
         },
         status=status,
-        cookies=[site.session_cookie(visitor.token, sign_in.SESSION_LASTS)]
-        if visitor.is_new
-        else [],
+        cookies=cookies,
     )
 
 
-def go_on(request: HttpRequest, path: str, token: str | None = None) -> Page:
-    """Redirect a browser to another of our pages, with a new session if `token` is given."""
+def go_on(
+    request: HttpRequest, path: str, token: str | None = None, account: Membership | None = None
+) -> Page:
+    """Redirect a browser to another of our pages.
+
+    It gets a new session if `token` is given, and is shown another account if that is.
+    """
     site: Site = request.app.state.site
-    return redirect(
-        path,
-        cookies=[] if token is None else [site.session_cookie(token, sign_in.SESSION_LASTS)],
-    )
+    cookies = [] if token is None else [site.session_cookie(token, sign_in.SESSION_LASTS)]
+    if account is not None:
+        cookies += _account_cookies(request, account)
+    return redirect(path, cookies=cookies)
+
+
+def _account_cookies(request: HttpRequest, account: Membership) -> list[Cookie]:
+    shown = str(account.account_id)
+    if request.cookies.get(_ACCOUNT_COOKIE) == shown:
+        return []
+    site: Site = request.app.state.site
+    return [site.cookie_of(_ACCOUNT_COOKIE, shown, sign_in.SESSION_LASTS)]

@@ -1,39 +1,30 @@
-"""The pages about connections: partners, and what each side sees."""
+"""The pages about connections: partners, what each side sees, and what happened between them."""
 
-from collections.abc import Sequence
 from typing import Annotated
 from uuid import UUID
 
-import msgspec
 from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter
 
-from service.accounts.members import account_of_admin, memberships_of
-from service.accounts.records import Membership
-from service.accounts.visitors import Visitor, form_of, go_on, page, user_of
-from service.audit import Actor
+from service import audit
+from service.accounts.members import account_of_admin
+from service.accounts.visitors import Seat, Visitor, form_of, go_on, page, seat_of, user_of
+from service.audit import Actor, Event
 from service.connections import connections, grants, queries
 from service.connections.records import Partner
-from service.errors import (
-    InvalidInput,
-    NotFound,
-)
+from service.errors import Conflict, InvalidInput, LimitReached, NotFound
 from service.ownership.ownerships import owned_by
-from service.ownership.records import Ownership
-from service.postgres.pools import Database
+from service.postgres.pools import Connection, Database
 from service.web.bodies import HttpRequest
 from service.web.pages import Page, page_router
+from service.web.parameters import page_of
 
 _ConnectionId = Annotated[UUID, PathParameter()]
+_Before = Annotated[UUID | None, QueryParameter()]
 
-
-class _Side(msgspec.Struct, frozen=True):
-    """A connection as one of the user's accounts sees it."""
-
-    account: Membership
-    partner: Partner
-    domains: Sequence[Ownership]
+# How many rows a page has.
+_SHOWN = 50
 
 
 @get("/connections")
@@ -41,16 +32,63 @@ async def show_connections(
     request: HttpRequest,
     visitor: NamedDependency[Visitor],
     database: NamedDependency[Database],
+    before: _Before = None,
+    named: Annotated[str, QueryParameter(name="q", max_length=200)] = "",
 ) -> Page:
-    """Show the connections of all accounts that the user belongs to."""
-    if visitor.session is None:
-        return go_on(request, "/sign-in")
+    """Show an account's live connections."""
     async with database.general.connection() as connection:
-        accounts = [
-            (account, await queries.select_partners(connection, account.account_id))
-            for account in await memberships_of(connection, visitor.session.user.id)
-        ]
-    return page(request, visitor, "connections", accounts=accounts)
+        seat = await seat_of(request, visitor, connection, "/connections")
+        partners, older = await _partners(connection, seat, before, named.strip())
+        last = {}
+        if seat.account is not None:
+            ids = [partner.partner_id for partner in partners]
+            last = await audit.last_with(connection, seat.account.account_id, ids)
+    return page(
+        request,
+        visitor,
+        "connections",
+        seat=seat,
+        partners=partners,
+        last=last,
+        older=older,
+        named=named,
+        is_first=before is None,
+    )
+
+
+async def _partners(
+    connection: Connection, seat: Seat, before: UUID | None, named: str
+) -> tuple[list[Partner], UUID | None]:
+    if seat.account is None:
+        return [], None
+    found = await queries.select_partners(
+        connection, seat.account.account_id, before=before, named=named, limit=_SHOWN + 1
+    )
+    return page_of(found, _SHOWN, lambda partner: partner.connection_id)
+
+
+@get("/connections/ended")
+async def show_ended(
+    request: HttpRequest,
+    visitor: NamedDependency[Visitor],
+    database: NamedDependency[Database],
+    before: _Before = None,
+) -> Page:
+    """Show an account's former connections, under the names that the partners had at the end."""
+    async with database.general.connection() as connection:
+        seat = await seat_of(request, visitor, connection, "/connections/ended")
+        events: list[Event] = []
+        older = None
+        if seat.account is not None:
+            found = await audit.events_of(
+                connection,
+                seat.account.account_id,
+                before=before,
+                action="connection.ended",
+                limit=_SHOWN + 1,
+            )
+            events, older = page_of(found, _SHOWN, lambda event: event.id)
+    return page(request, visitor, "connections_ended", seat=seat, events=events, older=older)
 
 
 @get("/connections/{connection_id:uuid}")
@@ -62,24 +100,7 @@ async def show_connection(
     accepted: Annotated[str, QueryParameter()] = "",
 ) -> Page:
     """Show a connection, what each side sees, and how to change that."""
-    user = user_of(visitor, f"/connections/{connection_id}")
-    async with database.general.connection() as connection:
-        sides = [
-            _Side(
-                account,
-                partner,
-                await owned_by(connection, account.account_id),
-            )
-            for account in await memberships_of(connection, user.id)
-            if (
-                partner := await queries.select_partner(
-                    connection, account.account_id, connection_id
-                )
-            )
-        ]
-    if not sides:
-        raise NotFound("connection", str(connection_id))
-    return page(request, visitor, "connection", sides=sides, accepted=bool(accepted))
+    return await _connection(request, visitor, database, connection_id, accepted=bool(accepted))
 
 
 @post("/connections/{connection_id:uuid}", status_code=200)
@@ -89,31 +110,77 @@ async def change_connection(
     database: NamedDependency[Database],
     connection_id: _ConnectionId,
 ) -> Page:
-    """Show or hide the account's name, decline a request, or disconnect."""
+    """Show or hide the account's name, ask for the partner's, end a request, or disconnect."""
     form = await form_of(request, visitor)
     user = user_of(visitor, f"/connections/{connection_id}")
-    async with database.general.transaction() as connection:
-        account_id = await account_of_admin(connection, user, form.get("account_id", ""))
-        actor = Actor("user", account_id, user.id)
-        match form.get("do"):
-            case "show":
-                await grants.show(connection, account_id, connection_id, actor)
-            case "hide":
-                await grants.hide(connection, account_id, connection_id, actor)
-            case "decline":
-                partner = await connections.find_partner(connection, account_id, connection_id)
-                await grants.end_request(
-                    connection,
-                    owner_id=account_id,
-                    viewer_id=partner.partner_id,
-                    actor=actor,
-                )
-            case "disconnect":
-                await connections.end(connection, account_id, connection_id, actor)
-                return go_on(request, "/connections")
-            case other:
-                raise InvalidInput("do", other or "", "show, hide, decline, or disconnect")
+    try:
+        async with database.general.transaction() as connection:
+            account_id = await account_of_admin(connection, user, form.get("account_id", ""))
+            actor = Actor("user", account_id, user.id)
+            partner = await connections.find_partner(connection, account_id, connection_id)
+            match form.get("do"):
+                case "show":
+                    await grants.show(connection, account_id, connection_id, actor)
+                case "hide":
+                    await grants.hide(connection, account_id, connection_id, actor)
+                case "decline":
+                    await grants.end_request(
+                        connection, owner_id=account_id, viewer_id=partner.partner_id, actor=actor
+                    )
+                case "ask":
+                    await grants.request_grant(
+                        connection, owner_id=partner.partner_id, viewer_id=account_id, actor=actor
+                    )
+                case "withdraw":
+                    await grants.end_request(
+                        connection, owner_id=partner.partner_id, viewer_id=account_id, actor=actor
+                    )
+                case "disconnect":
+                    await connections.end(connection, account_id, connection_id, actor)
+                    return go_on(request, "/connections")
+                case other:
+                    expected = "show, hide, decline, ask, withdraw, or disconnect"
+                    raise InvalidInput("do", other or "", expected)
+    except (Conflict, LimitReached) as error:
+        return await _connection(request, visitor, database, connection_id, error=str(error))
     return go_on(request, f"/connections/{connection_id}")
 
 
-routes = [page_router(show_connections, show_connection, change_connection)]
+async def _connection(
+    request: HttpRequest,
+    visitor: Visitor,
+    database: Database,
+    connection_id: UUID,
+    *,
+    accepted: bool = False,
+    error: str | None = None,
+) -> Page:
+    async with database.general.connection() as connection:
+        seat = await seat_of(request, visitor, connection, f"/connections/{connection_id}")
+        # The account shown comes first; mails lead here whichever that is.
+        for account in sorted(seat.accounts, key=lambda account: account != seat.account):
+            own_id = account.account_id
+            partner = await queries.select_partner(connection, own_id, connection_id)
+            if partner is not None:
+                domains = await owned_by(connection, own_id)
+                events = await audit.events_of(
+                    connection, own_id, partner_id=partner.partner_id, limit=_SHOWN
+                )
+                break
+        else:
+            raise NotFound("connection", str(connection_id))
+    return page(
+        request,
+        visitor,
+        "connection",
+        seat=seat.at(account),
+        status=409 if error else 200,
+        partner=partner,
+        domains=domains,
+        events=events,
+        accepted=accepted,
+        error=error,
+    )
+
+
+routes = [page_router(show_connections, show_ended, show_connection, change_connection)]

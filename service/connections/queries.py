@@ -155,12 +155,13 @@ async def select_partners(
     before: UUID | None = None,
     role: Side | None = None,
     shown_to: bool = False,
+    named: str = "",
     limit: int | None = None,
 ) -> list[Partner]:
     """Return an account's live connections, newest first.
 
-    `before` is an id, `role` the account's own, and `shown_to` keeps only partners that see its
-    name. Filters combine.
+    `before` is an id, `role` the account's own, `shown_to` keeps only partners that see its name,
+    and `named` those whose name has this in it, in any case. Filters combine.
     """
     rows = await connection.fetch(
         _PARTNERS
@@ -168,6 +169,7 @@ async def select_partners(
         AND ($2::uuid IS NULL OR connection.id < $2)
         AND ($3::text IS NULL OR ($3 = 'buyer') = (connection.buyer_id = $1))
         AND (NOT $4::boolean OR shown.started_at IS NOT NULL)
+        AND ($6::text = '' OR strpos(lower(partner.name), lower($6)) > 0)
         ORDER BY connection.id DESC
         LIMIT $5
         """,
@@ -176,6 +178,7 @@ async def select_partners(
         role,
         shown_to,
         limit,
+        named,
     )
     return [Partner(*row) for row in rows]
 

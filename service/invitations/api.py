@@ -30,9 +30,6 @@ from service.web.problems import Problem
 
 _WITH_BODY = {**KEYED, **problems(400, 408, 413, 415, 422)}
 
-MAX_EMAILS = 50
-
-
 _InvitationId = Annotated[UUID, PathParameter()]
 
 
@@ -48,7 +45,7 @@ ReasonToConnect = Literal[
 class NewInvitations(msgspec.Struct, forbid_unknown_fields=True):
     """Whom to invite, and why. We keep `vendor_label` for linking later; only you see it."""
 
-    emails: Annotated[list[str], msgspec.Meta(min_length=1, max_length=MAX_EMAILS)]
+    emails: Annotated[list[str], msgspec.Meta(min_length=1, max_length=invitations.MAX_EMAILS)]
     reason: ReasonToConnect
     note: Annotated[str, msgspec.Meta(max_length=invitations.MAX_NOTE)] | None = None
     vendor_label: Annotated[str, msgspec.Meta(max_length=invitations.MAX_LABEL)] | None = None
@@ -57,7 +54,7 @@ class NewInvitations(msgspec.Struct, forbid_unknown_fields=True):
 class NewMembers(msgspec.Struct, forbid_unknown_fields=True):
     """Which colleagues to invite to your account, and in which role."""
 
-    emails: Annotated[list[str], msgspec.Meta(min_length=1, max_length=MAX_EMAILS)]
+    emails: Annotated[list[str], msgspec.Meta(min_length=1, max_length=invitations.MAX_EMAILS)]
     role: Role = "member"
     note: Annotated[str, msgspec.Meta(max_length=invitations.MAX_NOTE)] | None = None
 
@@ -429,7 +426,7 @@ async def _invite_all(
         one,
         done,
         lambda email, error: InvitationItem(email=email, status_code=error.status, error=error),
-        order=_order,
+        order=invitations.turn_of,
     )
 
 
@@ -439,11 +436,6 @@ def _as_kept(email: str) -> str:
         return checked_email(email)
     except InvalidInput:
         return email.strip().lower()
-
-
-def _order(email: str) -> tuple[str, str]:
-    name, _, domain = email.strip().lower().rpartition("@")
-    return domain, name
 
 
 def _invited(email: str, invited: Invited, caller: Caller) -> tuple[int, InvitationItem]:

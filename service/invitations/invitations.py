@@ -47,6 +47,9 @@ PER_RECIPIENT = 20
 PER_DOMAIN = 2000
 
 
+# How many addresses one request invites at most.
+MAX_EMAILS = 50
+
 MAX_NOTE = 500
 MAX_LABEL = 1000
 
@@ -151,6 +154,12 @@ async def invite(
         reason=reason,
     )
     return Sent(await existing(connection, invitation_id), is_new=True)
+
+
+def turn_of(email: str) -> tuple[str, str]:
+    """Return a sort key of an address. In its order, concurrent transactions don't deadlock."""
+    name, _, domain = email.strip().lower().rpartition("@")
+    return domain, name
 
 
 async def resend(

@@ -145,6 +145,7 @@ _PAGE = """
   AND ($3::text IS NULL OR invitation_now.state = $3)
   AND ($4::text IS NULL OR invitation.reason = $4)
   AND ($5::text IS NULL OR invitation.email = $5)
+  AND ($7::boolean IS NULL OR (invitation.reason = 'join_account') = $7)
 ORDER BY invitation.id DESC
 LIMIT $6
 """
@@ -154,13 +155,17 @@ async def select_sent_invitations(
     connection: Connection,
     inviter_id: UUID,
     *,
-    before: UUID | None,
-    state: InvitationState | None,
-    reason: Reason | None,
-    email: str | None,
+    before: UUID | None = None,
+    state: InvitationState | None = None,
+    reason: Reason | None = None,
+    email: str | None = None,
+    joins: bool | None = None,
     limit: int,
 ) -> list[Invitation]:
-    """Return what an account sent, newest first. `before` is an id; filters combine."""
+    """Return what an account sent, newest first. `before` is an id; filters combine.
+
+    `joins` says whether to keep those to join the account, or those to connect.
+    """
     rows = await connection.fetch(
         _INVITATIONS + "WHERE invitation.inviter_id = $1" + _PAGE,
         inviter_id,
@@ -169,6 +174,7 @@ async def select_sent_invitations(
         reason,
         email,
         limit,
+        joins,
     )
     return [Invitation(*row) for row in rows]
 
@@ -188,10 +194,10 @@ async def select_received_invitations(
     connection: Connection,
     account_id: UUID,
     *,
-    before: UUID | None,
-    state: InvitationState | None,
-    reason: Reason | None,
-    email: str | None,
+    before: UUID | None = None,
+    state: InvitationState | None = None,
+    reason: Reason | None = None,
+    email: str | None = None,
     limit: int,
 ) -> list[Invitation]:
     """Return what an account's members received, with the same filters."""
@@ -203,6 +209,7 @@ async def select_received_invitations(
         reason,
         email,
         limit,
+        None,
     )
     return [Invitation(*row) for row in rows]
 

@@ -381,7 +381,7 @@ def _records(claim: Claim) -> list[Record]:
     return [
         Record(
             host=host,
-            relative_host=host.removesuffix(zone).rstrip(".") or "@",
+            relative_host=places.relative(host),
             zone=zone,
             type="TXT",
             value=claim.code,

@@ -92,6 +92,10 @@ class Places(msgspec.Struct, frozen=True):
     registrable: str
     label: str
 
+    def relative(self, host: str) -> str:
+        """Return what a DNS panel calls one of these if it adds the zone by itself."""
+        return host.removesuffix(self.registrable).rstrip(".") or "@"
+
 
 def new_code() -> str:
     """Return a code nobody can guess: 192 random bits after the vendor's prefix."""

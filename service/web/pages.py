@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 from jinja2 import Environment, PackageLoader
 from litestar import MediaType, Response, Router, get
-from litestar.datastructures import Cookie
+from litestar.datastructures import Cookie as Cookie
 from litestar.exceptions import HTTPException
 from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.response import Redirect, Template
@@ -27,12 +27,13 @@ MAX_FORM = 16 * 1024
 
 _STATIC = Path(__file__).parent.parent / "static"
 
-# Pages load only our own styles and images, can't be framed, and don't give their address to other
-# sites. With “no-referrer”, browsers would send no Origin with forms.
+# Pages load only our own styles, images, and scripts, none of which may be within a page. They can't be
+# framed, and don't give their address to other sites. With “no-referrer”, browsers would send no
+# Origin with forms.
 HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
-        "frame-ancestors 'none'"
+        "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
@@ -65,10 +66,14 @@ class Site(msgspec.Struct, frozen=True):
         return "__Host-session" if self.is_secure else "session"
 
     def session_cookie(self, token: str, lasts: timedelta) -> Cookie:
-        """Return a cookie with a session token, which no script and no other site can get."""
+        """Return a cookie with a session token."""
+        return self.cookie_of(self.cookie, token, lasts)
+
+    def cookie_of(self, name: str, value: str, lasts: timedelta) -> Cookie:
+        """Return a cookie, which no script and no other site can get."""
         return Cookie(
-            key=self.cookie,
-            value=token,
+            key=name,
+            value=value,
             path="/",
             max_age=int(lasts.total_seconds()),
             httponly=True,
@@ -83,7 +88,7 @@ def rendered(
     """Render a template as a page."""
     return Template(
         f"pages/{name}.html",
-        context={"user": None, **context},
+        context={"user": None, "seat": None, **context},
         status_code=status,
         headers=HEADERS,
         cookies=cookies,
@@ -157,13 +162,18 @@ def template_config() -> TemplateConfig[JinjaTemplateEngine]:
     environment = Environment(
         loader=PackageLoader("service"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"day": _day, "sentence": _sentence}
+    environment.filters |= {"day": _day, "moment": _moment, "sentence": _sentence}
     return TemplateConfig(instance=JinjaTemplateEngine.from_environment(environment))
 
 
 def _day(time: datetime) -> str:
     """Format a day as Americans write it, such as July 4, 2026."""
     return f"{time:%B %-d, %Y}"
+
+
+def _moment(time: datetime) -> str:
+    """Format a time as Americans write it, such as July 4, 2026, 2:05 PM UTC."""
+    return f"{_day(time)}, {time:%-I:%M %p} UTC"
 
 
 def _sentence(text: str) -> str:

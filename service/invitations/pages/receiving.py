@@ -1,4 +1,4 @@
-"""The pages that invitations lead to, where recipients answer them."""
+"""The pages that emails about invitations lead to, where recipients answer them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, TypeAlias
@@ -13,7 +13,7 @@ from service.accounts import sign_in
 from service.accounts.members import belongs_anywhere, find_user, memberships_of
 from service.accounts.records import User
 from service.accounts.sign_in import LinkRequest
-from service.accounts.visitors import Visitor, form_of, go_on, page, user_of
+from service.accounts.visitors import Visitor, form_of, go_on, page, seat_of, user_of
 from service.audit import Actor
 from service.errors import Conflict, Forbidden, InvalidInput, InvalidName, NoLongerOpen
 from service.invitations import acceptance, invitations, opt_outs, queries
@@ -25,7 +25,7 @@ from service.ownership.records import Ownership
 from service.postgres.pools import Connection, Database
 from service.web.bodies import HttpRequest
 from service.web.networks import network_of
-from service.web.pages import Page, page_router
+from service.web.pages import Page
 
 # What a visitor can do about an open invitation.
 Way: TypeAlias = Literal[
@@ -179,10 +179,10 @@ async def show_opt_outs(
     request: HttpRequest, visitor: NamedDependency[Visitor], database: NamedDependency[Database]
 ) -> Page:
     """Show which invitations the user stopped."""
-    user = user_of(visitor, "/opt-outs")
     async with database.general.connection() as connection:
-        stopped = await opt_outs.opt_outs_of(connection, user.email)
-    return page(request, visitor, "opt_outs", stopped=stopped)
+        seat = await seat_of(request, visitor, connection, "/opt-outs")
+        stopped = await opt_outs.opt_outs_of(connection, seat.user.email)
+    return page(request, visitor, "opt_outs", seat=seat, stopped=stopped)
 
 
 @post("/opt-outs", status_code=200)
@@ -414,18 +414,16 @@ def _invitation(
     )
 
 
-routes = [
-    page_router(
-        show_invitation,
-        accept,
-        decline,
-        stop,
-        show_stop,
-        unsubscribe,
-        ask_for_link,
-        show_opt_outs,
-        end_opt_out,
-        show_opt_out,
-        undo_opt_out,
-    )
+handlers = [
+    show_invitation,
+    accept,
+    decline,
+    stop,
+    show_stop,
+    unsubscribe,
+    ask_for_link,
+    show_opt_outs,
+    end_opt_out,
+    show_opt_out,
+    undo_opt_out,
 ]
