@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
-NODE_MODULES := tests/openapi/node_modules
+NODE_MODULES := tests/node/node_modules
 
 .PHONY: setup run test chromium pgbouncer check npm explore mutants bench wrk siege kills faults freshness \
 	spreadsheets libreoffice openapi schema lock clean
@@ -43,7 +43,7 @@ check: .venv/for-testing $(NODE_MODULES)/.package-lock.json
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.advisories
 	REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true \
-		$(NODE_MODULES)/.bin/redocly lint openapi.yaml --config tests/openapi/redocly.yaml
+		$(NODE_MODULES)/.bin/redocly lint openapi.yaml --config tests/node/redocly.yaml
 
 npm:
 	$(call debian,nodejs npm,command -v npm,the linter of openapi.yaml)
@@ -123,7 +123,7 @@ clean:
 	$(PIP) --require-hashes -r requirements-bench.lock
 	touch $@
 
-$(NODE_MODULES)/.package-lock.json: tests/openapi/package.json tests/openapi/package-lock.json | npm
-	@npm ci --prefix tests/openapi --no-audit --no-fund --silent || { \
-		echo "The linter of openapi.yaml was not installed. See why with: npm ci --prefix tests/openapi"; \
+$(NODE_MODULES)/.package-lock.json: tests/node/package.json tests/node/package-lock.json | npm
+	@npm ci --prefix tests/node --no-audit --no-fund --silent || { \
+		echo "The linter of openapi.yaml was not installed. See why with: npm ci --prefix tests/node"; \
 		exit 1; }

@@ -18,12 +18,14 @@ from service.accounts import pages as accounts_pages
 from service.accounts.callers import calling
 from service.accounts.visitors import visiting
 from service.answers import api as answers_api
+from service.answers import pages as answers_pages
 from service.batches import api as batches_api
 from service.certificates import api as certificates_api
 from service.certificates.facts import without_vendor_host
 from service.connections import api as connections_api
 from service.connections import pages as connections_pages
 from service.demo.examples import EXAMPLES
+from service.home import pages as home_pages
 from service.insights import api as insights_api
 from service.invitations import api as invitations_api
 from service.invitations import pages as invitations_pages
@@ -56,8 +58,10 @@ _ROUTES = (
     invitations_api,
     connections_api,
     ownership_api,
+    home_pages,
     accounts_pages,
     invitations_pages,
+    answers_pages,
     connections_pages,
     ownership_pages,
     probes,

@@ -120,10 +120,15 @@ async def events_of(
     *,
     before: UUID | None = None,
     action: str | None = None,
+    subject: str | None = None,
     partner_id: UUID | None = None,
     limit: int,
 ) -> list[Event]:
-    """Return an account's events, newest first. `before` is an id; filters combine."""
+    """Return an account's events, newest first.
+
+    `before` is an id. A `subject` is what comes before the dot of actions, such as “grant”. Filters
+    combine.
+    """
     rows = await connection.fetch(
         """
         SELECT
@@ -145,6 +150,7 @@ async def events_of(
               WHERE former.public_id = $2 AND former.account_id = $1
           ))
           AND ($3::text IS NULL OR event.action = $3)
+          AND ($6::text IS NULL OR split_part(event.action, '.', 1) = $6)
           AND (
               $5::uuid IS NULL
               OR event.detail ? 'partner' AND event.detail #>> '{partner,id}' = $5::text
@@ -157,6 +163,7 @@ async def events_of(
         action,
         limit,
         partner_id,
+        subject,
     )
     return [
         Event(id_, at, did, EventActor(kind, email, key_id), msgspec.Raw(detail.encode()))

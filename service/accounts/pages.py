@@ -2,26 +2,32 @@
 
 import re
 from typing import Annotated
+from uuid import UUID
 
 from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter
 
+from service import audit
 from service.accounts import accounts, keys, members, sign_in
 from service.accounts.accounts import checked_email
 from service.accounts.members import account_of_admin
 from service.accounts.records import ApiKey, SignInLink
 from service.accounts.sign_in import LinkRequest
 from service.accounts.visitors import Visitor, form_of, go_on, id_in, page, seat_of, user_of
-from service.audit import Actor
+from service.audit import Actor, Event
 from service.errors import Conflict, InvalidInput, NoLongerOpen, NotFound
 from service.postgres.pools import Connection, Database
 from service.tokens import link_token
 from service.web.bodies import HttpRequest
 from service.web.networks import network_of
 from service.web.pages import Page, page_router
+from service.web.parameters import page_of
 
 HOME = "/"
+
+# How many rows a page has.
+_SHOWN = 50
 
 # Where sign-in may redirect to: only to paths here, never to another host.
 _OWN_PATH = re.compile(r"/(?!/)[a-z0-9/._-]{0,300}")
@@ -163,6 +169,34 @@ async def change_settings(
     except (InvalidInput, Conflict) as error:
         return await _settings(request, visitor, database, error=str(error), typed=name)
     return go_on(request, "/settings")
+
+
+@get("/activity")
+async def show_activity(
+    request: HttpRequest,
+    visitor: NamedDependency[Visitor],
+    database: NamedDependency[Database],
+    about: Annotated[str, QueryParameter(max_length=80)] = "",
+    before: Annotated[UUID | None, QueryParameter()] = None,
+) -> Page:
+    """Show what happened to the account, and who did it; of one kind, if that is chosen."""
+    events: list[Event] = []
+    older = None
+    async with database.general.connection() as connection:
+        seat = await seat_of(request, visitor, connection, "/activity")
+        if seat.account is not None:
+            found = await audit.events_of(
+                connection,
+                seat.account.account_id,
+                before=before,
+                subject=about or None,
+                limit=_SHOWN + 1,
+            )
+            events, older = page_of(found, _SHOWN, lambda event: event.id)
+    return page(
+        request, visitor, "activity", seat=seat, events=events, older=older, about=about,
+        is_first=before is None,
+    )  # fmt: skip
 
 
 @get("/keys")
@@ -343,6 +377,7 @@ routes = [
         choose_account,
         show_settings,
         change_settings,
+        show_activity,
         show_keys,
         change_keys,
         show_memberships,

@@ -9,7 +9,6 @@ from litestar import MediaType, Response, get
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import PathParameter, QueryParameter
-from litestar.response import Stream
 
 from service.accounts.names import Status
 from service.accounts.records import Caller
@@ -25,10 +24,10 @@ from service.answers.records import (
 )
 from service.answers.sealing import receipt_of
 from service.certificates.facts import checked_cert_id
-from service.errors import InvalidHostname, InvalidInput, NotFound
-from service.ownership.hostname import canonical_host
+from service.errors import InvalidInput, NotFound
+from service.ownership.hostname import host_as_answered
 from service.postgres.pools import Database
-from service.web.bodies import JSON, HttpRequest
+from service.web.bodies import JSON, HttpRequest, download
 from service.web.documents import KEYED, documented, problems
 from service.web.parameters import IdCursor, Limit, TextCursor, check_query, page_of, time_in
 
@@ -107,7 +106,7 @@ async def list_answers(
             raise NotFound("batch", str(batch_id))
     filters = AnswerFilters(
         cert_id=None if cert_id is None else checked_cert_id(cert_id),
-        host=None if host is None else _host(host),
+        host=None if host is None else host_as_answered(host),
         status=status,
         since=time_in("from", since),
         until=time_in("to", until),
@@ -284,25 +283,12 @@ async def get_consistency_proof(
     return ConsistencyProof(first, second, [hash_of(each, tiles).hex() for each in ranges])
 
 
-def _file(kind: Any, page: Any, form: Format, name: str) -> Stream:
-    return Stream(
-        partial(exported, kind, page, form),
-        media_type=MEDIA_TYPES[form],
-        headers={"Content-Disposition": f'attachment; filename="{name}.{form}"'},
-    )
+def _file(kind: Any, page: Any, form: Format, name: str) -> Response[Any]:
+    return download(partial(exported, kind, page, form), MEDIA_TYPES[form], f"{name}.{form}")
 
 
 def _json(body: msgspec.Struct) -> Response[bytes]:
     return Response(msgspec.json.encode(body), media_type=JSON)
-
-
-def _host(text: str) -> str:
-    """Return a host as answers have it. Raises `InvalidInput`."""
-    try:
-        return canonical_host(text)
-    except InvalidHostname:
-        # Addresses and single labels are on record as they were.
-        return text.strip().lower()
 
 
 routes = [

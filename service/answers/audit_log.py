@@ -37,7 +37,7 @@ async def differences(
     Without keys, those on record are trusted. `witnessed` are checkpoints that were kept elsewhere.
     """
     recorded = await queries.select_log_keys(connection)
-    trusted = list(keys) or _readable(recorded)
+    trusted = list(keys) or readable_keys(recorded)
     if keys:
         given = {str(each) for each in keys}
         for key in sorted(given.symmetric_difference(recorded)):
@@ -95,12 +95,12 @@ class Extent(Struct, frozen=True):
 async def extent_of(connection: Connection, keys: Sequence[VerifierKey]) -> Extent:
     """Return how much the log has. Without keys, those on record are trusted."""
     log = await queries.select_log(connection)
-    trusted = list(keys) or _readable(await queries.select_log_keys(connection))
+    trusted = list(keys) or readable_keys(await queries.select_log_keys(connection))
     dropped, _ = await _dropped(connection, trusted)
     return Extent(0 if log is None else log.size, dropped.count)
 
 
-def _readable(recorded: Iterable[str]) -> list[VerifierKey]:
+def readable_keys(recorded: Iterable[str]) -> list[VerifierKey]:
     """Return the keys on record. What is no key has signed nothing."""
     keys = []
     for each in recorded:

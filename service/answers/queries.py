@@ -1,7 +1,7 @@
 """The SQL statements about the record of answers."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -75,6 +75,52 @@ async def select_answers(
         limit,
     )
     return [_answer(row) for row in rows]
+
+
+async def count_latest(
+    connection: Connection, account_id: UUID, most: int
+) -> list[tuple[date, str, int]]:
+    """Count an account's latest answers by day (UTC) and status; “other” if no owner was to be found."""
+    rows = await connection.fetch(
+        """
+        SELECT (latest.answered_at AT TIME ZONE 'UTC')::date, kept.status, count(*)
+        FROM (
+            SELECT answered_at, status FROM answer WHERE account_id = $1 ORDER BY id DESC LIMIT $2
+        ) AS latest
+        CROSS JOIN LATERAL (
+            SELECT CASE
+                WHEN latest.status IN ('named', 'verified', 'none') THEN latest.status ELSE 'other'
+            END AS status
+        ) AS kept
+        GROUP BY 1, 2
+        ORDER BY 1, 2
+        """,
+        account_id,
+        most,
+    )
+    return [tuple(row) for row in rows]
+
+
+async def rank_unowned(
+    connection: Connection, account_id: UUID, most: int, limit: int
+) -> list[tuple[str, int]]:
+    """Return the hosts without a verified owner in an account's latest answers, the most often first."""
+    rows = await connection.fetch(
+        """
+        SELECT domain, count(*)
+        FROM (
+            SELECT status, domain FROM answer WHERE account_id = $1 ORDER BY id DESC LIMIT $2
+        ) AS latest
+        WHERE status = 'none' AND domain IS NOT NULL
+        GROUP BY domain
+        ORDER BY count(*) DESC, domain
+        LIMIT $3
+        """,
+        account_id,
+        most,
+        limit,
+    )
+    return [tuple(row) for row in rows]
 
 
 async def select_first_of_batch(

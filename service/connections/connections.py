@@ -106,6 +106,16 @@ async def disconnect(
 partners_of_email = queries.select_partners_of_email
 
 
+async def partners_asking(connection: Connection, account_id: UUID, *, limit: int) -> list[Partner]:
+    """Return partners that asked to see an account's name and wait for an answer."""
+    return await queries.select_partners(connection, account_id, asking=True, limit=limit)
+
+
+async def partners_seeing(connection: Connection, account_id: UUID, *, limit: int) -> list[Partner]:
+    """Return partners that see an account's name."""
+    return await queries.select_partners(connection, account_id, shown_to=True, limit=limit)
+
+
 async def find_partner(connection: Connection, account_id: UUID, connection_id: UUID) -> Partner:
     """Return an account's view of one of its live connections. Raises `NotFound`."""
     partner = await queries.select_partner(connection, account_id, connection_id)

@@ -155,13 +155,15 @@ async def select_partners(
     before: UUID | None = None,
     role: Side | None = None,
     shown_to: bool = False,
+    asking: bool = False,
     named: str = "",
     limit: int | None = None,
 ) -> list[Partner]:
     """Return an account's live connections, newest first.
 
     `before` is an id, `role` the account's own, `shown_to` keeps only partners that see its name,
-    and `named` those whose name has this in it, in any case. Filters combine.
+    `asking` those that asked to, and `named` those whose name has this in it, in any case. Filters
+    combine.
     """
     rows = await connection.fetch(
         _PARTNERS
@@ -170,6 +172,7 @@ async def select_partners(
         AND ($3::text IS NULL OR ($3 = 'buyer') = (connection.buyer_id = $1))
         AND (NOT $4::boolean OR shown.started_at IS NOT NULL)
         AND ($6::text = '' OR strpos(lower(partner.name), lower($6)) > 0)
+        AND (NOT $7::boolean OR asked_by_partner.requested_at IS NOT NULL)
         ORDER BY connection.id DESC
         LIMIT $5
         """,
@@ -179,6 +182,7 @@ async def select_partners(
         shown_to,
         limit,
         named,
+        asking,
     )
     return [Partner(*row) for row in rows]
 

@@ -267,6 +267,15 @@ async def find_by_token(connection: Connection, token: str, *, stops: bool = Fal
     return link
 
 
+async def received_by(
+    connection: Connection, account_id: UUID, email: str, *, limit: int
+) -> list[Invitation]:
+    """Return the invitations to one of an account's people that wait for an answer."""
+    return await queries.select_received_invitations(
+        connection, account_id, state="pending", email=email, limit=limit
+    )
+
+
 def checked_note(note: str | None) -> str | None:
     """Return a personal note as we store it, or None if it is blank. Raises `InvalidInput`."""
     if note is None or not note.strip():

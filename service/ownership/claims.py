@@ -279,6 +279,19 @@ async def remove(connection: Connection, account_id: UUID, text: str, actor: Act
     await audit.record(connection, "domain.removed", account_id, actor=actor, domain=claim.name)
 
 
+async def unproven(connection: Connection, account_id: UUID, *, limit: int) -> list[Claim]:
+    """Return claims that need attention: not verified, failing, or at risk."""
+    return await queries.select_unproven(connection, account_id, limit)
+
+
+async def owned_names(connection: Connection, account_id: UUID, *, limit: int) -> list[str]:
+    """Return domains that an account owns, by name."""
+    claims = await queries.select_claims(
+        connection, account_id, after=None, is_verified=True, limit=limit
+    )
+    return [claim.name for claim in claims]
+
+
 async def take_due(connection: Connection, limit: int) -> list[UUID]:
     """Return claims due for a check, each to one worker for a while. Needs a transaction."""
     return await queries.take_due_claims(connection, limit, LEASE)

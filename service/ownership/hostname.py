@@ -45,6 +45,14 @@ _RESERVED_SUFFIXES = frozenset({"example", "test"})
 
 
 @lru_cache(maxsize=65536)
+def host_as_answered(text: str) -> str:
+    """Return a host as answers have it: canonical, or as it was if it can have no owner."""
+    try:
+        return canonical_host(text)
+    except InvalidHostname:
+        return text.strip().lower()
+
+
 def canonical_host(text: str) -> str:
     """Return the canonical form of a host name.
 

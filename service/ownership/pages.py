@@ -238,6 +238,8 @@ def _seen_in(history: Sequence[Evidence]) -> dict[str, list[str]]:
         if each.evidence is not None:
             seen: dict[str, list[str]] = {}
             for reply in msgspec.json.decode(each.evidence).get("replies", ()):
+                if reply["kind"] != "TXT":
+                    continue
                 values = seen.setdefault(reply["name"], [])
                 values += [value for value in reply["values"] if value not in values]
             return seen

@@ -174,6 +174,26 @@ async def select_claims(
     return [_claim(row) for row in rows]
 
 
+async def select_unproven(connection: Connection, account_id: UUID, limit: int) -> list[Claim]:
+    """Return an account's claims that aren't verified, whose latest check failed, or at risk."""
+    rows = await connection.fetch(
+        _CLAIMS
+        + """
+        AND claim.account_id = $1
+        AND (
+            owned.id IS NULL
+            OR claim.at_risk
+            OR owned.method = 'dns' AND claim.reason IS NOT NULL
+        )
+        ORDER BY claim.name
+        LIMIT $2
+        """,
+        account_id,
+        limit,
+    )
+    return [_claim(row) for row in rows]
+
+
 async def select_codes(
     connection: Connection, account_id: UUID, values: Collection[str]
 ) -> list[str]:

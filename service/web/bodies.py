@@ -1,12 +1,13 @@
-"""Request bodies, limited in size and of the declared type."""
+"""Bodies of requests, limited in size and of the declared type, and files in responses."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias, TypeVar
 
 from litestar import Request
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
+from litestar.response import Stream
 
 from service.errors import BodyTooLarge, UnsupportedMediaType
 from service.web.json_input import read_body
@@ -70,3 +71,12 @@ async def json_of(request: HttpRequest, kind: type[_Read]) -> _Read:
     Raises `UnacceptableBody` or `InvalidInput`.
     """
     return read_body(await raw_body(request, (JSON,)), kind)
+
+
+def download(content: Callable[[], AsyncIterator[bytes]], media_type: str, name: str) -> Stream:
+    """Return a file that browsers save under that name, sent as it is made."""
+    return Stream(
+        content,
+        media_type=media_type,
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )

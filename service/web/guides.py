@@ -61,6 +61,9 @@ def _read(name: str) -> Guide:
     for index, token in enumerate(tokens):
         if token.type == "heading_open":
             token.attrSet("id", _anchor(tokens[index + 1].content))
+        if token.type == "table_open":
+            # Where it is wider than the screen, it scrolls, also by keyboard.
+            token.attrSet("tabindex", "0")
         for child in token.children or ():
             _lead_to_page(child)
     html = markdown.renderer.render(tokens, markdown.options, {})

@@ -107,7 +107,7 @@ def error_page(request: HttpRequest, error: Exception) -> Page:
     match error:
         case ServiceError():
             status, text, headers = http_status(error), str(error), http_headers(error)
-        case HTTPException(status_code=404):
+        case HTTPException(status_code=404 | 405):
             status, text = 404, "There is no page at this address."
         case HTTPException():
             status, text = error.status_code, error.detail
@@ -183,12 +183,6 @@ def _sentence(text: str) -> str:
     return text + ("" if text.endswith((".", "!", "?")) else ".")
 
 
-@get("/")
-async def show_home(request: HttpRequest) -> Page:
-    """Say what this is, and for whom."""
-    return rendered("home", {"site": request.app.state.site})
-
-
 @get("/favicon.ico", media_type="image/svg+xml")
 async def show_icon() -> bytes:
     """Return the icon, for browsers that ask for it by themselves."""
@@ -202,6 +196,6 @@ async def show_robots() -> str:
 
 
 routes = [
-    page_router(show_home, show_icon, show_robots),
+    page_router(show_icon, show_robots),
     create_static_files_router("/static", [_STATIC], include_in_schema=False),
 ]

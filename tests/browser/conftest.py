@@ -1,10 +1,19 @@
-"""A real browser: Debian's Chromium, which `make test` installs."""
+"""A real browser, Debian's Chromium, which `make test` installs, and a real service for it."""
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
+import httpx
 import pytest
 from playwright.async_api import Browser, async_playwright
+
+from service.postgres.migrations import migrate
+from service.postgres.pools import open_database
+from tests.builders import World
+from tests.conftest import fresh_database
+from tests.mailbox import Mailbox, mailbox
+from tests.ownership.authority import Authority, authority
+from tests.running import environment, running
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +34,38 @@ async def browser() -> AsyncIterator[Browser]:
         )
         yield started
         await started.close()
+
+
+@pytest.fixture(scope="module")
+def box() -> Iterator[Mailbox]:
+    with mailbox() as box:
+        yield box
+
+
+@pytest.fixture(scope="module")
+def zone() -> Iterator[Authority]:
+    with authority() as zone:
+        yield zone
+
+
+@pytest.fixture(scope="module")
+async def stage(
+    server_url: str, box: Mailbox, zone: Authority, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[World]:
+    """The real service, with its own database, sending mail to the box."""
+    directory = tmp_path_factory.mktemp("stage")
+    async with fresh_database(server_url) as url:
+        await migrate(url)
+        env = environment(
+            directory,
+            DATABASE_URL=url,
+            DNS_RESOLVERS=str(zone.server),
+            SMTP_URL=box.url,
+            MAIL_FROM="Owners <us@service.example>",
+        )
+        with running(env, directory / "log") as service:
+            async with (
+                open_database(url) as database,
+                httpx.AsyncClient(base_url=service.url, timeout=20) as client,
+            ):
+                yield World(database, client)

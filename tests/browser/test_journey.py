@@ -1,56 +1,16 @@
 """From invitation to visible name and back, with a real service, mail server, and browser."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from service.postgres.migrations import migrate
-from service.postgres.pools import open_database
 from tests.builders import NO_VERIFIED, VERIFIED, Company, World
-from tests.conftest import fresh_database
-from tests.mailbox import Mailbox, link_in, mailbox, text_of
-from tests.ownership.authority import Authority, authority
-from tests.running import environment, running
+from tests.mailbox import Mailbox, link_in, text_of
+from tests.ownership.authority import Authority
 
 REQUEST = {"reason": "domain_ownership_visibility", "note": "Nice to meet you.\nThe buyers"}
-
-
-@pytest.fixture(scope="module")
-def box() -> Iterator[Mailbox]:
-    with mailbox() as box:
-        yield box
-
-
-@pytest.fixture(scope="module")
-def zone() -> Iterator[Authority]:
-    with authority() as zone:
-        yield zone
-
-
-@pytest.fixture(scope="module")
-async def stage(
-    server_url: str, box: Mailbox, zone: Authority, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[World]:
-    """The real service, with its own database, sending mail to the box."""
-    directory = tmp_path_factory.mktemp("stage")
-    async with fresh_database(server_url) as url:
-        await migrate(url)
-        env = environment(
-            directory,
-            DATABASE_URL=url,
-            DNS_RESOLVERS=str(zone.server),
-            SMTP_URL=box.url,
-            MAIL_FROM="Owners <us@service.example>",
-        )
-        with running(env, directory / "log") as service:
-            async with (
-                open_database(url) as database,
-                httpx.AsyncClient(base_url=service.url, timeout=20) as client,
-            ):
-                yield World(database, client)
 
 
 @pytest.fixture

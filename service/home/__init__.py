@@ -1,0 +1,1 @@
+"""The home page, which gathers what each subject has for who is signed in."""
