@@ -29,8 +29,11 @@ HOME = "/"
 # How many rows a page has.
 _SHOWN = 50
 
-# Where sign-in may redirect to: only to paths here, never to another host.
-_OWN_PATH = re.compile(r"/(?!/)[a-z0-9/._-]{0,300}")
+# Where sign-in may redirect to: only our own pages.
+_OWN_PATH = re.compile(
+    r"/|/(activity|answers|connections|domains|keys|memberships|opt-outs|receipts|settings)"
+    r"(/[a-z0-9-]+(\.[a-z0-9-]+)*)?"
+)
 
 
 @get("/sign-in")
@@ -165,7 +168,11 @@ async def change_settings(
             account_id = await account_of_admin(connection, user, form.get("account_id", ""))
             account = await accounts.find_account(connection, str(account_id))
             actor = Actor("user", account_id, user.id)
-            await accounts.rename_account(connection, account, name, actor)
+            match form.get("do"):
+                case "rename":
+                    await accounts.rename_account(connection, account, name, actor)
+                case other:
+                    raise InvalidInput("do", other or "", "rename")
     except (InvalidInput, Conflict) as error:
         return await _settings(request, visitor, database, error=str(error), typed=name)
     return go_on(request, "/settings")

@@ -67,8 +67,6 @@ async def add_domains(
         async with database.general.transaction() as connection:
             account_id = await account_of_admin(connection, user, form.get("account_id", ""))
             actor = Actor("user", account_id, user.id)
-            if form.get("do") != "add":
-                raise InvalidInput("do", form.get("do", ""), "add")
             for name in names:
                 try:
                     async with connection.transaction():

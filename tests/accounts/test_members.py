@@ -164,10 +164,10 @@ async def test_admin_stays_one_until_what_it_does_is_done(world: World, change: 
 @pytest.mark.parametrize(
     ("path", "form"),
     [
-        ("/domains", {"do": "add", "name": "a.example"}),
-        ("/domains", {"do": "verify", "name": "own.example"}),
-        ("/domains", {"do": "cover", "name": "own.example", "covers_subdomains": "yes"}),
-        ("/domains", {"do": "remove", "name": "own.example"}),
+        ("/domains", {"do": "add", "names": "a.example"}),
+        ("/domains/own.example", {"do": "verify"}),
+        ("/domains/own.example", {"do": "cover", "covers_subdomains": "yes"}),
+        ("/domains/own.example", {"do": "remove"}),
         *(("/connections/{id}", {"do": do}) for do in ("show", "hide", "decline", "disconnect")),
     ],
 )
@@ -242,6 +242,7 @@ async def test_removed_member_sees_nothing_of_the_account_from_the_next_page_on(
     await world.connect(company, partner)
     path = await company.member(AL)
     surfer = await signed_in(world, AL)
+    await surfer.go("/connections")
     assert partner.name in surfer.text
     await company.do("DELETE", path)
     await surfer.go("/connections")

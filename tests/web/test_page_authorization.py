@@ -5,6 +5,7 @@ from elsewhere, or from others, has to work for the person it is for.
 """
 
 import inspect
+import json
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,13 +22,13 @@ from service.connections import grants
 from service.invitations.acceptance import terms_of
 from service.ownership import claims
 from service.tokens import form_token, link_token, new_token
+from tests.answers.logs import seal_all
 from tests.builders import SECRET, World, basic, by, link_of, member_of
 from tests.conftest import SETTINGS
 from tests.surfer import ORIGIN, sign_in_link
 
 # Pages that don't ask who is there.
 FOR_EVERYONE = {
-    "/": "the home page",
     "/favicon.ico": "an image",
     "/robots.txt": "for crawlers",
     "/static/{file_path:path}": "styles and images",
@@ -46,6 +47,7 @@ FOR_EVERYONE = {
 IN_ANY_BROWSER = {
     "/sign-in": "anyone may ask for a link to be mailed",
     "/sign-in/{token:str}": "whoever reads the mail has the link",
+    "/": "to whoever isn't signed in, it says what this is",
     "/sign-out": "signing out is for oneself",
     "/invitations/{token:str}": "it says that the invitation is for someone else",
 }
@@ -56,7 +58,7 @@ FROM_ANYWHERE = {
 }
 
 # Forms that create something for the account they name, and so are about nothing of another.
-CREATE = ("create", "add")
+CREATE = ("create", "invite", "preview", "send", "rename", None)
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Form:
     path: str
     fields: dict[str, str] = field(default_factory=dict)
     person: str = "owner"
+    changes: bool = True
 
     @property
     def name(self) -> str:
@@ -75,7 +78,7 @@ class Form:
     @property
     def is_for_an_account(self) -> bool:
         # What people do about their own belonging is for them, whatever their role.
-        own = self.is_by_link or self.route == "/memberships"
+        own = self.is_by_link or self.route in ("/memberships", "/account")
         return "account_id" in self.fields and not own
 
     @property
@@ -83,12 +86,15 @@ class Form:
         return "{token:str}" in self.route
 
 
-def for_account(route: str, path: str, do: str, **fields: str) -> Form:
-    return Form(route, path, {"account_id": "{account}", "do": do, **fields})
+def for_account(route: str, path: str, do: str, *, changes: bool = True, **fields: str) -> Form:
+    return Form(route, path, {"account_id": "{account}", "do": do, **fields}, changes=changes)
 
 
 _CONNECTION = "/connections/{connection_id:uuid}"
 _INVITATION = "/invitations/{token:str}"
+_DOMAIN = "/domains/{name:str}"
+_MEMBERS = "/settings/members"
+_ANSWER = "/answers/{answer_id:uuid}"
 
 FORMS = [
     Form("/sign-in", "/sign-in", {"email": "{email}"}, "visitor"),
@@ -99,14 +105,42 @@ FORMS = [
     Form("/memberships", "/memberships", {"account_id": "{account}", "do": "leave"}, "member"),
     Form("/memberships", "/memberships", {"account_id": "{account}", "do": "choose"}, "member"),
     for_account("/memberships", "/memberships", "answer_myself"),
-    for_account("/domains", "/domains", "add", name="new.example"),
-    for_account("/domains", "/domains", "verify", name="owner.example"),
-    for_account("/domains", "/domains", "cover", name="owner.example"),
-    for_account("/domains", "/domains", "remove", name="owner.example"),
+    for_account("/settings", "/settings", "rename", name="Renamed company"),
+    Form("/domains", "/domains", {"account_id": "{account}", "names": "new.example b.example"}),
+    for_account(_DOMAIN, "/domains/owner.example", "verify"),
+    for_account(_DOMAIN, "/domains/owner.example", "cover"),
+    for_account(_DOMAIN, "/domains/owner.example", "remove"),
+    for_account(
+        "/connections/invite",
+        "/connections/invite",
+        "preview",
+        changes=False,
+        emails="new@seller.example",
+        reason="receive_leads",
+    ),
+    for_account(
+        "/connections/invite",
+        "/connections/invite",
+        "send",
+        emails="new@seller.example",
+        reason="receive_leads",
+    ),
+    for_account("/connections/pending", "/connections/pending", "resend", invitation_id="{sent}"),
+    for_account("/connections/pending", "/connections/pending", "cancel", invitation_id="{sent}"),
+    for_account(_MEMBERS, _MEMBERS, "invite", email="new@owner.example", role="member"),
+    for_account(_MEMBERS, _MEMBERS, "resend", invitation_id="{joining}"),
+    for_account(_MEMBERS, _MEMBERS, "cancel", invitation_id="{joining}"),
+    for_account(_MEMBERS, _MEMBERS, "make_admin", user_id="{member_id}"),
+    for_account(_MEMBERS, _MEMBERS, "make_member", user_id="{admin_id}"),
+    for_account(_MEMBERS, _MEMBERS, "remove", user_id="{member_id}"),
+    Form("/account", "/account", {"account_id": "{account}"}, changes=False),
+    Form("/receipts", "/receipts", {"receipt": "{receipt}"}, changes=False),
     for_account(_CONNECTION, "/connections/{asking}", "show"),
     for_account(_CONNECTION, "/connections/{asking}", "decline"),
     for_account(_CONNECTION, "/connections/{shown}", "hide"),
     for_account(_CONNECTION, "/connections/{shown}", "disconnect"),
+    for_account(_CONNECTION, "/connections/{shown}", "ask"),
+    for_account(_CONNECTION, "/connections/{asking}", "withdraw"),
     Form("/opt-outs", "/opt-outs", {"inviter": "{unwanted}"}),
     Form("/opt-outs/{token:str}", "/opt-outs/{opt_out}", person="visitor"),
     Form(
@@ -131,14 +165,30 @@ PAGES = {
     "/keys": "/keys",
     "/memberships": "/memberships",
     "/domains": "/domains",
+    _DOMAIN: "/domains/owner.example",
     "/connections": "/connections",
+    "/connections/pending": "/connections/pending",
+    "/connections/ended": "/connections/ended",
+    "/connections/invite": "/connections/invite",
+    "/settings": "/settings",
+    _MEMBERS: _MEMBERS,
+    "/activity": "/activity",
+    "/answers": "/answers",
+    "/answers/download": "/answers/download",
+    _ANSWER: "/answers/{answer}",
+    f"{_ANSWER}/receipt": "/answers/{answer}/receipt",
+    "/receipts": "/receipts",
+    "/": "/",
     _CONNECTION: "/connections/{shown}",
     "/opt-outs": "/opt-outs",
     "/opt-outs/{token:str}": "/opt-outs/{opt_out}",
     _INVITATION: "{invitation}",
     f"{_INVITATION}/unsubscribe": "{invitation}/unsubscribe",
 }
-NEED_A_SESSION = [each for each in PAGES if "{token:str}" not in each and each != "/sign-in"]
+OF_AN_ACCOUNT = (_CONNECTION, _DOMAIN, _ANSWER, f"{_ANSWER}/receipt")
+NEED_A_SESSION = [
+    each for each in PAGES if "{token:str}" not in each and each not in ("/sign-in", "/")
+]
 
 CROSS_SITE = [
     {"Origin": "http://evil.example", "Sec-Fetch-Site": "cross-site"},
@@ -221,11 +271,26 @@ async def stage(world: World, without_dns: None) -> Stage:
     await world.opt_out(await world.invite(unwanted, owner.email), of_all=False)
     invitation = await world.invite(inviter, owner.email)
     await member_of(world, owner, "member@owner.example")
+    await member_of(world, owner, "admin@owner.example", "admin")
+    sent = await world.invite(owner, "seller@else.example")
+    joining = await world.invite(owner, "colleague@owner.example", "join_account")
+    cert_id = await world.certificate(domain="owner.example")
+    await world.confirmed_owner(owner, cert_id)
+    await world.fetch("UPDATE answer SET answered_at = answered_at - interval '1 hour'")
+    await seal_all(world)
+    (answer,) = await world.fetch("SELECT id FROM answer")
+    told = await world.client.get(f"/v1/answers/{answer['id']}", headers=owner.headers)
+    people = {
+        row["email"]: row["id"] for row in await world.fetch("SELECT id, email FROM app_user")
+    }
     await world.suspend(suspended)
     async with world.database.general.transaction() as connection:
         await claims.add(connection, owner.id, "owner.example", by(owner), covers_subdomains=True)
         await grants.request_grant(
             connection, owner_id=owner.id, viewer_id=asking.id, actor=by(asking)
+        )
+        await grants.request_grant(
+            connection, owner_id=asking.id, viewer_id=owner.id, actor=by(owner)
         )
         key_id, _ = await keys.create_key(connection, owner.id, name="Owner's key")
         user = await members.find_user(connection, owner.email)
@@ -259,6 +324,12 @@ async def stage(world: World, without_dns: None) -> Stage:
         "sign_in": await sign_in_link(world, owner.email),
         "suspended": str(suspended.id),
         "stranger": str(stranger.id),
+        "sent": str(sent.id),
+        "joining": str(joining.id),
+        "answer": str(answer["id"]),
+        "receipt": json.dumps(told.json()["receipt"]),
+        "member_id": str(people["member@owner.example"]),
+        "admin_id": str(people["admin@owner.example"]),
     }
     secrets = (owner.name, buyer.name, asking.name, unwanted.name, "owner.example", "Owner's key")
     stage = Stage(world, sessions, values, secrets)
@@ -286,7 +357,7 @@ async def test_form_acts_only_from_our_page_and_for_the_right_person(
     assert await stage.world.contents() == before
     response = await stage.send(form, form.person)
     assert response.status_code in (200, 303), response.text
-    assert await stage.world.contents() != before
+    assert (await stage.world.contents() != before) is form.changes
 
 
 async def refused_from_elsewhere(stage: Stage, form: Form) -> None:
@@ -323,7 +394,7 @@ async def refused_to_all_but_admins(stage: Stage, form: Form) -> None:
         assert (await stage.send(form, who)).status_code == 403, who
     response = await stage.send(form, "suspended", account_id=stage.values["suspended"])
     assert response.status_code == 403
-    if form.fields["do"] not in CREATE:
+    if form.fields.get("do") not in CREATE:
         response = await stage.send(form, "stranger", account_id=stage.values["stranger"])
         assert response.status_code in (404, 422)
 
@@ -356,11 +427,12 @@ async def test_page_shows_only_what_is_for_the_visitor_and_changes_nothing(
     assert (await stage.open(route, stage.cookie("owner"))).status_code in (200, 303)
     for who in ("stranger", "suspended"):
         response = await stage.open(route, stage.cookie(who))
-        if route == _CONNECTION:
+        if route in OF_AN_ACCOUNT:
             assert response.status_code == 404
         elif route not in (*NEED_A_SESSION, *IN_ANY_BROWSER):
             assert response.status_code == 403
-        assert not [secret for secret in stage.secrets if secret in response.text]
+        told = [secret for secret in stage.secrets if secret not in PAGES[route]]
+        assert not [secret for secret in told if secret in response.text]
     if route == "/keys":
         assert stage.values["key_id"] in (await stage.open(route, stage.cookie("owner"))).text
         assert stage.values["key_id"] not in (await stage.open(route, stage.cookie("member"))).text

@@ -10,12 +10,13 @@ from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
+from service.accounts.accounts import name_of
 from service.accounts.members import account_of_admin
 from service.accounts.visitors import Seat, Visitor, form_of, go_on, id_in, page, seat_of, user_of
 from service.audit import Actor
-from service.errors import Conflict, InvalidInput, LimitReached, NotFound, ServiceError, shorten
+from service.errors import Conflict, InvalidInput, LimitReached, ServiceError, shorten
 from service.invitations import invitations, queries
-from service.invitations.invitations import GrantRequested
+from service.invitations.invitations import GrantRequested, Invited
 from service.invitations.records import Invitation, Reason
 from service.mail.letters import Tokens, letter_of, plain_text
 from service.postgres.pools import Connection, Database
@@ -74,7 +75,7 @@ async def change_pending(
                     await invitations.cancel(connection, account_id, invitation_id, actor)
                 case other:
                     raise InvalidInput("do", other or "", "resend or cancel")
-    except (Conflict, LimitReached, NotFound) as error:
+    except (Conflict, LimitReached) as error:
         return await _pending(request, visitor, database, error=str(error))
     return go_on(request, "/connections/pending")
 
@@ -147,24 +148,25 @@ async def invite(
     async with database.general.connection() as connection:
         seat = await seat_of(request, visitor, connection, "/connections/invite")
     try:
-        reason = _reason_of(form)
-        note = invitations.checked_note(form.get("note"))
-        match form.get("do"):
-            case "preview":
-                return await _previewed(request, visitor, database, seat, form, reason, note)
-            case "send":
-                emails = _emails_of(form)
-            case other:
-                raise InvalidInput("do", other or "", "preview or send")
         async with database.general.transaction() as connection:
             account_id = await account_of_admin(connection, user, form.get("account_id", ""))
-            actor = Actor("user", account_id, user.id)
-            outcomes = [
-                await _invited(
-                    connection, request.app.state.secret, account_id, actor, email, reason, note
-                )
-                for email in sorted(emails, key=invitations.turn_of)
-            ]
+            emails, reason = _emails_of(form), _reason_of(form)
+            note = invitations.checked_note(form.get("note"))
+            match form.get("do"):
+                case "preview":
+                    letter = await _letter(request, connection, account_id, reason, note)
+                    return _invite_form(request, visitor, seat, form, emails=emails, letter=letter)
+                case "send":
+                    outcomes = await _invite_each(
+                        request,
+                        connection,
+                        Actor("user", account_id, user.id),
+                        emails,
+                        reason,
+                        note,
+                    )
+                case other:
+                    raise InvalidInput("do", other or "", "preview or send")
     except InvalidInput as error:
         return _invite_form(request, visitor, seat, form, error=str(error))
     failed = [each for each in outcomes if each.kind == "bad"]
@@ -203,33 +205,25 @@ def _invite_form(
     )
 
 
-async def _previewed(
+async def _letter(
     request: HttpRequest,
-    visitor: Visitor,
-    database: Database,
-    seat: Seat,
-    form: Mapping[str, str],
+    connection: Connection,
+    account_id: UUID,
     reason: Reason,
     note: str | None,
-) -> Page:
-    """Show the form again, with the email that sending it would send."""
-    emails = _emails_of(form)
-    if seat.account is None:
-        return _invite_form(request, visitor, seat, form)
-    async with database.general.connection() as connection:
-        expires_at = await queries.select_end(connection, invitations.LASTS)
+) -> tuple[str, str]:
+    """Return the subject and the text of the email that inviting would send."""
     site: Site = request.app.state.site
+    expires_at = await queries.select_end(connection, invitations.LASTS)
     params = {
-        "inviter": seat.account.name,
+        "inviter": await name_of(connection, account_id),
         "reason": reason,
         "note": note,
         "expires_at": expires_at.isoformat(),
         "is_reminder": False,
     }
     letter = letter_of("invitation", params, site.public_url, Tokens("…", "…"))
-    return _invite_form(
-        request, visitor, seat, form, emails=emails, subject=letter.subject, mail=plain_text(letter)
-    )
+    return letter.subject, plain_text(letter)
 
 
 def _reason_of(form: Mapping[str, str]) -> Reason:
@@ -251,27 +245,37 @@ def _emails_of(form: Mapping[str, str]) -> list[str]:
     return emails
 
 
-async def _invited(
+async def _invite_each(
+    request: HttpRequest,
     connection: Connection,
-    secret: bytes,
-    account_id: UUID,
     actor: Actor,
-    email: str,
+    emails: Sequence[str],
     reason: Reason,
     note: str | None,
-) -> _Outcome:
-    """Invite an address. If that fails, nothing is left of it, and the others go on."""
-    try:
-        async with connection.transaction():
-            done = await invitations.invite(
-                connection, secret, account_id, actor, email, reason, note=note
-            )
-    except ServiceError as error:
-        return _Outcome(email, "bad", str(error))
-    if isinstance(done, GrantRequested):
-        text = f"already connected, so we asked {done.partner.partner_name} to show its name"
-        return _Outcome(email, "good", text)
-    return _Outcome(email, "good", "invited" if done.is_new else "already invited")
+) -> list[_Outcome]:
+    """Invite each address. If that fails for one, nothing is left of it, and the others go on."""
+    outcomes = []
+    secret, account_id = request.app.state.secret, actor.account_id
+    assert account_id is not None
+    for email in sorted(emails, key=invitations.turn_of):
+        try:
+            async with connection.transaction():
+                done = await invitations.invite(
+                    connection, secret, account_id, actor, email, reason, note=note
+                )
+        except ServiceError as error:
+            outcomes.append(_Outcome(email, "bad", str(error)))
+        else:
+            outcomes.append(_Outcome(email, "good", _told_of(done)))
+    return outcomes
+
+
+def _told_of(done: Invited) -> str:
+    match done:
+        case GrantRequested(partner):
+            return f"already connected, so we asked {partner.partner_name} to show its name"
+        case _:
+            return "invited" if done.is_new else "already invited"
 
 
 handlers = [show_pending, change_pending, show_invite, invite]
