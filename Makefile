@@ -27,7 +27,7 @@ run: .venv/for-running
 	exec $(BIN)/confirmed-owner run
 
 # More processes than most machines have to spare, since many tests wait for others.
-test: .venv/for-testing chromium pgbouncer
+test: .venv/for-testing $(NODE_MODULES)/.package-lock.json chromium pgbouncer
 	$(BIN)/pytest --numprocesses 3 --dist worksteal
 
 chromium:
@@ -46,7 +46,7 @@ check: .venv/for-testing $(NODE_MODULES)/.package-lock.json
 		$(NODE_MODULES)/.bin/redocly lint openapi.yaml --config tests/node/redocly.yaml
 
 npm:
-	$(call debian,nodejs npm,command -v npm,the linter of openapi.yaml)
+	$(call debian,nodejs npm,command -v npm,the linter of openapi.yaml and the tests of pages)
 
 # Looks for longer than the tests do: the API's document against the service, the decision against
 # its oracle, names in disguise, and batches of any order and any text.
@@ -125,5 +125,5 @@ clean:
 
 $(NODE_MODULES)/.package-lock.json: tests/node/package.json tests/node/package-lock.json | npm
 	@npm ci --prefix tests/node --no-audit --no-fund --silent || { \
-		echo "The linter of openapi.yaml was not installed. See why with: npm ci --prefix tests/node"; \
+		echo "Redocly and axe-core were not installed. See why with: npm ci --prefix tests/node"; \
 		exit 1; }
