@@ -34,6 +34,9 @@ async def migrate(url: str) -> None:
                 f"the database is PostgreSQL {connection.get_server_version().major}; "
                 f"{OLDEST_SERVER} or newer is needed"
             )
+        # Most starts find nothing to do, and reading all the files takes long.
+        if await is_migrated(connection):
+            return
         await connection.execute("SET lock_timeout = '60s'")
         await connection.execute("SELECT pg_advisory_lock($1)", _MIGRATION_LOCK)
         # A migration that can't get its locks soon gives up, so that callers don't queue behind it.
@@ -49,7 +52,8 @@ async def is_migrated(connection: Connection) -> bool:
         migrations = await pogo_sql.read_migrations(
             migrations_dir(), connection, schema_name="public"
         )
-    except asyncpg.UndefinedTableError:
+    except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError):
+        # No process has migrated yet, or one has just begun to.
         return False
     return all(migration.applied for migration in migrations)
 
