@@ -23,7 +23,7 @@ LINE = {
 
 
 # `make explore` tries more.
-EXAMPLES = int(os.environ.get("EXAMPLES", "12"))
+EXAMPLES = int(os.environ.get("EXAMPLES", "3"))
 
 # Only these operations need a known certificate.
 ABOUT_CERTIFICATES = ("runOperations", "validateCertificateId", "importCertificates")
