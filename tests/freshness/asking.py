@@ -64,14 +64,17 @@ class Asker:
                 await self.ask_about(town.watched)
             else:
                 number = town.random.randrange(len(town.owners))
-                await self._ask_about(number, town.random.choice(town.owners[number].certificates))
+                await self.ask_about_certificate(
+                    number, town.random.choice(town.owners[number].certificates)
+                )
         self.close()
 
     async def ask_about(self, number: int) -> None:
         """Ask about the certificate of an owner that most is asked about."""
-        await self._ask_about(number, self._town.owners[number].certificates[0])
+        await self.ask_about_certificate(number, self._town.owners[number].certificates[0])
 
-    async def _ask_about(self, number: int, cert_id: str) -> None:
+    async def ask_about_certificate(self, number: int, cert_id: str) -> None:
+        """Ask about a certificate of an owner, and note what is told."""
         await self._ask(f"/{cert_id}", self._town.random.choice(_BODIES), number)
 
     def close(self) -> None:

@@ -37,13 +37,13 @@ _Holder = Literal["owner", "rival"]
 class Changer:
     """Changes one owner."""
 
-    def __init__(self, town: Town, number: int) -> None:
+    def __init__(self, town: Town, number: int, askers: Sequence[Asker]) -> None:
         self._town = town
         self._number = number
+        self._askers = askers
         self._owner: Owner = town.owners[number]
         self._random = town.random
         self._connection = Connection(town.port)
-        self._askers = [Asker(town, viewer) for viewer in range(len(town.viewers))]
         self._invitation: str | None = None
         self._connections: dict[int, str] = {}
         """Their ids, by viewer."""
@@ -52,7 +52,7 @@ class Changer:
     async def run(self, rest: float) -> None:
         """Change something, again and again, resting so many seconds in between, on average.
 
-        While it is watched, an owner hardly rests. Once a change is acknowledged, all viewers ask.
+        While it is watched, an owner hardly rests. Once a change is acknowledged, all askers ask.
         """
         while not self._town.is_over:
             is_watched = self._town.watched == self._number

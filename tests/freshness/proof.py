@@ -111,7 +111,8 @@ async def _run(town: Town, faults: Faults, scale: Scale, say: Say) -> None:
     began = now()
     async with asyncio.TaskGroup() as group:
         for number in range(scale.owners):
-            group.create_task(Changer(town, number).run(scale.rest))
+            askers = [Asker(town, viewer) for viewer in range(scale.viewers)]
+            group.create_task(Changer(town, number, askers).run(scale.rest))
         for viewer in range(scale.viewers):
             group.create_task(Asker(town, viewer).ask_about_all(scale.pause))
             for _ in range(scale.one_by_one):
@@ -119,7 +120,7 @@ async def _run(town: Town, faults: Faults, scale: Scale, say: Say) -> None:
         failing = group.create_task(_fail(town, faults, scale))
         check_at = _FIRST_CHECKED
         while town.given.total() < scale.answers or not failing.done():
-            await _more_answers(town)
+            await more_answers(town)
             if town.given.total() < check_at:
                 continue
             say(f"{town.given.total():,} answers after {now() - began:.0f} s")
@@ -130,7 +131,7 @@ async def _run(town: Town, faults: Faults, scale: Scale, say: Say) -> None:
         town.is_over = True
 
 
-async def _more_answers(town: Town) -> None:
+async def more_answers(town: Town) -> None:
     """Wait for some, which come again soon after any fault."""
     given, deadline = town.given.total(), now() + PATIENCE
     while town.given.total() == given:
@@ -144,5 +145,5 @@ async def _fail(town: Town, faults: Faults, scale: Scale) -> None:
     kinds = itertools.cycle(town.random.sample(scale.faults, len(scale.faults)))
     for number, kind in enumerate(itertools.islice(kinds, times), start=1):
         while town.given.total() < scale.answers * number / (times + 1):
-            await _more_answers(town)
+            await more_answers(town)
         await faults.strike(kind)

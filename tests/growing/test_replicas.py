@@ -1,11 +1,15 @@
 """Who asks a replica is told the truth: a change is there before its own request returns."""
 
 import asyncio
+import random
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import TypeAlias
 
 import asyncpg
+import httpx
 import msgspec
 import pytest
 
@@ -14,15 +18,23 @@ from service.ownership.hostname import covering_names
 from service.postgres import pools
 from service.postgres.migrations import migrate
 from service.postgres.pools import open_database
-from tests.builders import VERIFIED, World
+from tests.builders import NO_VERIFIED, VERIFIED, World
 from tests.conftest import SETTINGS, living
+from tests.freshness.asking import Asker
+from tests.freshness.changes import Changer
+from tests.freshness.histories import Answer
+from tests.freshness.proof import more_answers
+from tests.freshness.town import Town, now
 from tests.growing.cluster import Cluster, cluster
 from tests.ownership.authority import Authority, authority
 from tests.ownership.domains import add
 from tests.parties import ACCOUNT, CONNECTIONS, Party, party
+from tests.running import environment, running
 
 Told: TypeAlias = tuple[str, str | None]
 NONE, HIDDEN = ("none", None), ("verified", None)
+
+REPLICAS_ANSWERS = 5_000
 
 # What every replica is asked, as anyone may from `psql`.
 _ASK = "SELECT status, owner_name FROM confirmed_owner($1, $2, $3, NULL)"
@@ -107,6 +119,69 @@ async def test_every_replica_shows_a_change_before_its_own_request_returns(
     await replicated.replicas[1].set(recovery_min_apply_delay="10ms")
     reads, stale = await stale_reads(replicated, sellers=24)
     assert (reads, stale) == (24 * 9 * 2, 0)
+
+
+class ReplicaAsker(Asker):
+    """A client of one viewer that asks one replica.
+
+    Let no viewer ask two servers: each shows a change as soon as it has it, so until the change is
+    acknowledged, the one may tell of it and the other not yet.
+    """
+
+    def __init__(self, town: Town, viewer: int, replica: asyncpg.Pool) -> None:
+        super().__init__(town, viewer)
+        self._replica = replica
+
+    async def ask_about_certificate(self, number: int, cert_id: str) -> None:
+        """Ask about an owner's site. A replica isn't asked about certificates."""
+        town, host = self._town, f"shop.{self._town.owners[number].domain}"
+        began = now()
+        status, name = await self._replica.fetchrow(
+            _ASK, town.viewers[self._viewer].id, host, covering_names(host)
+        )
+        told = {"none": NO_VERIFIED, "verified": VERIFIED, "named": name}[status]
+        town.given["by a replica"] += 1
+        town.answers[self._viewer, number].append(Answer(began, now(), told))
+
+
+async def test_nothing_that_a_replica_tells_contradicts_a_change_acknowledged_before(
+    replicated: Cluster, tmp_path: Path
+) -> None:
+    seed = random.randrange(10**6)
+    sys.stderr.write(f"{seed=}\n")
+    await replicated.replicas[1].set(recovery_min_apply_delay="10ms")
+    async with AsyncExitStack() as stack:
+        zone = stack.enter_context(authority())
+        settings = {"DATABASE_URL": replicated.url, "DNS_RESOLVERS": str(zone.server)}
+        service = stack.enter_context(
+            running(environment(tmp_path / "state", WORKERS="2", **settings), tmp_path / "log")
+        )
+        client = await stack.enter_async_context(httpx.AsyncClient(base_url=service.url))
+        database = await stack.enter_async_context(open_database(replicated.url, general=20))
+        town = Town(World(database, client), service.port, zone, random.Random(seed))
+        await town.world.reset()
+        await town.settle(owners=10, viewers=1 + len(replicated.replicas), certificates=1)
+        pools = [
+            await stack.enter_async_context(asyncpg.create_pool(each.url(), min_size=0))
+            for each in replicated.replicas
+        ]
+
+        def askers() -> list[Asker]:
+            return [
+                Asker(town, 0),
+                *(ReplicaAsker(town, viewer, pool) for viewer, pool in enumerate(pools, start=1)),
+            ]
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(len(town.owners)):
+                group.create_task(Changer(town, number, askers()).run(0.5))
+            for asker in askers():
+                group.create_task(asker.ask_one_by_one())
+            while town.given["by a replica"] < REPLICAS_ANSWERS:
+                await more_answers(town)
+            town.is_over = True
+    assert not town.wrong
+    assert [town.excerpt(*each) for each in town.violations()] == []
 
 
 async def test_replicas_that_are_not_waited_for_show_changes_late(
