@@ -20,6 +20,7 @@ from service.accounts.visitors import visiting
 from service.answers import api as answers_api
 from service.answers import pages as answers_pages
 from service.batches import api as batches_api
+from service.batches import pages as batches_pages
 from service.certificates import api as certificates_api
 from service.certificates.facts import without_vendor_host
 from service.connections import api as connections_api
@@ -62,6 +63,7 @@ _ROUTES = (
     accounts_pages,
     invitations_pages,
     answers_pages,
+    batches_pages,
     connections_pages,
     ownership_pages,
     probes,

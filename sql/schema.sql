@@ -387,6 +387,7 @@ CREATE TABLE public.api_key (
     revoked_at timestamp with time zone,
     name text,
     last_used_at timestamp with time zone,
+    user_id uuid,
     CONSTRAINT api_key_digest_check CHECK ((octet_length(digest) = 32)),
     CONSTRAINT api_key_name_check CHECK (((length(name) >= 1) AND (length(name) <= 100)))
 );
@@ -1060,6 +1061,8 @@ CREATE INDEX answer_other_answered_at_idx ON public.answer_other USING brin (ans
 
 CREATE INDEX api_key_account ON public.api_key USING btree (account_id);
 
+CREATE UNIQUE INDEX api_key_of_member ON public.api_key USING btree (account_id, user_id) WHERE (user_id IS NOT NULL);
+
 CREATE INDEX batch_account ON public.batch USING btree (account_id, id);
 
 CREATE INDEX batch_chunk_open ON public.batch_chunk USING btree (batch_id, number) WHERE (told IS NULL);
@@ -1192,6 +1195,9 @@ ALTER TABLE ONLY public.account_suspension
 
 ALTER TABLE ONLY public.api_key
     ADD CONSTRAINT api_key_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id);
+
+ALTER TABLE ONLY public.api_key
+    ADD CONSTRAINT api_key_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.app_user(id);
 
 ALTER TABLE ONLY public.app_user
     ADD CONSTRAINT app_user_answers_by_fkey FOREIGN KEY (id, answers_by) REFERENCES public.membership(user_id, account_id) ON DELETE SET NULL (answers_by);

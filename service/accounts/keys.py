@@ -81,6 +81,15 @@ async def create_key(
     return key_id, key
 
 
+async def key_of_member(connection: Connection, account_id: UUID, user_id: UUID) -> bytes:
+    """Return the digest of the key by which a member asks in a browser.
+
+    Nobody holds that key, so it opens nothing: who may use it, the session says.
+    """
+    digest = digest_of(new_key())
+    return await queries.insert_key_of_member(connection, uuid7(), account_id, user_id, digest)
+
+
 async def revoke_own_key(
     connection: Connection, account_id: UUID, key_id: UUID, actor: Actor
 ) -> None:

@@ -109,13 +109,29 @@ async def account_of_admin(connection: Connection, user: User, account_id: str) 
 
     The role can't change until the transaction ends. Raises `InvalidInput` or `Forbidden`.
     """
+    parsed, role = await _role_in(connection, user, account_id)
+    if role != "admin":
+        raise Forbidden("only an admin of the account can do this")
+    return parsed
+
+
+async def account_of_member(connection: Connection, user: User, account_id: str) -> UUID:
+    """Return the parsed id of an account that the user belongs to.
+
+    That can't change until the transaction ends. Raises `InvalidInput` or `Forbidden`.
+    """
+    parsed, role = await _role_in(connection, user, account_id)
+    if role is None:
+        raise Forbidden("only a member of the account can do this")
+    return parsed
+
+
+async def _role_in(connection: Connection, user: User, account_id: str) -> tuple[UUID, Role | None]:
     try:
         parsed = UUID(account_id)
     except ValueError:
         raise InvalidInput("account_id", account_id, "the id of an account") from None
-    if await queries.lock_role(connection, parsed, user.id) != "admin":
-        raise Forbidden("only an admin of the account can do this")
-    return parsed
+    return parsed, await queries.lock_role(connection, parsed, user.id)
 
 
 async def named_user(connection: Connection, user: User | None, email: str, name: str) -> User:

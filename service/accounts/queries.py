@@ -545,12 +545,31 @@ async def insert_api_key(
     )
 
 
+async def insert_key_of_member(
+    connection: Connection, key_id: UUID, account_id: UUID, user_id: UUID, digest: bytes
+) -> bytes:
+    """Give a member a key of its own, unless it has one. Return the key's digest."""
+    await connection.execute(
+        """
+        INSERT INTO api_key (id, account_id, user_id, digest) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (account_id, user_id) WHERE user_id IS NOT NULL DO NOTHING
+        """,
+        key_id,
+        account_id,
+        user_id,
+        digest,
+    )
+    return await connection.fetchval(
+        "SELECT digest FROM api_key WHERE account_id = $1 AND user_id = $2", account_id, user_id
+    )
+
+
 async def select_api_keys(connection: Connection, account_id: UUID) -> list[ApiKey]:
-    """Return an account's active keys, newest first."""
+    """Return an account's active keys, newest first, without those of members."""
     rows = await connection.fetch(
         """
         SELECT id, name, created_at, last_used_at FROM api_key
-        WHERE account_id = $1 AND revoked_at IS NULL
+        WHERE account_id = $1 AND revoked_at IS NULL AND user_id IS NULL
         ORDER BY id DESC
         """,
         account_id,
@@ -576,14 +595,15 @@ async def update_keys_used(
 async def update_api_key_revoked(
     connection: Connection, key_id: UUID, account_id: UUID | None
 ) -> UUID | None:
-    """Revoke an active key, of that account if one is given.
+    """Revoke an active key that isn't a member's, of that account if one is given.
 
     Returns its account, or None if there is no such key.
     """
     return await connection.fetchval(
         """
         UPDATE api_key SET revoked_at = clock_timestamp()
-        WHERE id = $1 AND revoked_at IS NULL AND ($2::uuid IS NULL OR account_id = $2)
+        WHERE id = $1 AND revoked_at IS NULL AND user_id IS NULL
+          AND ($2::uuid IS NULL OR account_id = $2)
         RETURNING account_id
         """,
         key_id,
@@ -612,13 +632,14 @@ async def select_all_accounts(connection: Connection) -> list[dict[str, object]]
 async def select_all_keys(
     connection: Connection, account_id: UUID | None
 ) -> list[dict[str, object]]:
-    """Return the active keys of one account, or of all, for the operator."""
+    """Return the active keys of one account, or of all, for the operator, without members'."""
     rows = await connection.fetch(
         """
         SELECT api_key.id, account.name AS account, api_key.name, api_key.created_at,
             api_key.last_used_at
         FROM api_key JOIN account ON account.id = api_key.account_id
-        WHERE api_key.revoked_at IS NULL AND ($1::uuid IS NULL OR account.id = $1)
+        WHERE api_key.revoked_at IS NULL AND api_key.user_id IS NULL
+          AND ($1::uuid IS NULL OR account.id = $1)
         ORDER BY account.name, api_key.id
         """,
         account_id,

@@ -54,9 +54,6 @@ class ConsistencyProof(msgspec.Struct):
     path: list[str]
 
 
-# A batch's answers have ids that count from its first one's.
-MAX_OF_BATCH = 2**24 - 1
-
 _AS_TIME = {"format": "date-time"}
 _Since = Annotated[
     str | None,
@@ -98,11 +95,11 @@ async def list_answers(
     With `format`, you get all of them as one file. Cells that a spreadsheet would compute begin with
     an apostrophe in CSV.
     """
-    first_id = None
+    ids = None
     if batch_id is not None:
         async with database.general.connection() as connection:
-            first_id = await queries.select_first_of_batch(connection, caller.account_id, batch_id)
-        if first_id is None:
+            ids = await queries.select_ids_of_batch(connection, caller.account_id, batch_id)
+        if ids is None:
             raise NotFound("batch", str(batch_id))
     filters = AnswerFilters(
         cert_id=None if cert_id is None else checked_cert_id(cert_id),
@@ -111,8 +108,8 @@ async def list_answers(
         since=time_in("from", since),
         until=time_in("to", until),
         key_id=key_id,
-        first_id=first_id,
-        last_id=None if first_id is None else UUID(int=first_id.int + MAX_OF_BATCH),
+        first_id=ids and ids[0],
+        last_id=ids and ids[1],
     )
 
     async def page(after: UUID | None, most: int) -> list[AnswerView]:

@@ -35,6 +35,7 @@ _Text = Annotated[str, QueryParameter(max_length=1024)]
 _Sought = Annotated[str, QueryParameter(name="q", max_length=1024)]
 _First = Annotated[str, QueryParameter(name="from", max_length=10)]
 _Last = Annotated[str, QueryParameter(name="to", max_length=10)]
+_Batch = Annotated[UUID | None, QueryParameter(name="file")]
 _AnswerId = Annotated[UUID, PathParameter()]
 
 
@@ -55,17 +56,24 @@ async def show_answers(
     status: _Text = "",
     first: _First = "",
     last: _Last = "",
+    batch_id: _Batch = None,
     before: Annotated[UUID | None, QueryParameter()] = None,
 ) -> Page:
-    """Search what the account was told, by certificate or host, answer, and day."""
-    given = {"q": sought, "status": status, "from": first, "to": last}
+    """Search what the account was told, by certificate or host, answer, day, and file."""
+    given = {
+        "q": sought,
+        "status": status,
+        "from": first,
+        "to": last,
+        "file": str(batch_id or ""),
+    }
     error: str | None = None
     found: list[AnswerView] = []
     older = None
     async with database.general.connection() as connection:
         seat = await seat_of(request, visitor, connection, "/answers")
         try:
-            filters = _filters(given)
+            filters = await _filters(connection, seat, given)
         except InvalidInput as problem:
             error = str(problem)
         else:
@@ -105,12 +113,20 @@ async def download_answers(
     status: _Text = "",
     first: _First = "",
     last: _Last = "",
+    batch_id: _Batch = None,
 ) -> Response[Any]:
     """Download all answers that a search finds, as CSV."""
+    given = {
+        "q": sought,
+        "status": status,
+        "from": first,
+        "to": last,
+        "file": str(batch_id or ""),
+    }
     async with database.general.connection() as connection:
         seat = await seat_of(request, visitor, connection, "/answers")
+        filters = await _filters(connection, seat, given)
     account = _account_in(seat)
-    filters = _filters({"q": sought, "status": status, "from": first, "to": last})
 
     async def more(after: Any, most: int) -> list[AnswerView]:
         async with database.general.connection() as connection:
@@ -215,16 +231,24 @@ def _account_in(seat: Seat) -> UUID:
     return seat.account.account_id
 
 
-def _filters(given: Mapping[str, str]) -> AnswerFilters:
-    """Return what a search asks for. Raises `InvalidInput`."""
+async def _filters(connection: Connection, seat: Seat, given: Mapping[str, str]) -> AnswerFilters:
+    """Return what a search asks for. Raises `InvalidInput`, or `NotFound` for another's file."""
     cert_id, host = _sought(given["q"].strip())
     last = _day("to", given["to"])
+    ids = None
+    if given["file"]:
+        batch_id, account_id = UUID(given["file"]), _account_in(seat)
+        ids = await queries.select_ids_of_batch(connection, account_id, batch_id)
+        if ids is None:
+            raise NotFound("file", given["file"])
     return AnswerFilters(
         cert_id=cert_id,
         host=host,
         status=_status(given["status"]),
         since=_day("from", given["from"]),
         until=None if last is None else last + timedelta(1),
+        first_id=ids and ids[0],
+        last_id=ids and ids[1],
     )
 
 

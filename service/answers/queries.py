@@ -13,13 +13,18 @@ from service.answers.receipts import Statement
 from service.answers.records import AnswerFilters, AnswerView, RetainedFilters, RetainedView
 from service.postgres.pools import Connection
 
+# A batch's answers have ids that count from its first one's.
+_MOST_OF_BATCH = 2**24 - 1
+
 _ANSWERS = """
 SELECT
-    answer.id, answer.answered_at, answer.as_of, answer.api_key_id, api_key.name, answer.cert_id,
+    answer.id, answer.answered_at, answer.as_of, answer.api_key_id,
+    coalesce(api_key.name, app_user.email), answer.cert_id,
     answer.domain, answer.status, answer.owner_name, answer.owner_account_id, answer.covered_by,
     answer.verified_at
 FROM answer
 LEFT JOIN api_key ON api_key.id = answer.api_key_id
+LEFT JOIN app_user ON app_user.id = api_key.user_id
 WHERE answer.account_id = $1
 """
 
@@ -123,13 +128,14 @@ async def rank_unowned(
     return [tuple(row) for row in rows]
 
 
-async def select_first_of_batch(
+async def select_ids_of_batch(
     connection: Connection, account_id: UUID, batch_id: UUID
-) -> UUID | None:
-    """Return the id of the first answer that an account's batch can have."""
-    return await connection.fetchval(
+) -> tuple[UUID, UUID] | None:
+    """Return the ids of the first and the last answer that an account's batch can have."""
+    first = await connection.fetchval(
         "SELECT first_answer_id FROM batch WHERE id = $1 AND account_id = $2", batch_id, account_id
     )
+    return None if first is None else (first, UUID(int=first.int + _MOST_OF_BATCH))
 
 
 async def select_retained(

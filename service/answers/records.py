@@ -12,9 +12,10 @@ from service.answers.receipts import Receipt
 class AnswerView(Struct, frozen=True):
     """One answer, as it was told.
 
-    `host` is what the owner was looked up for, and `cert_id` is `null` if a site was asked about. A
-    `status` of `null` says that the call didn't ask who the owner is. `as_of` is the past instant
-    that was asked about, if any. What identifies the owner is there only if you were told.
+    `key_name` is the email address of who asked, if that was in a browser. `host` is what the owner
+    was looked up for, and `cert_id` is `null` if a site was asked about. A `status` of `null` says
+    that the call didn't ask who the owner is. `as_of` is the past instant that was asked about, if
+    any. What identifies the owner is there only if you were told.
     """
 
     id: UUID

@@ -1,6 +1,5 @@
 """The management API for batches: uploads, progress, results, and summaries."""
 
-import hashlib
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -31,7 +30,7 @@ from service.batches.records import (
     Options,
 )
 from service.batches.views import BatchSummary, BatchView, file_name, viewed
-from service.errors import Conflict, MissingInput, NotFound, UnsupportedMediaType
+from service.errors import Conflict, NotFound, UnsupportedMediaType
 from service.postgres.pools import Database
 from service.web import idempotency
 from service.web.bodies import JSON, HttpRequest, json_of, streamed_body
@@ -41,8 +40,6 @@ from service.web.parameters import IdCursor, IdempotencyKey, Limit, page_of, tim
 
 # How many uploads a process takes at the same time.
 _MOST = 32
-
-_PART = 1024 * 1024
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
@@ -174,48 +171,9 @@ async def create_batch(
     async with uploads.one_more(caller.account_id):
         async with database.general.transaction() as connection:
             batch_id = await batches.create_once(connection, caller, asked)
-        await _upload(request, database, await _found(database, caller, batch_id))
+        batch = await _found(database, caller, batch_id)
+        await batches.upload(database, batch, streamed_body(request, None))
     return await _created(database, caller, batch_id)
-
-
-async def _upload(request: HttpRequest, database: Database, batch: Batch) -> None:
-    """Keep the body in parts as it arrives, and then have it read.
-
-    A file that was uploaded before under the same key is only compared.
-    """
-    digest = hashlib.sha256()
-    if batch.state != "uploading":
-        async for chunk in streamed_body(request, None):
-            digest.update(chunk)
-        if digest.digest() != batch.upload_sha256:
-            raise Conflict("another request already used this Idempotency-Key")
-        return
-    part = bytearray()
-    number = 0
-
-    async def keep() -> None:
-        nonlocal number
-        async with database.general.connection() as connection:
-            await queries.insert_upload(connection, batch.id, number, bytes(part))
-        number += 1
-        part.clear()
-
-    try:
-        async for chunk in streamed_body(request, None):
-            digest.update(chunk)
-            part += chunk
-            if len(part) >= _PART:
-                await keep()
-        if part:
-            await keep()
-        if not number:
-            raise MissingInput("the body", "is empty: send a file")
-        async with database.general.transaction() as connection:
-            await batches.uploaded(connection, batch.id, digest.digest())
-    except BaseException:
-        async with database.general.connection() as connection:
-            await queries.update_deleted(connection, batch.id)
-        raise
 
 
 async def _created(database: Database, caller: Caller, batch_id: UUID) -> Response[bytes]:
@@ -403,27 +361,11 @@ def _file(
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     headers["Content-Length"] = str(end - start)
     return Stream(
-        partial(_between, database, batch.id, form, parts, start, end),
+        partial(batches.content_of, database, batch.id, form, parts, start, end),
         status_code=status,
         media_type=MEDIA_TYPES[form],
         headers=headers,
     )
-
-
-async def _between(
-    database: Database,
-    batch_id: UUID,
-    form: Format,
-    parts: list[tuple[int, int]],
-    start: int,
-    end: int,
-) -> AsyncIterator[bytes]:
-    at = 0
-    for number, length in parts:
-        if at < end and start < at + length:
-            content = await batches.part_of(database, batch_id, form, number)
-            yield content[max(0, start - at) : end - at]
-        at += length
 
 
 async def _found(database: Database, caller: Caller, batch_id: UUID) -> Batch:

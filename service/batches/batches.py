@@ -1,6 +1,7 @@
 """What becomes of a batch: it is made, worked on by jobs, read, canceled, and deleted."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from service.accounts.records import Caller
 from service.audit import Actor
 from service.batches import queries
 from service.batches.records import Batch, Fault, Format, Options, Source, State
-from service.errors import Conflict, TooManyCalls
+from service.errors import Conflict, MissingInput, TooManyCalls
 from service.insights.bulk import check_instant
 from service.postgres.pools import Connection, Database
 from service.processes.queue import enqueue
@@ -25,6 +26,9 @@ JOB = "work_on_batch"
 MAX_UNFINISHED = 5
 MAX_KEPT = 100
 MAX_BYTES = 20 * 1024**3
+
+# How many bytes of an upload are kept together.
+_PART = 1024 * 1024
 
 _UNDER_WAY: tuple[State, ...] = ("reading", "answering", "summarizing")
 
@@ -103,10 +107,46 @@ async def create(connection: Connection, caller: Caller, asked: Asked) -> UUID:
     return batch_id
 
 
-async def uploaded(connection: Connection, batch_id: UUID, sha256: bytes) -> None:
-    """Have a batch read whose upload is complete."""
-    await queries.update_uploaded(connection, batch_id, sha256)
-    await enqueue_work(connection, batch_id)
+async def upload(database: Database, batch: Batch, chunks: AsyncIterator[bytes]) -> None:
+    """Keep a file in parts as it arrives, and then have it read. If it is cut off, nothing is left.
+
+    A file that was uploaded before under the same key is only compared. Raises `Conflict` if it is
+    another one, or `MissingInput` if it is empty.
+    """
+    digest = hashlib.sha256()
+    if batch.state != "uploading":
+        async for chunk in chunks:
+            digest.update(chunk)
+        if digest.digest() != batch.upload_sha256:
+            raise Conflict("another request already used this Idempotency-Key")
+        return
+    part = bytearray()
+    number = 0
+
+    async def keep() -> None:
+        nonlocal number
+        async with database.general.connection() as connection:
+            await queries.insert_upload(connection, batch.id, number, bytes(part))
+        number += 1
+        part.clear()
+
+    try:
+        async for chunk in chunks:
+            digest.update(chunk)
+            part += chunk
+            if len(part) >= _PART:
+                await keep()
+        if part:
+            await keep()
+        if not number:
+            raise MissingInput("the body", "is empty: send a file")
+        async with database.general.transaction() as connection:
+            await queries.update_uploaded(connection, batch.id, digest.digest())
+            await enqueue_work(connection, batch.id)
+    except BaseException:
+        async with database.general.connection() as connection:
+            await queries.update_deleted(connection, batch.id)
+        raise
 
 
 async def cancel(connection: Connection, batch: Batch) -> None:
@@ -172,13 +212,27 @@ async def fail(
         await enqueue_work(connection, batch_id)
 
 
-async def part_of(database: Database, batch_id: UUID, form: Format, number: int) -> bytes:
-    """Return a part of a file of results. Raises `Conflict` if the batch was deleted meanwhile."""
-    async with database.general.connection() as connection:
-        content = await queries.select_part(connection, batch_id, form, number)
-    if content is None:
-        raise Conflict("the batch was deleted")
-    return zstd.decompress(content)
+async def content_of(
+    database: Database,
+    batch_id: UUID,
+    form: Format,
+    parts: Sequence[tuple[int, int]],
+    start: int,
+    end: int,
+) -> AsyncIterator[bytes]:
+    """Yield the bytes from `start` to `end` of a file of results, which has these parts and lengths.
+
+    Raises `Conflict` if the batch was deleted meanwhile.
+    """
+    at = 0
+    for number, length in parts:
+        if at < end and start < at + length:
+            async with database.general.connection() as connection:
+                part = await queries.select_part(connection, batch_id, form, number)
+            if part is None:
+                raise Conflict("the batch was deleted")
+            yield zstd.decompress(part)[max(0, start - at) : end - at]
+        at += length
 
 
 async def tidy_up(database: Database, abandoned_after: timedelta) -> None:

@@ -6,8 +6,8 @@ from functools import lru_cache
 
 from service.batches.records import ADDED, Kind
 from service.certificates.facts import cert_id_of_url, checked_cert_id
-from service.errors import InvalidInput, MissingInput, ServiceError, shorten
-from service.insights.bulk import RowQuestion, site_of
+from service.errors import InvalidCertificateId, InvalidInput, MissingInput, ServiceError, shorten
+from service.insights.bulk import Item, RowQuestion, site_of
 from service.ownership.hostname import has_known_suffix
 
 # How many of a column's values must be of a kind for it to be found by content.
@@ -48,6 +48,18 @@ def question_of(kind: Kind, value: str) -> RowQuestion:
             return cert_id_of_url(text if _URL.match(text) else f"https://{text}")[0], None
         return checked_cert_id(text), None
     return None, _site(text)
+
+
+def item_of(value: str) -> Item:
+    """Return what one value, of whatever kind, asks about. It need not be valid."""
+    if _VENDORS_URL.match(value):
+        return Item(cert_url=value if _URL.match(value) else f"https://{value}")
+    if _URL.match(value):
+        return Item(page_url=value)
+    try:
+        return Item(cert_id=checked_cert_id(value))
+    except InvalidCertificateId:
+        return Item(host=value)
 
 
 @lru_cache(maxsize=50_000)

@@ -30,11 +30,12 @@ def report(files: Sequence[Checked]) -> str:
     templates.filters["number"] = "{:,}".format
     templates.filters["percent"] = "{:.1%}".format
     return templates.get_template("report.html").render(
-        files=[_file(each) for each in files], words=WORDS, results=RESULTS
+        files=[shown(each) for each in files], words=WORDS, results=RESULTS
     )
 
 
-def _file(checked: Checked) -> dict[str, Any]:
+def shown(checked: Checked) -> dict[str, Any]:
+    """Return what a report, or a page, shows of a file that was checked."""
     batch, summary = checked.batch, checked.summary
     rows = max(1, batch["rows"])
     unowned = [each for each in summary["domains"] if each["status"] == "none"]

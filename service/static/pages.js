@@ -64,6 +64,18 @@ document.addEventListener("submit", async (event) => {
   }
 });
 
+// A file may be dropped anywhere on a form of class “drop”.
+for (const kind of ["dragover", "dragleave", "drop"]) {
+  document.addEventListener(kind, (event) => {
+    const form = event.target.closest?.(".drop");
+    if (!form || !event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    form.classList.toggle("over", kind === "dragover");
+    if (kind !== "drop") return;
+    form.querySelector("input[type=file]").files = event.dataTransfer.files;
+  });
+}
+
 // What is under way says in data-again after how many seconds to look again.
 let waiting;
 function lookAgain(root) {

@@ -13,6 +13,7 @@ from playwright.async_api import Browser, BrowserContext, Page
 from service.connections import grants
 from service.ownership import claims
 from service.settings import load_settings
+from tests.batches.parts import answered
 from tests.builders import World, by, member_of
 from tests.running import ROOT
 
@@ -63,6 +64,14 @@ async def places(stage: World) -> Places:
     for domain in ("www.brightquote.example", "unknown.example", "harbor.example"):
         for _ in range(3):
             await stage.ask(us, await stage.certificate(domain=domain), "confirmed_owner")
+    file = await answered(
+        stage,
+        us,
+        b"vendor,site,day\nOne,brightquote.example,2026-03-03\n"
+        + b"Two,nobody.example,2026-03-04\n" * 20
+        + b"Three,a-very-long-host-name-that-nobody-owns.some-department.example,2026-03-05\n",
+        name="leads-of-march.csv",
+    )
     (answer,) = await stage.fetch("SELECT id FROM answer WHERE status = 'named' LIMIT 1")
     connections = {
         row["id"]: row["seller_id"]
@@ -80,6 +89,8 @@ async def places(stage: World) -> Places:
             "connection": f"/connections/{with_bright}",
             "domains": "/domains",
             "domain": "/domains/harbor-quotes.example",
+            "check": "/check",
+            "file": f"/check/{file['id']}",
             "answers": "/answers",
             "answer": f"/answers/{answer['id']}",
             "receipts": "/receipts",

@@ -23,6 +23,7 @@ from service.invitations.acceptance import terms_of
 from service.ownership import claims
 from service.tokens import form_token, link_token, new_token
 from tests.answers.logs import seal_all
+from tests.batches.parts import answered, upload
 from tests.builders import SECRET, World, basic, by, link_of, member_of
 from tests.conftest import SETTINGS
 from tests.surfer import ORIGIN, sign_in_link
@@ -57,6 +58,8 @@ FROM_ANYWHERE = {
     "/invitations/{token:str}/unsubscribe": "mail programs send it (RFC 8058); the link must do",
 }
 
+NOT_ADMINS = ("member", "stranger", "suspended")
+
 # Forms that create something for the account they name, and so are about nothing of another.
 CREATE = ("create", "invite", "preview", "send", "rename", None)
 
@@ -70,6 +73,8 @@ class Form:
     fields: dict[str, str] = field(default_factory=dict)
     person: str = "owner"
     changes: bool = True
+    is_for_members: bool = False
+    file: bytes | None = None
 
     @property
     def name(self) -> str:
@@ -95,6 +100,7 @@ _INVITATION = "/invitations/{token:str}"
 _DOMAIN = "/domains/{name:str}"
 _MEMBERS = "/settings/members"
 _ANSWER = "/answers/{answer_id:uuid}"
+_FILE = "/check/{batch_id:uuid}"
 
 FORMS = [
     Form("/sign-in", "/sign-in", {"email": "{email}"}, "visitor"),
@@ -134,6 +140,36 @@ FORMS = [
     for_account(_MEMBERS, _MEMBERS, "make_member", user_id="{admin_id}"),
     for_account(_MEMBERS, _MEMBERS, "remove", user_id="{member_id}"),
     Form("/account", "/account", {"account_id": "{account}"}, changes=False),
+    Form(
+        "/check",
+        "/check",
+        {"account_id": "{account}", "items": "owner.example"},
+        "member",
+        is_for_members=True,
+    ),
+    Form(
+        "/check/files",
+        "/check/files",
+        {"account_id": "{account}"},
+        "member",
+        is_for_members=True,
+        file=b"site\nowner.example\n",
+    ),
+    Form(
+        _FILE,
+        "/check/{file}",
+        {"account_id": "{account}", "do": "prepare", "format": "parquet"},
+        "member",
+        is_for_members=True,
+    ),
+    Form(
+        _FILE,
+        "/check/{reading}",
+        {"account_id": "{account}", "do": "cancel"},
+        "member",
+        is_for_members=True,
+    ),
+    for_account(_FILE, "/check/{file}", "delete"),
     Form("/receipts", "/receipts", {"receipt": "{receipt}"}, changes=False),
     for_account(_CONNECTION, "/connections/{asking}", "show"),
     for_account(_CONNECTION, "/connections/{asking}", "decline"),
@@ -178,6 +214,10 @@ PAGES = {
     _ANSWER: "/answers/{answer}",
     f"{_ANSWER}/receipt": "/answers/{answer}/receipt",
     "/receipts": "/receipts",
+    "/check": "/check",
+    _FILE: "/check/{file}",
+    f"{_FILE}/results": "/check/{file}/results",
+    f"{_FILE}/report": "/check/{file}/report",
     "/": "/",
     _CONNECTION: "/connections/{shown}",
     "/opt-outs": "/opt-outs",
@@ -185,7 +225,15 @@ PAGES = {
     _INVITATION: "{invitation}",
     f"{_INVITATION}/unsubscribe": "{invitation}/unsubscribe",
 }
-OF_AN_ACCOUNT = (_CONNECTION, _DOMAIN, _ANSWER, f"{_ANSWER}/receipt")
+OF_AN_ACCOUNT = (
+    _CONNECTION,
+    _DOMAIN,
+    _ANSWER,
+    f"{_ANSWER}/receipt",
+    _FILE,
+    f"{_FILE}/results",
+    f"{_FILE}/report",
+)
 NEED_A_SESSION = [
     each for each in PAGES if "{token:str}" not in each and each not in ("/sign-in", "/")
 ]
@@ -254,6 +302,7 @@ class Stage:
         return await self.world.client.post(
             form.path.format_map(self.values),
             data={**values, "form_token": token, **fields},
+            files=None if form.file is None else {"file": ("leads.csv", form.file)},
             headers={**self.cookie(who), **({"Origin": ORIGIN} if headers is None else headers)},
         )
 
@@ -280,6 +329,8 @@ async def stage(world: World, without_dns: None) -> Stage:
     await seal_all(world)
     (answer,) = await world.fetch("SELECT id FROM answer")
     told = await world.client.get(f"/v1/answers/{answer['id']}", headers=owner.headers)
+    file = await answered(world, owner, b"site\nowner.example\n", name="Owner's leads.csv")
+    reading = await upload(world, owner, b"site\nowner.example\n")
     people = {
         row["email"]: row["id"] for row in await world.fetch("SELECT id, email FROM app_user")
     }
@@ -327,11 +378,21 @@ async def stage(world: World, without_dns: None) -> Stage:
         "sent": str(sent.id),
         "joining": str(joining.id),
         "answer": str(answer["id"]),
+        "file": file["id"],
+        "reading": reading.json()["id"],
         "receipt": json.dumps(told.json()["receipt"]),
         "member_id": str(people["member@owner.example"]),
         "admin_id": str(people["admin@owner.example"]),
     }
-    secrets = (owner.name, buyer.name, asking.name, unwanted.name, "owner.example", "Owner's key")
+    secrets = (
+        owner.name,
+        buyer.name,
+        asking.name,
+        unwanted.name,
+        "owner.example",
+        "Owner's key",
+        "Owner's leads",
+    )
     stage = Stage(world, sessions, values, secrets)
     await stage.send(Form("/sign-out", "/sign-out"), "signed out")
     return stage
@@ -353,7 +414,7 @@ async def test_form_acts_only_from_our_page_and_for_the_right_person(
     if not form.is_by_link and form.route not in IN_ANY_BROWSER:
         await refused_without_a_session(stage, form)
     if form.is_for_an_account:
-        await refused_to_all_but_admins(stage, form)
+        await refused_to_others(stage, form)
     assert await stage.world.contents() == before
     response = await stage.send(form, form.person)
     assert response.status_code in (200, 303), response.text
@@ -388,9 +449,9 @@ async def refused_without_a_session(stage: Stage, form: Form) -> None:
     await stage.send(form, "stranger")
 
 
-async def refused_to_all_but_admins(stage: Stage, form: Form) -> None:
+async def refused_to_others(stage: Stage, form: Form) -> None:
     """Others may neither name the account, nor name their own and what is the account's."""
-    for who in ("member", "stranger", "suspended"):
+    for who in ("stranger", "suspended") if form.is_for_members else NOT_ADMINS:
         assert (await stage.send(form, who)).status_code == 403, who
     response = await stage.send(form, "suspended", account_id=stage.values["suspended"])
     assert response.status_code == 403
