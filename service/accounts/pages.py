@@ -31,7 +31,7 @@ _SHOWN = 50
 
 # Where sign-in may redirect to: only our own pages.
 _OWN_PATH = re.compile(
-    r"/|/(activity|answers|connections|domains|keys|memberships|opt-outs|receipts|settings)"
+    r"/|/(activity|answers|check|connections|domains|keys|memberships|opt-outs|receipts|settings)"
     r"(/[a-z0-9-]+(\.[a-z0-9-]+)*)?"
 )
 

@@ -1,7 +1,7 @@
 """The pages about domains: which are claimed, how they stand, and which record proves each."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated
 from urllib.parse import quote
 
@@ -213,6 +213,7 @@ async def _domain(
             break
         else:
             raise NotFound("domain", name)
+    places = places_of(claim.name)
     return page(
         request,
         visitor,
@@ -220,17 +221,18 @@ async def _domain(
         seat=seat.at(account),
         status=422 if error else 200,
         claim=claim,
-        places=places_of(claim.name),
+        places=places,
         history=history,
-        seen=_seen_in(history),
+        seen=_seen_in(history, (places.registrable, places.label)),
         error=error and str(error),
     )
 
 
-def _seen_in(history: Sequence[Evidence]) -> dict[str, list[str]]:
+def _seen_in(history: Sequence[Evidence], wanted: Collection[str]) -> dict[str, list[str]]:
     """Return the TXT records that the latest check on record found, by host.
 
-    Which resolvers the operator asks is no concern of others.
+    Other hosts than the wanted ones, where only slips would have put a record, are left out if they
+    have none. Which resolvers the operator asks is no concern of others.
     """
     for each in history:
         if each.evidence is not None:
@@ -240,7 +242,7 @@ def _seen_in(history: Sequence[Evidence]) -> dict[str, list[str]]:
                     continue
                 values = seen.setdefault(reply["name"], [])
                 values += [value for value in reply["values"] if value not in values]
-            return seen
+            return {host: values for host, values in seen.items() if values or host in wanted}
     return {}
 
 

@@ -179,7 +179,7 @@ def _moment(time: datetime) -> str:
 def _sentence(text: str) -> str:
     """Turn a phrase, such as an error message, into a sentence."""
     subject, _, rest = text.partition(" ")
-    text = f"{subject[:1].upper()}{subject[1:].replace('_', ' ')} {rest}"
+    text = f"{subject[:1].upper()}{subject[1:].replace('_', ' ')} {rest}".rstrip()
     return text + ("" if text.endswith((".", "!", "?")) else ".")
 
 
