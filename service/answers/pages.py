@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from typing import Annotated, Any, get_args
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import msgspec
@@ -253,7 +254,7 @@ async def _filters(connection: Connection, seat: Seat, given: Mapping[str, str])
 
 
 def _sought(text: str) -> tuple[str | None, str | None]:
-    """Return the certificate's id, or else the host, that a text names."""
+    """Return the certificate's id, or else the host, that a text names: itself, or by a URL."""
     if not text:
         return None, None
     try:
@@ -262,7 +263,14 @@ def _sought(text: str) -> tuple[str | None, str | None]:
         try:
             return checked_cert_id(text), None
         except InvalidCertificateId:
-            return None, host_as_answered(text)
+            return None, host_as_answered(_host_in(text))
+
+
+def _host_in(text: str) -> str:
+    try:
+        return urlsplit(text).hostname or text
+    except ValueError:
+        return text
 
 
 def _status(text: str) -> Status | None:
