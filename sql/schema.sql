@@ -291,6 +291,8 @@ CREATE TABLE public.membership (
     user_id uuid NOT NULL,
     role text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    muted text[] DEFAULT '{}'::text[] NOT NULL,
+    CONSTRAINT membership_muted_check CHECK ((muted <@ ARRAY['connections'::text, 'domains'::text])),
     CONSTRAINT membership_role_check CHECK ((role = ANY (ARRAY['admin'::text, 'member'::text])))
 );
 

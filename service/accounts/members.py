@@ -1,5 +1,6 @@
 """The users of an account: admins, who may change anything about it, and members, who may not."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -7,7 +8,7 @@ from uuid_utils.compat import uuid7
 from service import allowance, audit
 from service.accounts import queries
 from service.accounts.names import checked_person_name
-from service.accounts.records import Member, Role, User
+from service.accounts.records import Member, Role, Topic, User
 from service.audit import Actor
 from service.errors import Conflict, Forbidden, InvalidInput, LimitReached, NotFound
 from service.mail.mails import queue_mail
@@ -134,6 +135,14 @@ async def _role_in(connection: Connection, user: User, account_id: str) -> tuple
     return parsed, await queries.lock_role(connection, parsed, user.id)
 
 
+async def mute(
+    connection: Connection, account_id: UUID, user: User, topics: Sequence[Topic]
+) -> None:
+    """Send a user no emails of an account about these topics. Raises `NotFound`."""
+    if not await queries.update_muted(connection, account_id, user.id, topics):
+        raise NotFound("account", str(account_id))
+
+
 async def named_user(connection: Connection, user: User | None, email: str, name: str) -> User:
     """Name the signed-in user, or create a user with that address and name. Needs a transaction.
 
@@ -155,15 +164,16 @@ async def mail_admins(
 ) -> None:
     """Email each admin of an account about a partner, an address, or a domain. Needs a transaction.
 
-    Sends nothing over the daily limit per kind and `about`: repeated acts of a partner are in the
-    events anyway.
+    Admins who muted the topic get nothing, and nobody gets more than the daily limit per kind and
+    `about`: repeated acts of a partner are in the events anyway.
     """
     try:
         await allowance.take(connection, f"notice {kind}", f"{account_id} {about}", NOTICES_A_DAY)
     except LimitReached:
         return
     own = await queries.select_account_name(connection, account_id)
-    for email in await queries.select_admin_emails(connection, account_id):
+    topic: Topic = "domains" if kind.startswith("domain_") else "connections"
+    for email in await queries.select_admin_emails(connection, account_id, topic):
         await queue_mail(connection, kind, email, params={"own": own, **params})
 
 

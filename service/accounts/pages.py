@@ -1,7 +1,7 @@
 """The pages for signing in and out, and for the settings of accounts and people."""
 
 import re
-from typing import Annotated
+from typing import Annotated, get_args
 from uuid import UUID
 
 from litestar import get, post
@@ -12,7 +12,7 @@ from service import audit
 from service.accounts import accounts, keys, members, sign_in
 from service.accounts.accounts import checked_email
 from service.accounts.members import account_of_admin
-from service.accounts.records import ApiKey, SignInLink
+from service.accounts.records import ApiKey, SignInLink, Topic
 from service.accounts.sign_in import LinkRequest
 from service.accounts.visitors import Visitor, form_of, go_on, id_in, page, seat_of, user_of
 from service.audit import Actor, Event
@@ -253,7 +253,7 @@ async def show_memberships(
 async def change_memberships(
     request: HttpRequest, visitor: NamedDependency[Visitor], database: NamedDependency[Database]
 ) -> Page:
-    """Leave an account, or choose the one whose keys answer invitations to the user."""
+    """Leave an account, choose whose keys answer invitations, or about what to get emails."""
     form = await form_of(request, visitor)
     user = user_of(visitor, "/memberships")
     try:
@@ -266,8 +266,12 @@ async def change_memberships(
                     await members.choose_speaker(connection, user, account_id)
                 case "answer_myself":
                     await members.choose_speaker(connection, user, None)
+                case "notify":
+                    muted = [topic for topic in get_args(Topic) if topic not in form]
+                    await members.mute(connection, account_id, user, muted)
                 case other:
-                    raise InvalidInput("do", other or "", "leave, choose or answer_myself")
+                    expected = "leave, choose, answer_myself, or notify"
+                    raise InvalidInput("do", other or "", expected)
     except (InvalidInput, Conflict, NotFound) as error:
         return await _memberships(request, visitor, database, error=str(error))
     return go_on(request, "/memberships")

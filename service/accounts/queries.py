@@ -18,6 +18,7 @@ from service.accounts.records import (
     Role,
     Session,
     SignInLink,
+    Topic,
     Used,
     User,
 )
@@ -340,7 +341,8 @@ async def select_memberships(connection: Connection, user_id: UUID) -> list[Memb
             EXISTS (
                 SELECT FROM account_address
                 WHERE account_address.account_id = account.id AND account_address.user_id = $1
-            )
+            ),
+            membership.muted
         FROM membership
         JOIN account ON account.id = membership.account_id AND account.suspended_at IS NULL
         WHERE membership.user_id = $1
@@ -351,15 +353,33 @@ async def select_memberships(connection: Connection, user_id: UUID) -> list[Memb
     return [Membership(*row) for row in rows]
 
 
-async def select_admin_emails(connection: Connection, account_id: UUID) -> list[str]:
+async def update_muted(
+    connection: Connection, account_id: UUID, user_id: UUID, muted: Sequence[Topic]
+) -> bool:
+    """Note what a user wants no emails about. Returns whether it belongs to the account."""
+    row = await connection.fetchrow(
+        """
+        UPDATE membership SET muted = $3 WHERE account_id = $1 AND user_id = $2 RETURNING user_id
+        """,
+        account_id,
+        user_id,
+        muted,
+    )
+    return row is not None
+
+
+async def select_admin_emails(connection: Connection, account_id: UUID, topic: Topic) -> list[str]:
+    """Return the addresses of an account's admins who want emails about a topic."""
     rows = await connection.fetch(
         """
         SELECT app_user.email
         FROM membership JOIN app_user ON app_user.id = membership.user_id
         WHERE membership.account_id = $1 AND membership.role = 'admin'
+          AND $2 <> ALL (membership.muted)
         ORDER BY app_user.email
         """,
         account_id,
+        topic,
     )
     return [row["email"] for row in rows]
 

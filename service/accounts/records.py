@@ -1,5 +1,6 @@
 """The records of accounts and their people."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal, TypeAlias
 from uuid import UUID
@@ -71,6 +72,8 @@ class AccountDetails(msgspec.Struct, frozen=True):
 
 
 Role: TypeAlias = Literal["admin", "member"]
+Topic: TypeAlias = Literal["connections", "domains"]
+"""What an account's admins get emails about."""
 
 
 class User(msgspec.Struct, frozen=True):
@@ -92,12 +95,17 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class Membership(msgspec.Struct, frozen=True):
-    """An account that a user belongs to and that is not suspended; its keys may answer for the user."""
+    """An account that a user belongs to and that is not suspended.
+
+    `answers` is whether its keys may answer for the user, and `muted` what the user wants no emails
+    about.
+    """
 
     account_id: UUID
     name: str
     role: Role
     answers: bool
+    muted: Sequence[Topic]
 
 
 class SignInLink(msgspec.Struct, frozen=True):

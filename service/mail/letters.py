@@ -175,9 +175,20 @@ def _notice(
     label: str,
     path: str = "/connections/{connection_id}",
     *,
-    because: str = "you’re an admin of {own}",
+    because: str | None = None,
 ) -> Callable[[Mapping[str, Any], str, Tokens], Letter]:
-    """Make a letter to an account's people, such as about a partner. Its subject is its heading."""
+    """Make a letter to an account's people, such as about a partner. Its subject is its heading.
+
+    It says why it was sent: `because`, or to an admin, who may have such letters muted.
+    """
+    reasons = (
+        [f"You’re receiving this because {because}."]
+        if because
+        else [
+            "You’re receiving this because you’re an admin of {own}.",
+            "Choose what to get emails about: {memberships}",
+        ]
+    )
 
     def letter(params: Mapping[str, Any], public_url: str, tokens: Tokens) -> Letter:
         params = {**params, "until": _moment(params["until"])} if "until" in params else params
@@ -195,7 +206,10 @@ def _notice(
             paragraphs=[line for line in text.format(**words).split("\n") if line],
             actions=[(label, public_url + path.format(**params))],
             footer=[
-                f"You’re receiving this because {because}.".format(**words),
+                *(
+                    each.format(**words, memberships=f"{public_url}/memberships")
+                    for each in reasons
+                ),
                 _INDEPENDENT,
             ],
         )

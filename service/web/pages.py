@@ -10,7 +10,7 @@ import msgspec
 from jinja2 import Environment, PackageLoader
 from litestar import MediaType, Response, Router, get
 from litestar.datastructures import Cookie as Cookie
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, ValidationException
 from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.response import Redirect, Template
 from litestar.static_files import create_static_files_router
@@ -19,7 +19,7 @@ from litestar.template import TemplateConfig
 from service.errors import ServiceError, http_headers, http_status
 from service.web.bodies import HttpRequest
 from service.web.front import current_request_id
-from service.web.problems import PROBLEM_JSON, http_problem
+from service.web.problems import PROBLEM_JSON, http_problem, wrong_parameter
 
 Page: TypeAlias = Response[Any]
 
@@ -131,6 +131,10 @@ def _to_sign_in(request: HttpRequest, error: SignInNeeded) -> Page:
     return redirect(f"/sign-in?next={error.path}")
 
 
+def _wrong_parameter(request: HttpRequest, error: ValidationException) -> Page:
+    return error_page(request, wrong_parameter(request, error))
+
+
 def prefers_page(request: HttpRequest) -> bool:
     """Whether a request comes from a browser rather than from a program."""
     return request.accept.best_match([PROBLEM_JSON, "text/html"]) == "text/html"
@@ -149,6 +153,7 @@ def page_router(*handlers: Any) -> Router:
         exception_handlers={
             SignInNeeded: _to_sign_in,
             ServiceError: error_page,
+            ValidationException: _wrong_parameter,
             HTTPException: error_page,
             Exception: error_page,
         },

@@ -86,7 +86,12 @@ def problem_plugin() -> ProblemDetailsPlugin:
 
 
 def invalid_parameter(request: HttpRequest, error: ValidationException) -> Response[Any]:
-    """Report what Litestar says about a parameter, with the name and value that were sent."""
+    """Report a wrong parameter to a program."""
+    return _problem(wrong_parameter(request, error)).to_response(request)
+
+
+def wrong_parameter(request: HttpRequest, error: ValidationException) -> InvalidInput:
+    """Return what Litestar says about a parameter, with the name and value that were sent."""
     wrong = error.extra[0] if isinstance(error.extra, list) and error.extra else {}
     parameter = str(wrong.get("key") or "request")
     handler = request.route_handler
@@ -96,7 +101,7 @@ def invalid_parameter(request: HttpRequest, error: ValidationException) -> Respo
     known = handler.parsed_fn_signature.parameters.get(parameter)
     values = literals_in(known.annotation) if known else []
     expected = in_words(str(wrong.get("message", "")), values)
-    return _problem(InvalidInput(field, sent, expected)).to_response(request)
+    return InvalidInput(field, sent, expected)
 
 
 def http_problem(request: HttpRequest, error: HTTPException) -> Response[Any]:

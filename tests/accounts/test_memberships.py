@@ -2,6 +2,7 @@
 
 import pytest
 
+from service.accounts import members
 from tests.builders import Company, World, make_member, member_of
 from tests.parties import EVENTS, INVITATIONS, MEMBERS, Party, party
 from tests.surfer import Surfer, signed_in
@@ -87,3 +88,40 @@ async def test_choice_ends_with_the_membership(world: World) -> None:
     await buyer.invited(first.email)
     assert await received(first) == [buyer.name]
     assert await received(second) == []
+
+
+async def test_admin_gets_no_emails_about_what_it_muted(world: World) -> None:
+    us, partner = await world.company(), await world.company()
+    await member_of(world, us, "other@admin.example", "admin")
+    surfer = await signed_in(world, us.email)
+    await surfer.go("/memberships")
+    await surfer.send("/memberships", account_id=str(us.id), do="notify", domains="yes")
+    assert 'name="domains" value="yes" checked' in surfer.text
+    assert 'name="connections" value="yes">' in surfer.text
+    await world.connect(partner, us)
+    (row,) = await world.fetch("SELECT id FROM connection")
+    grant = f"/v1/connections/{row['id']}"
+    await world.client.post(f"{grant}/grant-request", headers=partner.headers)
+    assert await world.mails("grant_requested") == [("other@admin.example", "queued")]
+    async with world.database.general.transaction() as connection:
+        await members.mail_admins(
+            connection, us.id, "domain_superseded", "us.example", domain="us.example"
+        )
+    assert {to for to, _ in await world.mails("domain_superseded")} == {
+        us.email,
+        "other@admin.example",
+    }
+    await surfer.send(
+        "/memberships", account_id=str(us.id), do="notify", domains="yes", connections="yes"
+    )
+    await world.client.delete(grant, headers=partner.headers)
+    assert {to for to, _ in await world.mails("disconnected")} >= {us.email, "other@admin.example"}
+
+
+async def test_choice_of_emails_is_for_ones_own_membership(world: World) -> None:
+    us, other = await world.company(), await world.company()
+    surfer = await signed_in(world, us.email)
+    await surfer.go("/memberships")
+    response = await surfer.send("/memberships", account_id=str(other.id), do="notify")
+    assert response.status_code == 422
+    assert [row["muted"] for row in await world.fetch("SELECT muted FROM membership")] == [[], []]

@@ -11,6 +11,7 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, Page
 
 from service.connections import grants
+from service.mail.letters import Tokens, html, letter_of
 from service.ownership import claims
 from service.settings import load_settings
 from tests.batches.parts import answered
@@ -157,6 +158,29 @@ async def test_every_page_is_whole_on_every_screen_and_open_to_everyone(
         if wide > NARROW:
             faults.append(f"{path} is {wide} wide")
     assert not faults, "\n".join(faults)
+
+
+INVITES = {
+    "inviter": "Harbor Insurance Group",
+    "reason": "domain_ownership_visibility",
+    "note": "Nice to meet you.",
+    "is_reminder": False,
+    "expires_at": "2026-12-24T00:00:00Z",
+}
+ASKS = {"partner": "Harbor Insurance Group", "own": "BrightQuote Media", "connection_id": "1"}
+
+
+@pytest.mark.parametrize(("kind", "params"), [("invitation", INVITES), ("grant_requested", ASKS)])
+async def test_email_is_readable_in_light_and_dark(
+    context: BrowserContext, kind: str, params: dict[str, Any], request: Any
+) -> None:
+    letter = letter_of(kind, params, "http://service", Tokens("token", "stop"))
+    page = await context.new_page()
+    await page.set_content(html(letter))
+    shots = load_settings().state_dir / "screenshots"
+    scheme = request.node.callspec.params["context"]
+    await page.screenshot(path=shots / f"email-{kind}-{scheme}.png", full_page=True)
+    assert await violations(page, "dark", kind) == []
 
 
 async def violations(page: Page, scheme: str, where: str) -> list[str]:

@@ -272,3 +272,22 @@ async def test_answer_and_its_refusal_are_for_nobodys_cache(world: World) -> Non
         response = await world.ask(company, cert_id)
         assert response.headers["Cache-Control"] == "no-store"
         assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/activity?before=x", "Before"),
+        (f"/connections?q={'x' * 300}", "Q"),
+        ("/check?before=1", "Before"),
+    ],
+)
+async def test_wrong_parameter_of_a_page_is_told_of_on_a_page(
+    client: httpx.AsyncClient, path: str, field: str
+) -> None:
+    response = await client.get(path, headers=BROWSER)
+    assert (response.status_code, response.headers["content-type"]) == (
+        422,
+        "text/html; charset=utf-8",
+    )
+    assert f"{field} must be" in response.text

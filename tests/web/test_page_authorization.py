@@ -111,6 +111,7 @@ FORMS = [
     Form("/memberships", "/memberships", {"account_id": "{account}", "do": "leave"}, "member"),
     Form("/memberships", "/memberships", {"account_id": "{account}", "do": "choose"}, "member"),
     for_account("/memberships", "/memberships", "answer_myself"),
+    for_account("/memberships", "/memberships", "notify", domains="yes"),
     for_account("/settings", "/settings", "rename", name="Renamed company"),
     Form("/domains", "/domains", {"account_id": "{account}", "names": "new.example b.example"}),
     for_account(_DOMAIN, "/domains/owner.example", "verify"),
