@@ -45,9 +45,14 @@ SETTINGS = Settings(
 )
 
 
+# What starts processes of its own.
+_SLOW = {"browser", "state_dir", "env", "tmp_path"}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run tests that start processes first: they are the slowest."""
-    items.sort(key=lambda item: "state_dir" not in getattr(item, "fixturenames", ()))
+    """Run files first whose tests start processes: they are the slowest, so none is left at the end."""
+    slow = {item.path for item in items if not _SLOW.isdisjoint(getattr(item, "fixturenames", ()))}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")

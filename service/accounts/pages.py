@@ -308,8 +308,17 @@ async def _memberships(
 ) -> Page:
     async with database.general.connection() as connection:
         seat = await seat_of(request, visitor, connection, "/memberships")
-    status = 422 if error else 200
-    return page(request, visitor, "memberships", seat=seat, status=status, error=error)
+        sessions = await sign_in.sessions_of(connection, seat.user)
+    return page(
+        request,
+        visitor,
+        "memberships",
+        seat=seat,
+        status=422 if error else 200,
+        sessions=sessions,
+        this=visitor.session and visitor.session.id,
+        error=error,
+    )
 
 
 async def _keys(

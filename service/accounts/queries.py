@@ -13,6 +13,7 @@ from service.accounts.records import (
     ApiKey,
     Caller,
     Limits,
+    LiveSession,
     Member,
     Membership,
     Role,
@@ -530,6 +531,19 @@ async def select_sessions(
         token_digests,
     )
     return {digest: Session(session_id, User(*user)) for digest, session_id, *user in rows}
+
+
+async def select_live_sessions(connection: Connection, user: User) -> list[LiveSession]:
+    """Return a user's sessions that have not ended, newest first."""
+    rows = await connection.fetch(
+        """
+        SELECT id, started_at, expires_at FROM user_session
+        WHERE user_id = $1 AND ended_at IS NULL AND expires_at > now()
+        ORDER BY started_at DESC
+        """,
+        user.id,
+    )
+    return [LiveSession(*row) for row in rows]
 
 
 async def end_session(connection: Connection, session_id: UUID) -> None:

@@ -119,6 +119,14 @@ class SignInLink(msgspec.Struct, frozen=True):
     is_expired: bool
 
 
+class LiveSession(msgspec.Struct, frozen=True):
+    """A session of a user that has not ended, and when it will."""
+
+    id: UUID
+    started_at: datetime
+    expires_at: datetime
+
+
 class Session(msgspec.Struct, frozen=True):
     """The session of a signed-in user."""
 

@@ -37,6 +37,8 @@ ASKED_BY_NETWORK = 200
 
 JOB = "send_sign_in_link"
 
+sessions_of = queries.select_live_sessions
+
 
 class SignedIn(msgspec.Struct, frozen=True):
     """The token of a new session, which is stored nowhere else, and the link that started it."""

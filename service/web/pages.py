@@ -194,6 +194,12 @@ async def show_icon() -> bytes:
     return (_STATIC / "favicon.svg").read_bytes()
 
 
+@get("/styleguide")
+async def show_styleguide() -> Page:
+    """Show every component of the pages, for those who change them."""
+    return rendered("styleguide", {})
+
+
 @get("/robots.txt", media_type=MediaType.TEXT)
 async def show_robots() -> str:
     """Tell crawlers that only the home page and the guides are for them (RFC 9309)."""
@@ -201,6 +207,6 @@ async def show_robots() -> str:
 
 
 routes = [
-    page_router(show_icon, show_robots),
+    page_router(show_icon, show_robots, show_styleguide),
     create_static_files_router("/static", [_STATIC], include_in_schema=False),
 ]

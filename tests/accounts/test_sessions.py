@@ -322,3 +322,18 @@ async def test_session_cookie_is_for_this_host_alone_and_lasts_as_long_as_a_sess
         # In particular no Domain attribute, which would send the cookie to other hosts.
         attributes = {attribute: value for attribute, value in cookie.items() if value}
         assert attributes == expected | ({"secure": True} if is_secure else {})
+
+
+async def test_own_sessions_are_listed_until_they_end(world: World) -> None:
+    us, other = await world.company(), await world.company()
+    await signed_in(world, other.email)
+    elsewhere = await signed_in(world, us.email)
+    await world.fetch("UPDATE sign_in_link SET created_at = now() - interval '1 hour'")
+    here = await signed_in(world, us.email)
+    await here.go("/memberships")
+    assert here.text.count("Signed in on") == 2
+    assert here.text.count("This browser") == 1
+    await elsewhere.go("/memberships")
+    await elsewhere.send("/sign-out")
+    await here.go("/memberships")
+    assert here.text.count("Signed in on") == 1

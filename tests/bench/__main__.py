@@ -26,6 +26,7 @@ from tests.bench.parts import (
     database,
     dns,
     growth,
+    pages,
     peer,
     processes,
     single,
@@ -45,6 +46,7 @@ PARTS: dict[str, Callable[[Bench], Iterable[Figure]]] = {
     "dns": dns.measure,
     "bulk": bulk.measure,
     "batch": batch.measure,
+    "pages": pages.measure,
 }
 
 

@@ -25,6 +25,10 @@ async def browser() -> AsyncIterator[Browser]:
             executable_path=chromium,
             args=[
                 "--no-sandbox",
+                "--disable-gpu",
+                "--disable-software-rasterizer",
+                "--disable-extensions",
+                "--disable-lcd-text",
                 "--disable-background-networking",
                 "--disable-component-update",
                 "--disable-sync",

@@ -41,6 +41,7 @@ FOR_EVERYONE = {
     "/schema/openapi.yaml": "the API document, published with the code",
     "/schema/oauth2-redirect.html": "a part of Swagger UI that is not used",
     "/schema/static/{file_path:path}": "Swagger UI",
+    "/styleguide": "the components of pages, with made-up texts",
     "/metrics": "for the operator's monitoring; it names nobody",
 }
 
