@@ -274,3 +274,15 @@ async def test_colleague_may_check_but_not_delete(world: World, buyer: Company) 
     assert (await stranger.go(path)).status_code == 404
     assert (await stranger.go(f"{path}/results")).status_code == 404
     assert (await stranger.go(f"/answers?file={path.rpartition('/')[2]}")).status_code == 404
+
+
+async def test_nobody_checks_for_an_account_of_others(world: World, buyer: Company) -> None:
+    other = await world.company()
+    surfer = await at_check(world, buyer)
+    response = await surfer.send("/check", items="nobody.example", account_id=str(other.id))
+    assert response.status_code == 403
+    await surfer.go("/check")
+    await upload(surfer, b"site\nnobody.example\n", account_id=str(other.id))
+    assert surfer.page is not None
+    assert surfer.page.status_code == 403
+    assert await world.fetch("SELECT FROM batch") == await world.fetch("SELECT FROM answer") == []
