@@ -10,7 +10,7 @@ from service.answers import queries
 from service.postgres.pools import Connection
 
 # How many of the latest answers are counted, so that the page takes as long however many there are.
-LATEST = 10_000
+LATEST = 5_000
 
 # Statuses in the order in which they are drawn.
 DRAWN = ("named", "verified", "none", "other")

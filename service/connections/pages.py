@@ -26,6 +26,9 @@ _Before = Annotated[UUID | None, QueryParameter()]
 # How many rows a page has.
 _SHOWN = 50
 
+# How many of the account's domains a partner's page names.
+_DOMAINS = 10
+
 
 @get("/connections")
 async def show_connections(
@@ -162,7 +165,8 @@ async def _connection(
             own_id = account.account_id
             partner = await queries.select_partner(connection, own_id, connection_id)
             if partner is not None:
-                domains = await owned_by(connection, own_id)
+                # One more than is shown tells whether there are more.
+                domains = await owned_by(connection, own_id, limit=_DOMAINS + 1)
                 events = await audit.events_of(
                     connection, own_id, partner_id=partner.partner_id, limit=_SHOWN
                 )
@@ -176,7 +180,8 @@ async def _connection(
         seat=seat.at(account),
         status=409 if error else 200,
         partner=partner,
-        domains=domains,
+        domains=domains[:_DOMAINS],
+        owns_more=len(domains) > _DOMAINS,
         events=events,
         accepted=accepted,
         error=error,

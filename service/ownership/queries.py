@@ -31,15 +31,19 @@ async def select_live_ownership(connection: Connection, domain: str) -> Ownershi
     return None if row is None else Ownership(*row)
 
 
-async def select_live_ownerships_of(connection: Connection, account_id: UUID) -> list[Ownership]:
-    """Return what an account owns, by domain."""
+async def select_live_ownerships_of(
+    connection: Connection, account_id: UUID, *, limit: int
+) -> list[Ownership]:
+    """Return what an account owns, by domain, up to `limit` of them."""
     rows = await connection.fetch(
         """
         SELECT id, account_id, domain, covers_subdomains, verified_at, method, claim_id
         FROM ownership WHERE account_id = $1 AND ended_at IS NULL
         ORDER BY domain
+        LIMIT $2
         """,
         account_id,
+        limit,
     )
     return [Ownership(*row) for row in rows]
 
@@ -180,6 +184,8 @@ async def select_unproven(connection: Connection, account_id: UUID, limit: int) 
         _CLAIMS
         + """
         AND claim.account_id = $1
+        -- All others are owned. Most are, so this is quicker than to look.
+        AND (NOT claim.is_verified OR claim.reason IS NOT NULL OR claim.at_risk)
         AND (
             owned.id IS NULL
             OR claim.at_risk

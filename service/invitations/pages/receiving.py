@@ -41,6 +41,9 @@ Way: TypeAlias = Literal[
 ]
 
 
+# How many of an account's domains the page names.
+_DOMAINS = 50
+
 _Token = Annotated[str, PathParameter()]
 
 
@@ -311,7 +314,7 @@ async def _look(connection: Connection, visitor: Visitor, token: str) -> _Seen:
         _Account(
             each.account_id,
             each.name,
-            await owned_by(connection, each.account_id),
+            await owned_by(connection, each.account_id, limit=_DOMAINS + 1),
         )
         for each in others
         if each.role == "admin"
@@ -411,6 +414,7 @@ def _invitation(
         form=form or {},
         asks_for_name=seen.invitation.reason in ASK_FOR_NAME,
         may_hide_name=ASK_FOR_NAME.get(seen.invitation.reason, False),
+        most_domains=_DOMAINS,
     )
 
 
