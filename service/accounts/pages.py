@@ -1,10 +1,13 @@
 """The pages for signing in and out, and for the settings of accounts and people."""
 
 import re
-from typing import Annotated, get_args
+from datetime import datetime
+from functools import partial
+from typing import Annotated, Any, get_args
 from uuid import UUID
 
-from litestar import get, post
+import msgspec
+from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter
 
@@ -19,7 +22,8 @@ from service.audit import Actor, Event
 from service.errors import Conflict, InvalidInput, NoLongerOpen, NotFound
 from service.postgres.pools import Connection, Database
 from service.tokens import link_token
-from service.web.bodies import HttpRequest
+from service.web.bodies import HttpRequest, download
+from service.web.exports import MEDIA_TYPES, exported
 from service.web.networks import network_of
 from service.web.pages import Page, page_router
 from service.web.parameters import page_of
@@ -34,6 +38,18 @@ _OWN_PATH = re.compile(
     r"/|/(activity|answers|check|connections|domains|keys|memberships|opt-outs|receipts|settings)"
     r"(/[a-z0-9-]+(\.[a-z0-9-]+)*)?"
 )
+
+
+class _EventRow(msgspec.Struct, frozen=True):
+    """What happened, as a line of a file. `detail` is JSON."""
+
+    id: UUID
+    at: datetime
+    action: str
+    by: str
+    email: str | None
+    key_id: UUID | None
+    detail: str
 
 
 @get("/sign-in")
@@ -204,6 +220,37 @@ async def show_activity(
         request, visitor, "activity", seat=seat, events=events, older=older, about=about,
         is_first=before is None,
     )  # fmt: skip
+
+
+@get("/activity/download")
+async def download_activity(
+    request: HttpRequest,
+    visitor: NamedDependency[Visitor],
+    database: NamedDependency[Database],
+    about: Annotated[str, QueryParameter(max_length=80)] = "",
+) -> Response[Any]:
+    """Download all that happened to the account, or what is of one kind, as CSV."""
+    async with database.general.connection() as connection:
+        seat = await seat_of(request, visitor, connection, "/activity")
+    if seat.account is None:
+        raise NotFound("account", seat.user.email)
+    account_id = seat.account.account_id
+
+    async def more(last: Any, most: int) -> list[_EventRow]:
+        async with database.general.connection() as connection:
+            events = await audit.events_of(
+                connection, account_id, before=last and last.id, subject=about or None, limit=most
+            )
+        return [
+            _EventRow(
+                each.id, each.at, each.action, each.by.kind, each.by.email, each.by.key_id,
+                bytes(each.detail).decode(),
+            )
+            for each in events
+        ]  # fmt: skip
+
+    rows = partial(exported, _EventRow, more, "csv")
+    return download(rows, MEDIA_TYPES["csv"], "activity.csv")
 
 
 @get("/keys")
@@ -398,6 +445,7 @@ routes = [
         show_settings,
         change_settings,
         show_activity,
+        download_activity,
         show_keys,
         change_keys,
         show_memberships,

@@ -13,7 +13,6 @@ from litestar.params import PathParameter, QueryParameter
 from service.accounts.names import Status
 from service.accounts.records import Caller
 from service.answers import queries
-from service.answers.exports import MEDIA_TYPES, Format, exported
 from service.answers.merkle import consistency_ranges, hash_of, tiles_for
 from service.answers.records import (
     AnswerFilters,
@@ -29,6 +28,7 @@ from service.ownership.hostname import host_as_answered
 from service.postgres.pools import Database
 from service.web.bodies import JSON, HttpRequest, download
 from service.web.documents import KEYED, documented, problems
+from service.web.exports import MEDIA_TYPES, Format, exported
 from service.web.parameters import IdCursor, Limit, TextCursor, check_query, page_of, time_in
 
 

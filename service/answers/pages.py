@@ -17,7 +17,6 @@ from service.accounts.visitors import Seat, Visitor, form_of, page, seat_of
 from service.answers import queries
 from service.answers.audit_log import readable_keys
 from service.answers.checkpoints import Checkpoint
-from service.answers.exports import MEDIA_TYPES, exported
 from service.answers.receipts import InvalidReceipt, Receipt, ReceiptWithKeys, Statement, verified
 from service.answers.records import AnswerFilters, AnswerView
 from service.answers.sealing import receipt_of
@@ -26,6 +25,7 @@ from service.errors import InvalidCertificateId, InvalidInput, NotFound
 from service.ownership.hostname import host_as_answered
 from service.postgres.pools import Connection, Database
 from service.web.bodies import JSON, HttpRequest, download
+from service.web.exports import MEDIA_TYPES, exported
 from service.web.pages import Page, page_router
 from service.web.parameters import page_of
 

@@ -129,26 +129,27 @@ async def check_file(
 ) -> Page:
     """Begin to check a file."""
     user = user_of(visitor, "/check")
-    form = await form_of(request, visitor)
+    uploads: OneEach = request.app.state.uploads
     try:
-        sent = (await request.form()).get("file")
-        if not isinstance(sent, UploadFile):
-            raise MissingInput("file", "is missing: choose one")
-        async with database.general.transaction() as connection:
-            account_id = await account_of_member(connection, user, form.get("account_id", ""))
-            digest = await key_of_member(connection, account_id, user.id)
-        shares.belongs_to(account_id)
-        caller = await request.app.state.callers.identify(digest)
-        asked = Asked(
-            name=sent.filename[:200].replace("\0", ""),
-            source="upload",
-            options=Options(column=form.get("column", "").strip()[:300] or None),
-            as_of=_instant(form.get("as_of", "")),
-            kept_for=_KEPT,
-            idempotency_key=None,
-        )
-        uploads: OneEach = request.app.state.uploads
-        async with uploads.one_more(account_id):
+        # From the first byte on: until a form is there, nobody knows for which account.
+        async with uploads.one_more(user.id):
+            form = await form_of(request, visitor)
+            sent = (await request.form()).get("file")
+            if not isinstance(sent, UploadFile):
+                raise MissingInput("file", "is missing: choose one")
+            async with database.general.transaction() as connection:
+                account_id = await account_of_member(connection, user, form.get("account_id", ""))
+                digest = await key_of_member(connection, account_id, user.id)
+            shares.belongs_to(account_id)
+            caller = await request.app.state.callers.identify(digest)
+            asked = Asked(
+                name=sent.filename[:200].replace("\0", ""),
+                source="upload",
+                options=Options(column=form.get("column", "").strip()[:300] or None),
+                as_of=_instant(form.get("as_of", "")),
+                kept_for=_KEPT,
+                idempotency_key=None,
+            )
             async with database.general.transaction() as connection:
                 batch_id = await batches.create(connection, caller, asked)
                 batch = await queries.select_batch(connection, batch_id, account_id)
@@ -273,9 +274,10 @@ def _instant(text: str) -> datetime | None:
     if not text:
         return None
     try:
-        return datetime.fromisoformat(text).replace(tzinfo=UTC)
+        time = datetime.fromisoformat(text)
     except ValueError:
         raise InvalidInput("as_of", text, "a time such as 2026-07-04T14:05") from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _format(text: str) -> Format:

@@ -9,7 +9,6 @@ from typing import Any, BinaryIO, Protocol
 
 import msgspec
 
-from service.answers.exports import BEGINS_FORMULA, safe_cell
 from service.batches.contents import (
     Columns,
     Contents,
@@ -21,6 +20,7 @@ from service.batches.contents import (
 )
 from service.batches.records import Batch, Format, Layout, Tally, Told
 from service.errors import ServiceError
+from service.web.exports import BEGINS_FORMULA, safe_cell
 
 # What a sheet holds (Excel's specifications and limits).
 _MAX_SHEET = 1_048_576

@@ -1,5 +1,7 @@
 """The pages of settings and activity: for members to see, and for admins to change."""
 
+import csv
+import io
 import re
 
 import pytest
@@ -110,6 +112,22 @@ async def test_activity_is_filtered_and_listed_page_by_page_each_once(
     assert sorted(seen) == sorted(f"d{number}.example" for number in range(60))
     await surfer.go("/activity?about=nothing")
     assert "Nothing to show" in surfer.text
+
+
+async def test_activity_is_downloaded_whole_or_of_one_kind(
+    world: World, us: Company, surfer: Surfer
+) -> None:
+    await world.permit(us, await world.company("BrightQuote Media"))
+    await world.permit(await world.company("Else"), await world.company("Another"))
+    await surfer.go("/keys")
+    await surfer.send("/keys", do="create", name="=HYPERLINK(1)")
+    lines = list(csv.DictReader(io.StringIO((await surfer.go("/activity/download")).text)))
+    shown = await world.client.get("/v1/events?limit=100", headers=us.headers)
+    assert [line["id"] for line in lines] == [item["id"] for item in shown.json()["items"]]
+    assert lines[0]["email"] == us.email
+    assert "Else" not in str(lines)
+    grants = (await surfer.go("/activity/download?about=grant")).text
+    assert {line["action"] for line in csv.DictReader(io.StringIO(grants))} == {"grant.started"}
 
 
 async def test_another_accounts_activity_is_not_shown(world: World, surfer: Surfer) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from service.answers import exports
-from service.answers.exports import safe_cell
+from service.web import exports
+from service.web.exports import safe_cell
 from tests.builders import NO_VERIFIED, VERIFIED, Company, World, web_id
 from tests.parties import Party, party, problem
 

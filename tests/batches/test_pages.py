@@ -2,6 +2,7 @@
 
 import csv
 import io
+from datetime import UTC, timedelta, timezone
 
 import pytest
 
@@ -102,6 +103,9 @@ async def test_past_moment_is_checked_as_it_was(world: World, buyer: Company) ->
     await world.suspend(seller)
     surfer = await at_check(world, buyer)
     await surfer.send("/check", items="seller.example", as_of=row["at"].isoformat())
+    assert seller.name in surfer.text
+    elsewhere = row["at"].replace(tzinfo=UTC).astimezone(timezone(timedelta(hours=2)))
+    await surfer.send("/check", items="seller.example", as_of=elsewhere.isoformat())
     assert seller.name in surfer.text
     assert "As of" in surfer.text
     await surfer.go("/check")

@@ -15,8 +15,8 @@ import pytest
 import python_calamine
 from pyarrow import parquet
 
-from service.answers.exports import BEGINS_FORMULA
 from service.batches.records import Format
+from service.web.exports import BEGINS_FORMULA
 from tests.batches.parts import answered, do_jobs, get, results
 from tests.batches.spreadsheets import CELLS, HEADER, rows_of, uploads
 from tests.builders import Company, World

@@ -211,6 +211,7 @@ PAGES = {
     "/settings": "/settings",
     _MEMBERS: _MEMBERS,
     "/activity": "/activity",
+    "/activity/download": "/activity/download",
     "/answers": "/answers",
     "/answers/download": "/answers/download",
     _ANSWER: "/answers/{answer}",
