@@ -28,7 +28,7 @@ run: .venv/for-running
 
 # More processes than most machines have to spare, since many tests wait for others.
 test: .venv/for-testing $(NODE_MODULES)/.package-lock.json chromium pgbouncer
-	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest --numprocesses 3 --dist worksteal
 
 chromium:
 	$(call debian,chromium,command -v chromium || command -v chromium-browser,the tests of pages)

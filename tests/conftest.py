@@ -45,14 +45,14 @@ SETTINGS = Settings(
 )
 
 
-# What starts processes of its own.
-_SLOW = {"browser", "state_dir", "env", "tmp_path"}
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run files first whose tests start processes: they are the slowest, so none is left at the end."""
-    slow = {item.path for item in items if not _SLOW.isdisjoint(getattr(item, "fixturenames", ()))}
-    items.sort(key=lambda item: item.path not in slow)
+    """Run tests with a browser first, then those that start processes: they are the slowest."""
+
+    def turn(item: pytest.Item) -> int:
+        fixtures = getattr(item, "fixturenames", ())
+        return 0 if "browser" in fixtures else 1 if "state_dir" in fixtures else 2
+
+    items.sort(key=turn)
 
 
 @pytest.fixture(scope="session")

@@ -172,7 +172,7 @@ async def test_seller_proves_a_domain_and_decides_who_sees_its_name(
     await main.get_by_role("link", name="brightquote.example").click()
     code = await page.locator(".copy code").nth(2).inner_text()
     await page.get_by_role("button", name="Verify now").click()
-    await expect(main).to_contain_text("Not verified")
+    await expect(main).to_contain_text("Unverified")
     zone.txt["brightquote.example"] = [code]
     await page.get_by_role("button", name="Verify now").click()
     await expect(main).to_contain_text("Verified")
