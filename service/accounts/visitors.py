@@ -75,13 +75,16 @@ def user_of(visitor: Visitor, path: str) -> User:
 async def seat_of(
     request: HttpRequest, visitor: Visitor, connection: Connection, path: str
 ) -> Seat:
-    """Return who is signed in, and the account that this browser last chose.
+    """Return who is signed in, and the account that a form was made for or this browser last chose.
 
     Raises `SignInNeeded`, which leads to `path` by way of signing in.
     """
     user = user_of(visitor, path)
     accounts = await memberships_of(connection, user.id)
     chosen = request.cookies.get(_ACCOUNT_COOKIE)
+    if request.method == "POST":
+        # Another tab may show another account by now.
+        chosen = (await request.form()).get("account_id", chosen)
     found = [each for each in accounts if str(each.account_id) == chosen] or accounts
     return Seat(user, accounts, found[0] if found else None)
 

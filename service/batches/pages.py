@@ -30,10 +30,10 @@ from service.batches.views import BatchView, file_name, viewed
 from service.errors import (
     Conflict,
     InvalidInput,
-    LimitReached,
     MissingInput,
     NotFound,
     ServiceError,
+    TooManyCalls,
 )
 from service.insights import bulk
 from service.insights.bulk import MAX_ITEMS
@@ -93,6 +93,7 @@ async def check(
         as_of = _instant(typed["as_of"])
         async with database.general.transaction() as connection:
             account_id = await account_of_member(connection, user, form.get("account_id", ""))
+            seat = await seat_of(request, visitor, connection, "/check")
             digest = await key_of_member(connection, account_id, user.id)
         shares.belongs_to(account_id)
         instant, results = await bulk.answer_many(
@@ -106,20 +107,17 @@ async def check(
     except (InvalidInput, MissingInput) as error:
         return await _check(request, visitor, database, error=str(error), typed=typed)
     rows = [_row(value, result) for value, result in zip(values, results, strict=True)]
-    async with database.general.connection() as connection:
-        seat = await seat_of(request, visitor, connection, "/check")
     counts = Counter(row.result for row in rows)
     return page(
         request,
         visitor,
         "checked",
-        seat=seat.at(next(each for each in seat.accounts if each.account_id == account_id)),
+        seat=seat,
         rows=rows,
         counts=[(each, WORDS[each], counts[each]) for each in RESULTS if counts[each]],
         instant=instant,
         is_past=as_of is not None,
         typed=typed,
-        most=MAX_ITEMS,
     )
 
 
@@ -155,7 +153,7 @@ async def check_file(
                 batch = await queries.select_batch(connection, batch_id, account_id)
             assert batch is not None
             await batches.upload(database, batch, _chunks(sent))
-    except (InvalidInput, MissingInput, Conflict, LimitReached) as error:
+    except (InvalidInput, MissingInput, Conflict, TooManyCalls) as error:
         return await _check(request, visitor, database, error=str(error))
     return go_on(request, f"/check/{batch_id}")
 

@@ -290,3 +290,12 @@ async def test_nobody_checks_for_an_account_of_others(world: World, buyer: Compa
     assert surfer.page is not None
     assert surfer.page.status_code == 403
     assert await world.fetch("SELECT FROM batch") == await world.fetch("SELECT FROM answer") == []
+
+
+async def test_one_file_too_many_is_refused_on_the_page(world: World, buyer: Company) -> None:
+    surfer = await at_check(world, buyer)
+    for number in range(6):
+        await surfer.go("/check")
+        await upload(surfer, b"site\nnobody.example\n", name=f"{number}.csv")
+    assert "batches that have not ended" in surfer.text
+    assert len(await world.fetch("SELECT FROM batch")) == 5

@@ -137,3 +137,20 @@ async def test_account_that_is_shown_is_switched_and_stays(world: World, buyer: 
     surfer._client.cookies.set("account", str(stranger.id), domain="service.local", path="/")
     await surfer.go("/domains")
     assert "Stranger" not in surfer.text
+
+
+async def test_form_is_answered_in_the_frame_of_the_account_it_was_made_for(
+    world: World, buyer: Company
+) -> None:
+    other = await world.company("BrightQuote Media", "jo@brightquote.example")
+    await make_member(world, other, buyer, "admin")
+    surfer = await signed_in(world, buyer.email)
+    await surfer.send("/account", account_id=str(other.id))
+    await surfer.go("/keys")
+    another_tab = surfer.page
+    await surfer.send("/account", account_id=str(buyer.id))
+    surfer.page = another_tab
+    await surfer.send("/keys", do="create", name="Lead intake")
+    assert "Copy the key" in surfer.text
+    shown = surfer.text.partition("<summary>")[2].partition("</summary>")[0]
+    assert other.name in shown
