@@ -42,7 +42,8 @@ function show(html, url) {
   return true;
 }
 
-// Forms with data-in-place answer on the spot: the page neither blinks nor scrolls.
+// Forms with data-in-place answer on the spot: the page neither blinks nor scrolls. Where it looks as
+// before, the attribute has the words that say what was done.
 document.addEventListener("submit", async (event) => {
   const form = event.target;
   const button = event.submitter;
@@ -57,6 +58,7 @@ document.addEventListener("submit", async (event) => {
     });
     const here = new URL(response.url).pathname === location.pathname;
     if (!here || !show(await response.text(), response.url)) location.assign(response.url);
+    else if (response.ok && form.dataset.inPlace) tell(form.dataset.inPlace);
   } catch {
     form.removeAttribute("data-in-place");
     button?.removeAttribute("aria-busy");

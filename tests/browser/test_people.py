@@ -250,3 +250,21 @@ async def test_everything_can_be_reached_and_done_by_keyboard(
     await tab_to(page, "Disconnect from Harbor Insurance Group")
     await keyboard.press("Enter")
     await expect(page.get_by_role("main")).to_contain_text("No connections yet")
+
+
+async def test_what_is_done_in_place_is_said(browser: Browser, stage: World, box: Mailbox) -> None:
+    await stage.reset()
+    buyer = await stage.company("Harbor Insurance Group", "al@harbor.example")
+    await stage.invite(buyer, "jo@brightquote.example")
+    context = await browser.new_context(base_url=str(stage.client.base_url))
+    page = await context.new_page()
+    await sign_in(box, page, buyer.email)
+    for path, button, said in (
+        ("/connections/pending", "Resend to jo@brightquote.example", "Sent again"),
+        ("/memberships", "Save", "Saved"),
+    ):
+        await page.goto(path)
+        await page.get_by_role("button", name=button).click()
+        await expect(page.locator(".toast")).to_have_text(said)
+        assert page.url.endswith(path)
+    await context.close()
