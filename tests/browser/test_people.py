@@ -208,6 +208,7 @@ async def tab_to(page: Page, name: str) -> None:
     raise AssertionError(f"Tab leads to no {name} on {page.url}")
 
 
+@pytest.mark.parametrize("page", [True], ids=["with JavaScript"], indirect=True)
 async def test_everything_can_be_reached_and_done_by_keyboard(
     stage: World, box: Mailbox, zone: Authority, page: Page
 ) -> None:
