@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.builders import Company, World
+from tests.builders import Company, World, until
 from tests.parties import party
 from tests.surfer import Surfer
 
@@ -26,7 +26,11 @@ async def test_many_changes_of_one_account_that_wait_leave_the_others_alone(worl
         waiting = [
             asyncio.create_task(busy.invite(f"jo{number}@example.com")) for number in range(80)
         ]
-        await asyncio.sleep(0.1)
+
+        async def all_wait() -> bool:
+            return (await busy.do("GET", "/v1/account")).status_code == 200
+
+        await until(all_wait)
         started = time.monotonic()
         assert (await other.do("GET", "/v1/account")).status_code == 200
         assert (await other.invite("jo@example.com")).status_code == 201
