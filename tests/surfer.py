@@ -46,11 +46,14 @@ class Surfer:
         self.page = await self._client.get(path, follow_redirects=True)
         return self.page
 
-    async def send(self, path: str, *, headers: Any = None, **fields: Any) -> httpx.Response:
+    async def send(
+        self, path: str, *, headers: Any = None, files: Any = None, **fields: Any
+    ) -> httpx.Response:
         """Submit a form, with the page's hidden fields unless overridden."""
         hidden = dict(_HIDDEN.findall(self.text)) if self.page is not None else {}
         data = {name: value for name, value in {**hidden, **fields}.items() if value is not None}
-        sent = await self._client.post(path, data=data, headers=headers or {"Origin": ORIGIN})
+        headers = headers or {"Origin": ORIGIN}
+        sent = await self._client.post(path, data=data, files=files, headers=headers)
         self.page = sent
         if sent.has_redirect_location:
             return await self.go(sent.headers["location"])

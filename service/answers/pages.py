@@ -61,13 +61,7 @@ async def show_answers(
     before: Annotated[UUID | None, QueryParameter()] = None,
 ) -> Page:
     """Search what the account was told, by certificate or host, answer, day, and file."""
-    given = {
-        "q": sought,
-        "status": status,
-        "from": first,
-        "to": last,
-        "file": str(batch_id or ""),
-    }
+    given = _given(sought, status, first, last, batch_id)
     error: str | None = None
     found: list[AnswerView] = []
     older = None
@@ -117,13 +111,7 @@ async def download_answers(
     batch_id: _Batch = None,
 ) -> Response[Any]:
     """Download all answers that a search finds, as CSV."""
-    given = {
-        "q": sought,
-        "status": status,
-        "from": first,
-        "to": last,
-        "file": str(batch_id or ""),
-    }
+    given = _given(sought, status, first, last, batch_id)
     async with database.general.connection() as connection:
         seat = await seat_of(request, visitor, connection, "/answers")
         filters = await _filters(connection, seat, given)
@@ -230,6 +218,14 @@ def _account_in(seat: Seat) -> UUID:
     if seat.account is None:
         raise NotFound("account", seat.user.email)
     return seat.account.account_id
+
+
+def _given(
+    sought: str, status: str, first: str, last: str, batch_id: UUID | None
+) -> Mapping[str, str]:
+    """Return what a search was given, by the names of the form's fields."""
+    file = str(batch_id or "")
+    return {"q": sought, "status": status, "from": first, "to": last, "file": file}
 
 
 async def _filters(connection: Connection, seat: Seat, given: Mapping[str, str]) -> AnswerFilters:

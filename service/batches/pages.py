@@ -16,7 +16,6 @@ from litestar.response import Stream
 
 from service.accounts.keys import key_of_member
 from service.accounts.members import account_of_admin, account_of_member
-from service.accounts.names import NO_VERIFIED_ACCOUNT, VERIFIED_ACCOUNT
 from service.accounts.visitors import Seat, Visitor, form_of, go_on, page, seat_of, user_of
 from service.audit import Actor
 from service.batches import batches, queries
@@ -101,7 +100,7 @@ async def check(
             await request.app.state.callers.identify(digest),
             digest,
             [item_of(value) for value in values],
-            ["confirmed_owner"],
+            ["confirmed_owner", "confirmed_owner_detail"],
             as_of=as_of,
         )
     except (InvalidInput, MissingInput) as error:
@@ -217,7 +216,7 @@ async def download_report(
     """Download the report about a file that was checked: one page that needs nothing else."""
     async with database.general.connection() as connection:
         _, batch = await _own_batch(request, visitor, connection, batch_id)
-        checked = await _checked(connection, batch)
+        checked = await _checked(connection, batch, await _view(connection, batch))
     if checked is None:
         raise NotFound("report", str(batch_id))
     named = file_name(batch, "csv").removesuffix(".csv")
@@ -288,18 +287,9 @@ def _format(text: str) -> Format:
 def _row(text: str, result: bulk.Result) -> _Row:
     if isinstance(result, ServiceError):
         return _Row(text, "error", problem=str(result))
-    told = result.properties["confirmed_owner"]
-    match told:
-        case None:
-            kind = "not_applicable"
-        case _ if told == NO_VERIFIED_ACCOUNT:
-            kind = "none"
-        case _ if told == VERIFIED_ACCOUNT:
-            kind = "verified"
-        case _:
-            kind = "named"
-    owner = None if told is None else str(told)
-    return _Row(text, kind, owner, result.answer_id, result.is_expired)
+    told: Any = result.properties
+    status = told["confirmed_owner_detail"]["status"]
+    return _Row(text, status, told["confirmed_owner"], result.answer_id, result.is_expired)
 
 
 async def _chunks(sent: UploadFile) -> AsyncIterator[bytes]:
@@ -355,17 +345,21 @@ async def _own_batch(
     raise NotFound("file", str(batch_id))
 
 
-async def _checked(connection: Connection, batch: Batch) -> Checked | None:
+async def _view(connection: Connection, batch: Batch) -> BatchView:
+    progress = await queries.select_progress(connection, [batch.id])
+    return viewed(batch, progress.get(batch.id, {}))
+
+
+async def _checked(connection: Connection, batch: Batch, view: BatchView) -> Checked | None:
     """Return what a report says of a batch, or None if it isn't finished."""
     if batch.state != "finished":
         return None
-    progress = await queries.select_progress(connection, [batch.id])
     summary = await queries.select_summary(connection, batch.id)
     assert summary is not None
     return Checked(
         batch.name or "Retained certificates",
         file_name(batch, "csv"),
-        msgspec.to_builtins(viewed(batch, progress.get(batch.id, {}))),
+        msgspec.to_builtins(view),
         msgspec.json.decode(summary),
     )
 
@@ -380,8 +374,8 @@ async def _batch(
 ) -> Page:
     async with database.general.connection() as connection:
         seat, batch = await _own_batch(request, visitor, connection, batch_id)
-        progress = await queries.select_progress(connection, [batch.id])
-        checked = await _checked(connection, batch)
+        view = await _view(connection, batch)
+        checked = await _checked(connection, batch, view)
         made = {
             form: found
             for form in get_args(Format)
@@ -393,8 +387,7 @@ async def _batch(
         "batch",
         seat=seat,
         status=409 if error else 200,
-        batch=viewed(batch, progress.get(batch.id, {})),
-        last_answer_id=batch.rows and batch.answer_id(batch.rows - 1),
+        batch=view,
         file=checked and shown(checked),
         made=made,
         results=RESULTS,

@@ -9,7 +9,7 @@ import pytest
 from service.batches.pages import _MAX_FILE
 from tests.batches.parts import do_jobs
 from tests.builders import NO_VERIFIED, VERIFIED, Company, World, member_of
-from tests.surfer import ORIGIN, Surfer, signed_in
+from tests.surfer import Surfer, signed_in
 
 
 @pytest.fixture
@@ -25,24 +25,7 @@ async def at_check(world: World, company: Company) -> Surfer:
 
 async def upload(surfer: Surfer, content: bytes, name: str = "leads.csv", **fields: str) -> None:
     """Submit the form for a file, and follow it."""
-    token, account = hidden(surfer)
-    surfer.page = await surfer._client.post(
-        "/check/files",
-        data={"form_token": token, "account_id": account, **fields},
-        files={"file": (name, content)},
-        headers={"Origin": ORIGIN},
-    )
-    if surfer.page.has_redirect_location:
-        await surfer.go(surfer.page.headers["location"])
-
-
-def hidden(surfer: Surfer) -> tuple[str, str]:
-    assert surfer.page is not None
-    fields = {
-        part.split('"')[0]: part.split('value="')[1].split('"')[0]
-        for part in surfer.page.text.split('type="hidden" name="')[1:]
-    }
-    return fields["form_token"], fields["account_id"]
+    await surfer.send("/check/files", files={"file": (name, content)}, **fields)
 
 
 async def test_everything_pasted_gets_the_answer_that_a_call_gets(
@@ -240,15 +223,10 @@ async def test_missing_file_is_told_of(
 
 async def test_only_who_is_signed_in_may_send_a_file(world: World, buyer: Company) -> None:
     surfer = await at_check(world, buyer)
-    token, account = hidden(surfer)
     surfer._client.cookies.clear()
-    response = await surfer._client.post(
-        "/check/files",
-        data={"form_token": token, "account_id": account},
-        files={"file": ("leads.csv", b"site\nnobody.example\n")},
-        headers={"Origin": ORIGIN},
-    )
-    assert response.headers["location"].startswith("/sign-in")
+    await upload(surfer, b"site\nnobody.example\n")
+    assert surfer.page is not None
+    assert surfer.page.url.path == "/sign-in"
     assert len(await world.fetch("SELECT FROM batch")) == 0
 
 
@@ -272,8 +250,7 @@ async def test_colleague_may_check_but_not_delete(world: World, buyer: Company) 
     await do_jobs(world)
     await surfer.go(path)
     assert "Delete file" not in surfer.text
-    _, account = hidden(surfer)
-    assert (await surfer.send(path, do="delete", account_id=account)).status_code == 403
+    assert (await surfer.send(path, do="delete")).status_code == 403
     stranger = await signed_in(world, (await world.company()).email)
     assert (await stranger.go(path)).status_code == 404
     assert (await stranger.go(f"{path}/results")).status_code == 404
