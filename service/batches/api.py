@@ -313,7 +313,7 @@ async def get_results(
     assert batch.layout is not None
     form = file_format or batch.layout.format
     async with database.general.connection() as connection:
-        made = await queries.select_format(connection, batch.id, form)
+        made = (await queries.select_formats(connection, batch.id)).get(form)
     if made is not None and made[1] is not None:
         raise Conflict(made[1])
     if made is None or not made[0]:

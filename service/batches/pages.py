@@ -241,7 +241,7 @@ async def download_results(
         if batch.state != "finished" or batch.layout is None:
             raise NotFound("results", str(batch_id))
         form = _format(file_format or batch.layout.format)
-        made = await queries.select_format(connection, batch.id, form)
+        made = (await queries.select_formats(connection, batch.id)).get(form)
         parts = await queries.select_parts(connection, batch.id, form)
     if made is None or not made[0]:
         raise NotFound("results", f"{batch_id} as {form}")
@@ -376,11 +376,7 @@ async def _batch(
         seat, batch = await _own_batch(request, visitor, connection, batch_id)
         view = await _view(connection, batch)
         checked = await _checked(connection, batch, view)
-        made = {
-            form: found
-            for form in get_args(Format)
-            if (found := await queries.select_format(connection, batch.id, form)) is not None
-        }
+        made = await queries.select_formats(connection, batch.id)
     return page(
         request,
         visitor,

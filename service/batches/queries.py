@@ -479,16 +479,14 @@ async def update_wanted(connection: Connection, batch_id: UUID, error: str) -> N
     )
 
 
-async def select_format(
-    connection: Connection, batch_id: UUID, form: Format
-) -> tuple[bool, str | None] | None:
-    """Return whether a file of results is complete, and why there is none; None if none was wanted."""
-    row = await connection.fetchrow(
-        "SELECT is_complete, error FROM batch_format WHERE batch_id = $1 AND format = $2",
-        batch_id,
-        form,
+async def select_formats(
+    connection: Connection, batch_id: UUID
+) -> dict[Format, tuple[bool, str | None]]:
+    """Return of each file of results that was wanted whether it is complete, and why there is none."""
+    rows = await connection.fetch(
+        "SELECT format, is_complete, error FROM batch_format WHERE batch_id = $1", batch_id
     )
-    return None if row is None else tuple(row)
+    return {form: (is_complete, error) for form, is_complete, error in rows}
 
 
 async def select_wanted(connection: Connection, batch_id: UUID) -> Format | None:
