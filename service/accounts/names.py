@@ -203,15 +203,15 @@ def checked_name(text: str) -> str:
     The database checks that no other account's name has a reading of it. Raises `InvalidName`.
     """
     if has_unseen(unicodedata.normalize("NFC", text)):
-        raise InvalidName(text, "free of control, invisible, and direction-changing characters")
+        raise InvalidName(text, "a name without invisible characters")
     name = as_one_line(text)
     if not 1 <= len(name) <= MAX_NAME or not any(c.isalnum() for c in name):
         raise InvalidName(text, f"1 to {MAX_NAME} characters, with at least one letter or digit")
     if has_link(name):
-        raise InvalidName(text, "a name, not a web address")
+        raise InvalidName(text, "a name without web addresses")
     plain = _plain_readings(_HONEST.sub("books", name))
     if not plain or any(
         reading in _RESERVED or _RESERVED_PART.search(reading) for reading in plain
     ):
-        raise InvalidName(text, "different from the reserved names")
+        raise InvalidName(text, "a name that can’t be taken for the vendor’s or one of our answers")
     return name

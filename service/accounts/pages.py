@@ -7,7 +7,7 @@ from typing import Annotated, Any, get_args
 from uuid import UUID
 
 import msgspec
-from litestar import Response, get, post
+from litestar import MediaType, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter
 
@@ -15,17 +15,18 @@ from service import audit
 from service.accounts import accounts, keys, members, sign_in
 from service.accounts.accounts import checked_email
 from service.accounts.members import account_of_admin
+from service.accounts.names import checked_name
 from service.accounts.records import ApiKey, SignInLink, Topic
 from service.accounts.sign_in import LinkRequest
 from service.accounts.visitors import Visitor, form_of, go_on, id_in, page, seat_of, user_of
 from service.audit import Actor, Event
-from service.errors import Conflict, InvalidInput, NoLongerOpen, NotFound
+from service.errors import Conflict, InvalidInput, InvalidName, NoLongerOpen, NotFound
 from service.postgres.pools import Connection, Database
 from service.tokens import link_token
 from service.web.bodies import HttpRequest, download
 from service.web.exports import MEDIA_TYPES, exported
 from service.web.networks import network_of
-from service.web.pages import Page, page_router
+from service.web.pages import Page, page_router, sentence
 from service.web.parameters import page_of
 
 HOME = "/"
@@ -192,6 +193,22 @@ async def change_settings(
     except (InvalidInput, Conflict) as error:
         return await _settings(request, visitor, database, error=str(error), typed=name)
     return go_on(request, "/settings")
+
+
+@get("/names/check", media_type=MediaType.TEXT)
+async def check_name(
+    name: Annotated[str, QueryParameter(max_length=1000)] = "",
+) -> str:
+    """Say what is wrong with the form of an account's name, or nothing.
+
+    Whether another account's name reads like it is not told: nobody should try names in order to
+    learn who has an account.
+    """
+    try:
+        checked_name(name)
+    except InvalidName as error:
+        return sentence(str(error))
+    return ""
 
 
 @get("/activity")
@@ -444,6 +461,7 @@ routes = [
         choose_account,
         show_settings,
         change_settings,
+        check_name,
         show_activity,
         download_activity,
         show_keys,

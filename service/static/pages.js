@@ -66,6 +66,21 @@ document.addEventListener("submit", async (event) => {
   }
 });
 
+// The name of a company is checked while it is typed. What is wrong is said below the field.
+let checking;
+document.addEventListener("input", ({ target: field }) => {
+  const place = document.getElementById(field.dataset.check);
+  if (!place) return;
+  clearTimeout(checking);
+  checking = setTimeout(async () => {
+    const name = field.value;
+    const response = await fetch(`/names/check?${new URLSearchParams({ name })}`).catch(() => null);
+    if (!response?.ok || field.value !== name) return;
+    place.textContent = await response.text();
+    field.setAttribute("aria-invalid", place.textContent !== "");
+  }, 300);
+});
+
 // A file may be dropped anywhere on a form of class “drop”.
 for (const kind of ["dragover", "dragleave", "drop"]) {
   document.addEventListener(kind, (event) => {

@@ -167,7 +167,7 @@ def template_config() -> TemplateConfig[JinjaTemplateEngine]:
     environment = Environment(
         loader=PackageLoader("service"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"day": _day, "moment": _moment, "sentence": _sentence}
+    environment.filters |= {"day": _day, "moment": _moment, "sentence": sentence}
     return TemplateConfig(instance=JinjaTemplateEngine.from_environment(environment))
 
 
@@ -181,7 +181,7 @@ def _moment(time: datetime) -> str:
     return f"{_day(time)}, {time:%-I:%M %p} UTC"
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
     """Turn a phrase, such as an error message, into a sentence."""
     subject, _, rest = text.partition(" ")
     text = f"{subject[:1].upper()}{subject[1:].replace('_', ' ')} {rest}".rstrip()

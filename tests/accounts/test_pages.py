@@ -90,6 +90,29 @@ async def test_account_is_renamed_by_the_rules_of_names(world: World, surfer: Su
     assert response.status_code == 422
 
 
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("Harbor Insurance Group", ""),
+        ("Harbor www.harbor.example", "without web addresses"),
+        ("ActiveProspect Verified Account", "can’t be taken for"),
+        ("x" * 121, "1 to 120 characters"),
+        ("", "1 to 120 characters"),
+        ("Har\u200bbor", "without invisible characters"),
+        ("Taken Leads", ""),
+    ],
+)
+async def test_name_is_checked_while_typed_without_telling_who_has_an_account(
+    world: World, name: str, problem: str
+) -> None:
+    await world.company("Taken Leads")
+    response = await world.client.get("/names/check", params={"name": name})
+    assert response.status_code == 200
+    assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert problem in response.text
+    assert bool(response.text) == bool(problem)
+
+
 async def test_activity_is_filtered_and_listed_page_by_page_each_once(
     world: World, us: Company, surfer: Surfer
 ) -> None:

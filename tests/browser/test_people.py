@@ -269,3 +269,24 @@ async def test_what_is_done_in_place_is_said(browser: Browser, stage: World, box
         await expect(page.locator(".toast")).to_have_text(said)
         assert page.url.endswith(path)
     await context.close()
+
+
+async def test_rules_of_a_company_name_are_checked_while_it_is_typed(
+    browser: Browser, stage: World, box: Mailbox
+) -> None:
+    await stage.reset()
+    company = await stage.company("Harbor Insurance Group", "al@harbor.example")
+    context = await browser.new_context(base_url=str(stage.client.base_url))
+    page = await context.new_page()
+    await sign_in(box, page, company.email)
+    await page.goto("/settings")
+    field = page.get_by_role("textbox", name="Company name")
+    said = page.locator("#name-check")
+    await expect(said).to_be_hidden()
+    await field.fill("Harbor www.harbor.example")
+    await expect(said).to_contain_text("without web addresses")
+    await expect(field).to_have_attribute("aria-invalid", "true")
+    await field.fill("Harbor")
+    await expect(said).to_be_hidden()
+    await expect(field).to_have_attribute("aria-invalid", "false")
+    await context.close()

@@ -31,6 +31,7 @@ from tests.surfer import ORIGIN, sign_in_link
 # Pages that don't ask who is there.
 FOR_EVERYONE = {
     "/favicon.ico": "an image",
+    "/names/check": "it tells the rules, not who has an account",
     "/robots.txt": "for crawlers",
     "/static/{file_path:path}": "styles and images",
     "/guides": "published with the code",
