@@ -9,7 +9,7 @@ from playwright.async_api import Browser, async_playwright
 
 from service.postgres.migrations import migrate
 from service.postgres.pools import open_database
-from tests.builders import World
+from tests.builders import SECRET, World
 from tests.conftest import fresh_database
 from tests.mailbox import Mailbox, mailbox
 from tests.ownership.authority import Authority, authority
@@ -63,6 +63,7 @@ async def stage(
         env = environment(
             directory,
             DATABASE_URL=url,
+            SECRET_KEY=SECRET,
             DNS_RESOLVERS=str(zone.server),
             SMTP_URL=box.url,
             MAIL_FROM="Owners <us@service.example>",

@@ -3,19 +3,23 @@
 Screenshots go to STATE_DIR/screenshots, to be looked at.
 """
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request
 
+from service.accounts import sign_in
+from service.accounts.sign_in import LinkRequest
 from service.connections import grants
 from service.mail.letters import Tokens, html, letter_of
 from service.ownership import claims
 from service.settings import load_settings
 from tests.batches.parts import answered
 from tests.builders import World, by, member_of
+from tests.mailbox import Mailbox, link_in
 from tests.running import ROOT
 
 AXE = ROOT / "tests" / "node" / "node_modules" / "axe-core" / "axe.min.js"
@@ -28,15 +32,21 @@ NARROW = 320
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where the pages of an account are that has one of everything."""
+class Place:
+    """A page, and what is typed into its form, whose answer is shown instead of the page."""
 
-    session: str
-    paths: dict[str, str]
+    path: str
+    button: str | None = None
+    status: int = 200
+    typed: Mapping[str, str] = field(default_factory=dict)
+
+
+Places: TypeAlias = dict[str | None, dict[str, Place]]
+"""Pages by name, of each person by email address. Nobody is signed in at None."""
 
 
 @pytest.fixture(scope="module")
-async def places(stage: World) -> Places:
+async def places(stage: World, box: Mailbox) -> Places:
     us = await stage.company("Harbor Insurance Group", "al@harbor.example")
     bright = await stage.company("BrightQuote Media", "jo@brightquote.example")
     long = await stage.company(
@@ -59,6 +69,9 @@ async def places(stage: World) -> Places:
     ):
         await stage.invite(us, email)
     await member_of(stage, us, "member@harbor.example")
+    await stage.fetch(
+        "INSERT INTO app_user (id, email) VALUES (gen_random_uuid(), 'new@x.example')"
+    )
     async with stage.database.general.transaction() as connection:
         await claims.add(connection, us.id, "harbor-quotes.example", by(us), covers_subdomains=True)
         await grants.request_grant(
@@ -81,87 +94,166 @@ async def places(stage: World) -> Places:
         for row in await stage.fetch("SELECT id, seller_id FROM connection")
     }
     (with_bright,) = [str(each) for each, seller in connections.items() if seller == bright.id]
-    return Places(
-        await stage.session(us.email),
-        {
-            "home": "/",
-            "connections": "/connections",
-            "pending": "/connections/pending",
-            "ended": "/connections/ended",
-            "invite": "/connections/invite",
-            "connection": f"/connections/{with_bright}",
-            "domains": "/domains",
-            "domain": "/domains/harbor-quotes.example",
-            "check": "/check",
-            "file": f"/check/{file['id']}",
-            "answers": "/answers",
-            "answer": f"/answers/{answer['id']}",
-            "receipts": "/receipts",
-            "activity": "/activity",
-            "settings": "/settings",
-            "members": "/settings/members",
-            "keys": "/keys",
-            "you": "/memberships",
-            "opt_outs": "/opt-outs",
-            "guides": "/guides",
-            "guide": "/guides/buyers",
-            "styleguide": "/styleguide",
-            "missing": "/nothing-here",
+    invited = await stage.invite(us, "new@seller.example")
+    invitation = path_in(box, invited.email, "invited you")
+    async with stage.database.general.transaction() as connection:
+        await sign_in.request_link(connection, LinkRequest(us.email), browser="any", network=None)
+    admins = {
+        "home": "/",
+        "connections": "/connections",
+        "pending": "/connections/pending",
+        "ended": "/connections/ended",
+        "invite": "/connections/invite",
+        "connection": f"/connections/{with_bright}",
+        "domains": "/domains",
+        "domain": "/domains/harbor-quotes.example",
+        "check": "/check",
+        "file": f"/check/{file['id']}",
+        "answers": "/answers",
+        "answer": f"/answers/{answer['id']}",
+        "receipts": "/receipts",
+        "activity": "/activity",
+        "settings": "/settings",
+        "members": "/settings/members",
+        "keys": "/keys",
+        "you": "/memberships",
+        "opt_outs": "/opt-outs",
+        "guides": "/guides",
+        "guide": "/guides/buyers",
+        "styleguide": "/styleguide",
+    }
+    members = ("connections", "pending", "connection", "domain", "file", "settings", "members")
+    invite = {"Email addresses": "Jo <jo@leads.example>", "Personal note (optional)": "Hi!"}
+    pasted = "www.brightquote.example\nunknown.example\nco.uk\n" + "a-long-name" * 20
+    return {
+        us.email: {name: Place(path) for name, path in admins.items()}
+        | {"missing": Place("/nothing-here", status=404)}
+        | {
+            "checked": Place("/check", "Check", typed={"Certificates or sites": pasted}),
+            "verified": Place("/receipts", "Verify", typed={"Receipt": "{}"}),
+            "preview": Place(
+                "/connections/invite?reason=receive_leads", "Preview email", typed=invite
+            ),
+            "misnamed": Place("/settings", "Save name", typed={"Company name": "TrustedForm"}),
+            "key": Place("/keys", "Create key", typed={"Name": "Lead intake"}),
         },
-    )
+        "member@harbor.example": {f"member_{name}": Place(admins[name]) for name in members},
+        "new@x.example": {"without_account": Place("/"), "no_domains": Place("/domains")},
+        None: {
+            "welcome": Place("/"),
+            "sign_in": Place("/sign-in"),
+            "link_sent": Place("/sign-in", "Email me a link", typed={"Email address": us.email}),
+            "confirm_sign_in": Place(path_in(box, us.email, "sign-in link")),
+            "bad_link": Place("/sign-in/nothing", status=404),
+            "invitation": Place(invitation),
+            "stop": Place(f"{invitation}/unsubscribe"),
+        },
+    }
 
 
 @pytest.fixture(params=["light", "dark"])
-async def context(
-    request: Any, browser: Browser, stage: World, places: Places
-) -> AsyncIterator[BrowserContext]:
+async def context(request: Any, browser: Browser) -> AsyncIterator[BrowserContext]:
     context = await browser.new_context(color_scheme=request.param)
-    await context.add_cookies(
-        [{"name": "session", "value": places.session, "url": str(stage.client.base_url)}]
-    )
     yield context
     await context.close()
 
 
-async def test_every_page_is_whole_on_every_screen_and_open_to_everyone(
-    context: BrowserContext, stage: World, places: Places, request: Any
-) -> None:
-    scheme = request.node.callspec.params["context"]
-    shots = load_settings().state_dir / "screenshots"
-    shots.mkdir(parents=True, exist_ok=True)
-    page = await context.new_page()
-    faults: list[str] = []
-    page.on(
-        "console",
-        lambda message: (
-            faults.append(f"{page.url}: {message.text}")
-            if message.type in ("error", "warning") and "404" not in message.text
-            else None
-        ),
+@pytest.fixture
+async def looker(context: BrowserContext, stage: World, request: Any) -> AsyncIterator["Looker"]:
+    """Finds what is wrong with each page it looks at, and fails the test for it at the end."""
+    looker = Looker(
+        await context.new_page(),
+        request.node.callspec.params["context"],
+        str(stage.client.base_url),
     )
-    page.on("pageerror", lambda error: faults.append(f"{page.url}: {error}"))
-    page.on(
-        "request",
-        lambda sent: (
-            faults.append(f"asks {sent.url}")
-            if not sent.url.startswith(str(stage.client.base_url))
-            else None
-        ),
-    )
-    for name, path in places.paths.items():
-        response = await page.goto(f"{stage.client.base_url}{path}")
+    yield looker
+    assert not looker.faults, "\n".join(looker.faults)
+
+
+class Looker:
+    """Looks at pages on every screen, and takes screenshots."""
+
+    def __init__(self, page: Page, scheme: str, site: str) -> None:
+        self.page, self.scheme, self.site = page, scheme, site
+        self.faults: list[str] = []
+        self.shots = load_settings().state_dir / "screenshots"
+        self.shots.mkdir(parents=True, exist_ok=True)
+        page.on("console", self._logged)
+        page.on("pageerror", lambda error: self.faults.append(f"{page.url}: {error}"))
+        page.on("request", self._asked)
+
+    async def open(self, place: Place) -> None:
+        await self.page.set_viewport_size({"width": 1280, "height": 800})
+        response = await self.page.goto(f"{self.site}{place.path}")
         assert response is not None
-        assert len(await response.body()) < MOST_BYTES, path
+        assert response.status == place.status, place
+        assert len(await response.body()) < MOST_BYTES, place
+        for label, text in place.typed.items():
+            await self.page.get_by_role("textbox", name=label).first.fill(text)
+        if place.button is not None:
+            await self.page.get_by_role("button", name=place.button, exact=True).click()
+            await self.page.wait_for_load_state()
+
+    async def look(self, name: str) -> None:
+        """Look at the page that is open, on every screen."""
         for screen, (width, height) in SCREENS.items():
-            await page.set_viewport_size({"width": width, "height": height})
-            await page.screenshot(path=shots / f"{name}-{scheme}-{screen}.png", full_page=True)
-            if (scheme, screen) in LOOKED_INTO:
-                faults += await violations(page, f"{path} {scheme} {screen}")
-        await page.set_viewport_size({"width": NARROW, "height": 640})
-        wide = await page.evaluate("document.documentElement.scrollWidth")
+            await self.page.set_viewport_size({"width": width, "height": height})
+            shot = self.shots / f"{name}-{self.scheme}-{screen}.png"
+            await self.page.screenshot(path=shot, full_page=True)
+            if (self.scheme, screen) in LOOKED_INTO:
+                self.faults += await violations(self.page, f"{name} {self.scheme} {screen}")
+        await self.page.set_viewport_size({"width": NARROW, "height": 640})
+        wide = await self.page.evaluate("document.documentElement.scrollWidth")
         if wide > NARROW:
-            faults.append(f"{path} is {wide} wide")
-    assert not faults, "\n".join(faults)
+            self.faults.append(f"{name} is {wide} wide")
+
+    def _logged(self, message: ConsoleMessage) -> None:
+        # Pages that say what is wrong have a status that browsers log.
+        if message.type in ("error", "warning") and "status of 4" not in message.text:
+            self.faults.append(f"{self.page.url}: {message.text}")
+
+    def _asked(self, request: Request) -> None:
+        if not request.url.startswith(self.site):
+            self.faults.append(f"asks {request.url}")
+
+
+async def test_every_page_is_whole_on_every_screen_and_open_to_everyone(
+    looker: Looker, stage: World, places: Places
+) -> None:
+    for email, own in places.items():
+        await looker.page.context.clear_cookies()
+        if email is not None:
+            token = await stage.session(email)
+            await looker.page.context.add_cookies(
+                [{"name": "session", "value": token, "url": looker.site}]
+            )
+        for name, place in own.items():
+            await looker.open(place)
+            await looker.look(name)
+
+
+async def test_pages_that_are_shown_once_are_whole_and_open_to_everyone(
+    looker: Looker, stage: World, places: Places, box: Mailbox
+) -> None:
+    buyer = await stage.company()
+    sam, jo = (f"{name}@{looker.scheme}.example" for name in ("sam", "jo"))
+    for email in (sam, jo):
+        await stage.invite(buyer, email)
+    await looker.open(Place(path_in(box, sam, "invited you"), "Decline"))
+    await looker.look("declined")
+    typed = {"Company name": f"Seller in the {looker.scheme}", "Your name": "Jo"}
+    invitation = path_in(box, jo, "invited you")
+    await looker.open(Place(invitation, "Create account and accept", typed=typed))
+    await looker.look("accepted")
+    await looker.open(Place(path_in(box, jo, "sign-in link"), "Sign in"))
+    await looker.look("connected")
+    await looker.open(Place("/", "Sign out"))
+    await looker.look("signed_out")
+
+
+def path_in(box: Mailbox, email: str, subject: str) -> str:
+    """The path of the link in a mail."""
+    return urlsplit(link_in(box.mail_to(email, subject))).path
 
 
 INVITES = {
