@@ -213,5 +213,5 @@ def checked_name(text: str) -> str:
     if not plain or any(
         reading in _RESERVED or _RESERVED_PART.search(reading) for reading in plain
     ):
-        raise InvalidName(text, "a name that can’t be taken for the vendor’s or one of our answers")
+        raise InvalidName(text, "unlike the vendor’s names and our answers")
     return name

@@ -70,7 +70,7 @@ def verify_receipt(file: BinaryIO, keys: Sequence[str], as_json: bool) -> None:
     try:
         kept = msgspec.json.decode(file.read(1_000_000), type=ReceiptWithKeys)
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise click.ClickException(f"this is no receipt: {error}") from None
+        raise click.ClickException(f"this isn't a receipt: {error}") from None
     statement, checkpoint = verified(kept, [parsed_key(each) for each in keys or kept.keys])
     if as_json:
         click.echo(msgspec.json.encode({"valid": True, "statement": statement}))

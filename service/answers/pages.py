@@ -198,8 +198,8 @@ async def verify_receipt(
         seat = await seat_of(request, visitor, connection, "/receipts")
         try:
             receipt: Receipt = msgspec.json.decode(text, type=ReceiptWithKeys)
-        except (msgspec.MsgspecError, RecursionError) as error:
-            proof = _Proof(problem=f"this is no receipt: {error}")
+        except (msgspec.MsgspecError, RecursionError):
+            proof = _Proof(problem="this isn’t a receipt; paste everything that is in its file")
         else:
             proof = await _proof_of(connection, receipt)
     status = 422 if proof.problem else 200

@@ -108,9 +108,9 @@ def verified(receipt: Receipt, keys: Sequence[VerifierKey]) -> tuple[Statement, 
         nonce = bytes.fromhex(receipt.nonce)
         path = [bytes.fromhex(each) for each in receipt.path]
     except ValueError as error:
-        raise InvalidReceipt(f"this is no receipt: {error}") from None
+        raise InvalidReceipt(f"this isn't a receipt: {error}") from None
     if len(nonce) != NONCE or len(path) > _LONGEST_PATH or any(len(each) != HASH for each in path):
-        raise InvalidReceipt("this is no receipt: the nonce or the path has the wrong length")
+        raise InvalidReceipt("this isn't a receipt: the nonce or the path has the wrong length")
     if checkpoint.size != receipt.tree_size:
         raise InvalidReceipt("the checkpoint is of a log of another size")
     leaf = sealed(receipt.statement.encode(), nonce)
@@ -120,7 +120,7 @@ def verified(receipt: Receipt, keys: Sequence[VerifierKey]) -> tuple[Statement, 
     try:
         return msgspec.json.decode(receipt.statement, type=Statement), checkpoint
     except (msgspec.DecodeError, RecursionError) as error:
-        raise InvalidReceipt(f"what is in the log is no answer: {error}") from None
+        raise InvalidReceipt(f"what is in the log isn't an answer: {error}") from None
 
 
 def _utc(at: datetime | None) -> datetime | None:

@@ -97,7 +97,7 @@ def test_name_is_refused(text: str) -> None:
 def test_name_that_could_be_taken_for_an_answer_a_status_or_the_vendor_is_refused(
     text: str,
 ) -> None:
-    with pytest.raises(InvalidName, match="can’t be taken for"):
+    with pytest.raises(InvalidName, match="unlike the vendor’s"):
         checked_name(text)
 
 

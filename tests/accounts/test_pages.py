@@ -95,7 +95,7 @@ async def test_account_is_renamed_by_the_rules_of_names(world: World, surfer: Su
     [
         ("Harbor Insurance Group", ""),
         ("Harbor www.harbor.example", "without web addresses"),
-        ("ActiveProspect Verified Account", "can’t be taken for"),
+        ("ActiveProspect Verified Account", "unlike the vendor’s"),
         ("x" * 121, "1 to 120 characters"),
         ("", "1 to 120 characters"),
         ("Har\u200bbor", "without invisible characters"),

@@ -131,7 +131,7 @@ async def test_receipt_is_there_once_sealed_and_verifies(world: World, surfer: S
     for text in ("", "{", "[" * 5_000, '{"statement": 1}'):
         response = await surfer.send("/receipts", receipt=text)
         assert response.status_code == 422
-        assert "no receipt" in surfer.text
+        assert "isn’t a receipt" in surfer.text
 
 
 async def test_keys_in_a_receipt_are_not_believed(world: World, surfer: Surfer) -> None:

@@ -78,7 +78,7 @@ def test_file_that_is_no_receipt_is_refused_in_one_line(
     path = tmp_path / "file"
     path.write_bytes(content)
     done = verify(path, offline, expect=1)
-    assert done.stderr.startswith("Error: this is no receipt")
+    assert done.stderr.startswith("Error: this isn't a receipt")
     assert len(done.stderr.splitlines()) == 1
     assert done.stdout == ""
 
