@@ -56,8 +56,7 @@ class Overview(Struct, frozen=True):
 
 async def overview_of(connection: Connection, account_id: UUID) -> Overview:
     """Return what an account's latest answers said."""
-    days = await queries.count_latest(connection, account_id, LATEST)
-    unowned = await queries.rank_unowned(connection, account_id, LATEST, _SITES)
+    days, unowned = await queries.count_latest(connection, account_id, LATEST, _SITES)
     counts = dict.fromkeys(DRAWN, 0)
     for _, status, answers in days:
         counts[status] += answers

@@ -83,49 +83,41 @@ async def select_answers(
 
 
 async def count_latest(
-    connection: Connection, account_id: UUID, most: int
-) -> list[tuple[date, str, int]]:
-    """Count an account's latest answers by day (UTC) and status; “other” if no owner was to be found."""
+    connection: Connection, account_id: UUID, most: int, most_hosts: int
+) -> tuple[list[tuple[date, str, int]], list[tuple[str, int]]]:
+    """Count an account's latest answers by day (UTC) and status; “other” if no owner was to be found.
+
+    Then those without a verified owner by host, the most often first.
+    """
     rows = await connection.fetch(
         """
-        SELECT (latest.answered_at AT TIME ZONE 'UTC')::date, kept.status, count(*)
-        FROM (
-            SELECT answered_at, status FROM answer WHERE account_id = $1 ORDER BY id DESC LIMIT $2
-        ) AS latest
-        CROSS JOIN LATERAL (
-            SELECT CASE
-                WHEN latest.status IN ('named', 'verified', 'none') THEN latest.status ELSE 'other'
-            END AS status
-        ) AS kept
-        GROUP BY 1, 2
-        ORDER BY 1, 2
+        WITH latest AS MATERIALIZED (
+            SELECT
+                answered_at,
+                domain,
+                CASE WHEN status IN ('named', 'verified', 'none') THEN status ELSE 'other' END
+                    AS status
+            FROM answer WHERE account_id = $1 ORDER BY id DESC LIMIT $2
+        )
+        (
+            SELECT (answered_at AT TIME ZONE 'UTC')::date AS day, status, NULL AS host, count(*)
+            FROM latest GROUP BY 1, 2 ORDER BY 1, 2
+        )
+        UNION ALL
+        (
+            SELECT NULL, NULL, domain, count(*)
+            FROM latest WHERE status = 'none' AND domain IS NOT NULL
+            GROUP BY domain ORDER BY count(*) DESC, domain LIMIT $3
+        )
         """,
         account_id,
         most,
+        most_hosts,
     )
-    return [tuple(row) for row in rows]
-
-
-async def rank_unowned(
-    connection: Connection, account_id: UUID, most: int, limit: int
-) -> list[tuple[str, int]]:
-    """Return the hosts without a verified owner in an account's latest answers, the most often first."""
-    rows = await connection.fetch(
-        """
-        SELECT domain, count(*)
-        FROM (
-            SELECT status, domain FROM answer WHERE account_id = $1 ORDER BY id DESC LIMIT $2
-        ) AS latest
-        WHERE status = 'none' AND domain IS NOT NULL
-        GROUP BY domain
-        ORDER BY count(*) DESC, domain
-        LIMIT $3
-        """,
-        account_id,
-        most,
-        limit,
+    return (
+        [(day, status, count) for day, status, host, count in rows if host is None],
+        [(host, count) for _, _, host, count in rows if host is not None],
     )
-    return [tuple(row) for row in rows]
 
 
 async def select_ids_of_batch(

@@ -104,16 +104,7 @@ async def disconnect(
 
 
 partners_of_email = queries.select_partners_of_email
-
-
-async def partners_asking(connection: Connection, account_id: UUID, *, limit: int) -> list[Partner]:
-    """Return partners that asked to see an account's name and wait for an answer."""
-    return await queries.select_partners(connection, account_id, asking=True, limit=limit)
-
-
-async def partners_seeing(connection: Connection, account_id: UUID, *, limit: int) -> list[Partner]:
-    """Return partners that see an account's name."""
-    return await queries.select_partners(connection, account_id, shown_to=True, limit=limit)
+partners_asking = queries.select_partners_asking
 
 
 async def find_partner(connection: Connection, account_id: UUID, connection_id: UUID) -> Partner:

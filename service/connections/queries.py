@@ -170,9 +170,6 @@ AND connection.id = ANY (ARRAY(
           WHERE account.id = wanted.partner_id
             AND strpos(lower(account.name), lower($6)) > 0
       ))
-      AND (NOT $7::boolean OR wanted.partner_id IN (
-          SELECT viewer_id FROM grant_request WHERE owner_id = $1 AND ended_at IS NULL
-      ))
     ORDER BY wanted.id DESC
     LIMIT $5
 ))
@@ -187,15 +184,13 @@ async def select_partners(
     before: UUID | None = None,
     role: Side | None = None,
     shown_to: bool = False,
-    asking: bool = False,
     named: str = "",
     limit: int | None = None,
 ) -> list[Partner]:
     """Return an account's live connections, newest first.
 
     `before` is an id, `role` the account's own, `shown_to` keeps only partners that see its name,
-    `asking` those that asked to, and `named` those whose name has this in it, in any case. Filters
-    combine.
+    and `named` those whose name has this in it, in any case. Filters combine.
     """
     rows = await connection.fetch(
         _PARTNERS + _PAGE,
@@ -205,8 +200,24 @@ async def select_partners(
         shown_to,
         limit,
         named,
-        asking,
     )
+    return [Partner(*row) for row in rows]
+
+
+_ASKING = """
+AND connection.id IN (
+    SELECT connection_id FROM grant_request WHERE owner_id = $1 AND ended_at IS NULL
+)
+ORDER BY connection.id DESC
+LIMIT $2
+"""
+
+
+async def select_partners_asking(
+    connection: Connection, account_id: UUID, limit: int
+) -> list[Partner]:
+    """Return partners that asked to see an account's name, the newest connections first."""
+    rows = await connection.fetch(_PARTNERS + _ASKING, account_id, limit)
     return [Partner(*row) for row in rows]
 
 

@@ -18,9 +18,11 @@ class Told(msgspec.Struct, frozen=True):
     confirmed_owner: str | None
 
 
-async def viewers_of(connection: Connection, account_id: UUID) -> list[Partner]:
-    """Return the partners that see an account's name."""
-    return await queries.select_partners(connection, account_id, shown_to=True)
+async def viewers_of(
+    connection: Connection, account_id: UUID, *, limit: int | None = None
+) -> list[Partner]:
+    """Return the partners that see an account's name, the newest connections first."""
+    return await queries.select_partners(connection, account_id, shown_to=True, limit=limit)
 
 
 async def told_to(connection: Connection, owner_id: UUID, viewer_id: UUID) -> list[Told]:

@@ -9,8 +9,9 @@ from litestar.di import NamedDependency
 
 from service.accounts.visitors import Visitor, page, seat_of
 from service.answers.overview import Overview, overview_of
-from service.connections.connections import partners_asking, partners_seeing
+from service.connections.connections import partners_asking
 from service.connections.records import Partner
+from service.connections.visibility import viewers_of
 from service.invitations.invitations import received_by
 from service.invitations.records import Invitation
 from service.ownership.claims import owned_names, unproven
@@ -60,7 +61,7 @@ async def _desk(connection: Connection, account_id: UUID, email: str) -> _Desk:
         invitations=await received_by(connection, account_id, email, limit=_SHOWN + 1),
         asking=await partners_asking(connection, account_id, limit=_SHOWN + 1),
         unproven=await unproven(connection, account_id, limit=_SHOWN + 1),
-        seeing=await partners_seeing(connection, account_id, limit=_SHOWN + 1),
+        seeing=await viewers_of(connection, account_id, limit=_SHOWN + 1),
         owned=await owned_names(connection, account_id, limit=_SHOWN + 1),
         overview=await overview_of(connection, account_id),
     )
