@@ -18,7 +18,7 @@ DRAWN = ("named", "verified", "none", "other")
 # The chart, in units of its own: as wide as so many days.
 _DAYS = 30
 _WIDTH, _HEIGHT, _GAP = 600.0, 120.0, 4.0
-_SITES = 5
+_RANKED = 5
 
 
 class Bar(Struct, frozen=True):
@@ -34,10 +34,10 @@ class Bar(Struct, frozen=True):
 
 
 class Overview(Struct, frozen=True):
-    """Counts by status of the latest answers, a chart of the last days, and ranked sites.
+    """Counts by status of the latest answers, a chart of the last days, and who is behind “none”.
 
     `is_all` is whether there are no more answers than were counted. `unowned` are the hosts that most
-    often had no verified owner, and how often.
+    often had no verified owner, and `vendors` those whose leads did, and how often.
     """
 
     total: int
@@ -48,6 +48,7 @@ class Overview(Struct, frozen=True):
     last: date | None
     most: int
     unowned: Sequence[tuple[str, int]]
+    vendors: Sequence[tuple[str, int]]
 
     def percent(self, status: str) -> int:
         """Return what share of all a status has, in percent."""
@@ -56,7 +57,7 @@ class Overview(Struct, frozen=True):
 
 async def overview_of(connection: Connection, account_id: UUID) -> Overview:
     """Return what an account's latest answers said."""
-    days, unowned = await queries.count_latest(connection, account_id, LATEST, _SITES)
+    days, unowned, vendors = await queries.count_latest(connection, account_id, LATEST, _RANKED)
     counts = dict.fromkeys(DRAWN, 0)
     for _, status, answers in days:
         counts[status] += answers
@@ -68,7 +69,7 @@ async def overview_of(connection: Connection, account_id: UUID) -> Overview:
         (sum(count for day, _, count in shown if day == each) for each, _, _ in shown), default=0
     )
     return Overview(
-        total, total < LATEST, counts, _bars(shown, last, most), first, last, most, unowned
+        total, total < LATEST, counts, _bars(shown, last, most), first, last, most, unowned, vendors
     )
 
 

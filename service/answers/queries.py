@@ -83,16 +83,18 @@ async def select_answers(
 
 
 async def count_latest(
-    connection: Connection, account_id: UUID, most: int, most_hosts: int
-) -> tuple[list[tuple[date, str, int]], list[tuple[str, int]]]:
+    connection: Connection, account_id: UUID, most: int, most_ranked: int
+) -> tuple[list[tuple[date, str, int]], list[tuple[str, int]], list[tuple[str, int]]]:
     """Count an account's latest answers by day (UTC) and status; “other” if no owner was to be found.
 
-    Then those without a verified owner by host, the most often first.
+    Then those without a verified owner by host, and by the vendor whose lead was retained with the
+    answer, the most often first.
     """
     rows = await connection.fetch(
         """
         WITH latest AS MATERIALIZED (
             SELECT
+                id,
                 answered_at,
                 domain,
                 CASE WHEN status IN ('named', 'verified', 'none') THEN status ELSE 'other' END
@@ -100,23 +102,35 @@ async def count_latest(
             FROM answer WHERE account_id = $1 ORDER BY id DESC LIMIT $2
         )
         (
-            SELECT (answered_at AT TIME ZONE 'UTC')::date AS day, status, NULL AS host, count(*)
-            FROM latest GROUP BY 1, 2 ORDER BY 1, 2
+            SELECT 'days', (answered_at AT TIME ZONE 'UTC')::date, status, count(*)
+            FROM latest GROUP BY 2, 3 ORDER BY 2, 3
         )
         UNION ALL
         (
-            SELECT NULL, NULL, domain, count(*)
+            SELECT 'hosts', NULL, domain, count(*)
             FROM latest WHERE status = 'none' AND domain IS NOT NULL
             GROUP BY domain ORDER BY count(*) DESC, domain LIMIT $3
+        )
+        UNION ALL
+        (
+            SELECT 'vendors', NULL, retained.vendor, count(*)
+            FROM latest
+            JOIN (
+                SELECT answer_id, vendor FROM retained_certificate
+                WHERE account_id = $1 ORDER BY retained_at DESC, cert_id DESC LIMIT $2
+            ) AS retained ON retained.answer_id = latest.id
+            WHERE latest.status = 'none' AND retained.vendor IS NOT NULL
+            GROUP BY retained.vendor ORDER BY count(*) DESC, retained.vendor LIMIT $3
         )
         """,
         account_id,
         most,
-        most_hosts,
+        most_ranked,
     )
     return (
-        [(day, status, count) for day, status, host, count in rows if host is None],
-        [(host, count) for _, _, host, count in rows if host is not None],
+        [(day, status, count) for kind, day, status, count in rows if kind == "days"],
+        [(host, count) for kind, _, host, count in rows if kind == "hosts"],
+        [(vendor, count) for kind, _, vendor, count in rows if kind == "vendors"],
     )
 
 

@@ -79,6 +79,41 @@ async def test_only_the_latest_answers_are_counted(world: World, buyer: Company)
     assert all(0 <= bar.x <= 600 for bar in seen.bars)
 
 
+async def test_vendors_whose_leads_come_from_sites_without_an_owner_are_ranked(
+    world: World, buyer: Company
+) -> None:
+    seller = await world.company("BrightQuote Media")
+    await world.own(seller, "owned.example")
+    for vendor, domain in (
+        ("Acme", "a.example"),
+        ("Zeta", "a.example"),
+        ("Acme", "b.example"),
+        ("Honest", "owned.example"),
+        (None, "c.example"),
+    ):
+        response = await world.client.post(
+            f"/{await world.certificate(domain=domain)}",
+            headers=buyer.headers,
+            json={
+                "match_lead": {"email": "jane@example.com"},
+                "insights": {"properties": ["confirmed_owner"]},
+                "retain": {} if vendor is None else {"vendor": vendor},
+            },
+        )
+        assert response.status_code == 200, response.text
+    async with world.database.general.connection() as connection:
+        seen = await overview_of(connection, buyer.id)
+        other = await overview_of(connection, seller.id)
+    assert seen.vendors == [("Acme", 2), ("Zeta", 1)]
+    assert other.vendors == []
+    surfer = await signed_in(world, buyer.email)
+    await surfer.go("/")
+    vendors = surfer.text.partition("Vendors whose leads")[2]
+    assert "Acme" in vendors
+    assert "Invite" in vendors
+    assert "Honest" not in vendors
+
+
 async def test_what_waits_for_an_answer_is_listed_until_it_is_answered(
     world: World, buyer: Company
 ) -> None:
