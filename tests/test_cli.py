@@ -93,7 +93,7 @@ def test_slips_are_told_of_in_one_line_and_change_nothing(
         ),
         (
             ("account", "create", "ActiveProspect Verified Account", "--email", "a@b.example"),
-            "reserved",
+            "unlike the vendor",
         ),
         (("account", "suspend", "Nobody"), "account “Nobody” not found"),
         (("account", "reinstate", "Acme, Inc."), "not suspended"),
