@@ -1,6 +1,7 @@
 """Run the real command in separate processes."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -8,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from service.cli import main
 
 COMMAND = [sys.executable, "-m", "service"]
 ROOT = Path(__file__).parent.parent
+
+# Systems give outgoing connections ports from 32768 (Linux) or 49152 (RFC 6335) on.
+_BELOW_OUTGOING = (20_000, 32_000)
 
 
 def environment(state_dir: Path, **settings: str) -> dict[str, str]:
@@ -36,10 +40,12 @@ def environment(state_dir: Path, **settings: str) -> dict[str, str]:
 
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """A port that nobody listens on. No outgoing connection gets one of these by chance meanwhile."""
+    while True:
+        port = random.randrange(*_BELOW_OUTGOING)
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 def confirmed_owner(
