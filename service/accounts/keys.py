@@ -97,9 +97,10 @@ async def revoke_own_key(
 
     Raises `NotFound` if it has no such active key.
     """
-    if await queries.update_api_key_revoked(connection, key_id, account_id) is None:
+    revoked = await queries.update_api_key_revoked(connection, key_id, account_id)
+    if revoked is None:
         raise NotFound("API key", str(key_id))
-    await audit.record(connection, "key.revoked", account_id, actor=actor, key_id=key_id)
+    await _record_revoked(connection, key_id, *revoked, actor)
 
 
 def _checked_name(text: str) -> str:
@@ -118,11 +119,22 @@ async def revoke_key(connection: Connection, key_id: str) -> UUID:
         parsed = UUID(key_id)
     except ValueError:
         raise InvalidInput("key id", key_id, "the id that “key create” printed") from None
-    account_id = await queries.update_api_key_revoked(connection, parsed, None)
-    if account_id is None:
+    revoked = await queries.update_api_key_revoked(connection, parsed, None)
+    if revoked is None:
         raise NotFound("active key", key_id)
-    await audit.record(connection, "key.revoked", account_id, key_id=parsed)
-    return account_id
+    await _record_revoked(connection, parsed, *revoked)
+    return revoked[0]
+
+
+async def _record_revoked(
+    connection: Connection,
+    key_id: UUID,
+    account_id: UUID,
+    name: str | None,
+    actor: Actor = audit.OPERATOR,
+) -> None:
+    named = {} if name is None else {"name": name}
+    await audit.record(connection, "key.revoked", account_id, actor=actor, key_id=key_id, **named)
 
 
 def actor_of(caller: Caller) -> Actor:

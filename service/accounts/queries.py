@@ -628,21 +628,22 @@ async def update_keys_used(
 
 async def update_api_key_revoked(
     connection: Connection, key_id: UUID, account_id: UUID | None
-) -> UUID | None:
+) -> tuple[UUID, str | None] | None:
     """Revoke an active key that isn't a member's, of that account if one is given.
 
-    Returns its account, or None if there is no such key.
+    Returns its account and its name, or None if there is no such key.
     """
-    return await connection.fetchval(
+    row = await connection.fetchrow(
         """
         UPDATE api_key SET revoked_at = clock_timestamp()
         WHERE id = $1 AND revoked_at IS NULL AND user_id IS NULL
           AND ($2::uuid IS NULL OR account_id = $2)
-        RETURNING account_id
+        RETURNING account_id, name
         """,
         key_id,
         account_id,
     )
+    return None if row is None else (row["account_id"], row["name"])
 
 
 async def select_all_accounts(connection: Connection) -> list[dict[str, object]]:

@@ -43,11 +43,18 @@ function show(html, url) {
 }
 
 // Forms with data-in-place answer on the spot: the page neither blinks nor scrolls. Where it looks as
-// before, the attribute has the words that say what was done.
+// before, the attribute has the words that say what was done. Where it leads to another page, that
+// page says them.
+let last = { at: -Infinity, value: "" };
+let isByPointer = false;
+document.addEventListener("click", (event) => (isByPointer = event.detail > 0), true);
 document.addEventListener("submit", async (event) => {
   const form = event.target;
   const button = event.submitter;
-  if (button?.getAttribute("aria-busy")) return event.preventDefault();
+  // The second click of a double click may hit another button, which has just come in place of the first.
+  const isSoon = performance.now() - last.at < 500;
+  const isSecond = isByPointer && isSoon && button?.value !== last.value;
+  if (isSecond || button?.getAttribute("aria-busy")) return event.preventDefault();
   if (!form.matches("[data-in-place]")) return;
   event.preventDefault();
   button?.setAttribute("aria-busy", "true");
@@ -57,8 +64,14 @@ document.addEventListener("submit", async (event) => {
       body: new URLSearchParams(new FormData(form, button)),
     });
     const here = new URL(response.url).pathname === location.pathname;
-    if (!here || !show(await response.text(), response.url)) location.assign(response.url);
-    else if (response.ok && form.dataset.inPlace) tell(form.dataset.inPlace);
+    const said = response.ok && form.dataset.inPlace;
+    if (here && show(await response.text(), response.url)) {
+      last = { at: performance.now(), value: button?.value };
+      if (said) tell(said);
+    } else {
+      if (said) sessionStorage.setItem("said", said);
+      location.assign(response.url);
+    }
   } catch {
     form.removeAttribute("data-in-place");
     button?.removeAttribute("aria-busy");
@@ -123,3 +136,6 @@ document.addEventListener("click", (event) => {
 });
 
 prepare(document);
+const said = sessionStorage.getItem("said");
+if (said) tell(said);
+sessionStorage.removeItem("said");

@@ -113,7 +113,8 @@ def error_page(request: HttpRequest, error: Exception) -> Page:
             status, text = error.status_code, error.detail
         case _:
             status, text = 500, "Something went wrong on our side. Try again later."
-    page = rendered("error", {"text": text, "request_id": current_request_id()}, status=status)
+    context = {"status": status, "text": text, "request_id": current_request_id()}
+    page = rendered("error", context, status=status)
     page.headers.update(headers)
     return page
 

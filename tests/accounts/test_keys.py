@@ -105,10 +105,10 @@ async def test_account_manages_its_keys_by_itself(world: World) -> None:
     assert (await world.client.get("/v1/account", headers=headers)).status_code == 401
     assert (await company.do("DELETE", path)).status_code == 404
     events = [
-        (each["action"], each["by"]["kind"])
+        (each["action"], each["by"]["kind"], each["detail"]["name"])
         for each in (await company.do("GET", "/v1/events?limit=2")).json()["items"]
     ]
-    assert events == [("key.revoked", "key"), ("key.created", "key")]
+    assert events == [("key.revoked", "key", "Lead intake"), ("key.created", "key", "Lead intake")]
 
 
 @pytest.mark.parametrize("name", ["", " ", "x" * 101, "a\u200bb", None, 5])

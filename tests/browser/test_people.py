@@ -271,6 +271,29 @@ async def test_what_is_done_in_place_is_said(browser: Browser, stage: World, box
     await context.close()
 
 
+async def test_what_is_done_on_another_page_is_said_there_and_a_double_click_does_one_thing(
+    browser: Browser, stage: World, box: Mailbox
+) -> None:
+    await stage.reset()
+    buyer = await stage.company("Harbor Insurance Group", "al@harbor.example")
+    await stage.connect(buyer, await stage.company("BrightQuote Media"))
+    context = await browser.new_context(base_url=str(stage.client.base_url))
+    page = await context.new_page()
+    await sign_in(box, page, buyer.email)
+    await open_in_menu(page, "Connections")
+    await page.get_by_role("link", name="BrightQuote Media").click()
+    await page.get_by_role("button", name="Ask to see their name").dblclick()
+    await expect(page.locator(".toast")).to_contain_text("Request sent")
+    await expect(page.get_by_role("button", name="Withdraw request")).to_be_visible()
+    await page.locator("summary", has_text="Disconnect").click()
+    await page.get_by_role("button", name="Disconnect from BrightQuote Media").press("Enter")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Connections")
+    await expect(page.locator(".toast")).to_have_text("Disconnected from BrightQuote Media")
+    await page.reload()
+    await expect(page.locator(".toast")).to_have_count(0)
+    await context.close()
+
+
 async def test_rules_of_a_company_name_are_checked_while_it_is_typed(
     browser: Browser, stage: World, box: Mailbox
 ) -> None:

@@ -37,6 +37,14 @@ async def test_addresses_are_taken_in_any_form_each_once(world: World, surfer: S
     assert surfer.text.count("Invited.") == 3
 
 
+async def test_form_says_whom_it_is_about_until_it_is_sent(surfer: Surfer) -> None:
+    assert "You’re inviting" not in surfer.text
+    await surfer.go(f"{INVITE}?about=cheap-quotes.example")
+    assert "the company behind <strong>cheap-quotes.example</strong>" in surfer.text
+    await surfer.send(INVITE, emails="nobody", **ASKS)
+    assert "the company behind <strong>cheap-quotes.example</strong>" in surfer.text
+
+
 async def test_preview_shows_the_email_and_sends_nothing(world: World, surfer: Surfer) -> None:
     typed = {"emails": "jo@one.example sam@two.example", "note": "Nice to meet you. <b>Al</b>"}
     response = await surfer.send(INVITE, **{**ASKS, "do": "preview"}, **typed)

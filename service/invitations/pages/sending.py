@@ -131,11 +131,12 @@ async def show_invite(
     visitor: NamedDependency[Visitor],
     database: NamedDependency[Database],
     reason: Annotated[str, QueryParameter(max_length=100)] = "",
+    about: Annotated[str, QueryParameter(max_length=300)] = "",
 ) -> Page:
-    """Show the form that invites to connect."""
+    """Show the form that invites to connect. `about` is whom: a partner, a vendor, or a site."""
     async with database.general.connection() as connection:
         seat = await seat_of(request, visitor, connection, "/connections/invite")
-    return _invite_form(request, visitor, seat, {"reason": reason})
+    return _invite_form(request, visitor, seat, {"reason": reason, "about": about})
 
 
 @post("/connections/invite", status_code=200)
