@@ -88,6 +88,7 @@ async def test_vendors_whose_leads_come_from_sites_without_an_owner_are_ranked(
         ("Acme", "a.example"),
         ("Zeta", "a.example"),
         ("Acme", "b.example"),
+        ("Acme & <Söhne>" * 30, "b.example"),
         ("Honest", "owned.example"),
         (None, "c.example"),
     ):
@@ -104,7 +105,7 @@ async def test_vendors_whose_leads_come_from_sites_without_an_owner_are_ranked(
     async with world.database.general.connection() as connection:
         seen = await overview_of(connection, buyer.id)
         other = await overview_of(connection, seller.id)
-    assert seen.vendors == [("Acme", 2), ("Zeta", 1)]
+    assert seen.vendors == [("Acme", 2), ("Acme & <Söhne>" * 30, 1), ("Zeta", 1)]
     assert other.vendors == []
     surfer = await signed_in(world, buyer.email)
     await surfer.go("/")
@@ -112,6 +113,9 @@ async def test_vendors_whose_leads_come_from_sites_without_an_owner_are_ranked(
     assert "Acme" in vendors
     assert "Invite" in vendors
     assert "Honest" not in vendors
+    for path in re.findall(r'href="(/connections/invite\?[^"]+about=[^"]+)"', surfer.text):
+        assert (await surfer.go(path)).status_code == 200
+        assert "You’re inviting the company behind" in surfer.text
 
 
 async def test_what_waits_for_an_answer_is_listed_until_it_is_answered(
