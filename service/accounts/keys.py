@@ -76,8 +76,7 @@ async def create_key(
         raise Conflict(f"an account can have {MOST_KEYS} API keys; revoke one first")
     key_id, key = uuid7(), key or new_key()
     await queries.insert_api_key(connection, key_id, account_id, digest_of(key), name)
-    named = {} if name is None else {"name": name}
-    await audit.record(connection, "key.created", account_id, actor=actor, key_id=key_id, **named)
+    await _record(connection, "key.created", key_id, account_id, name, actor)
     return key_id, key
 
 
@@ -100,7 +99,7 @@ async def revoke_own_key(
     revoked = await queries.update_api_key_revoked(connection, key_id, account_id)
     if revoked is None:
         raise NotFound("API key", str(key_id))
-    await _record_revoked(connection, key_id, *revoked, actor)
+    await _record(connection, "key.revoked", key_id, *revoked, actor)
 
 
 def _checked_name(text: str) -> str:
@@ -122,19 +121,20 @@ async def revoke_key(connection: Connection, key_id: str) -> UUID:
     revoked = await queries.update_api_key_revoked(connection, parsed, None)
     if revoked is None:
         raise NotFound("active key", key_id)
-    await _record_revoked(connection, parsed, *revoked)
+    await _record(connection, "key.revoked", parsed, *revoked, audit.OPERATOR)
     return revoked[0]
 
 
-async def _record_revoked(
+async def _record(
     connection: Connection,
+    action: str,
     key_id: UUID,
     account_id: UUID,
     name: str | None,
-    actor: Actor = audit.OPERATOR,
+    actor: Actor,
 ) -> None:
     named = {} if name is None else {"name": name}
-    await audit.record(connection, "key.revoked", account_id, actor=actor, key_id=key_id, **named)
+    await audit.record(connection, action, account_id, actor=actor, key_id=key_id, **named)
 
 
 def actor_of(caller: Caller) -> Actor:
